@@ -1,0 +1,30 @@
+"""Stored bands to network input: the one place that normalises, for training, prediction and explanation alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+CLIP_STD = 6.0
+"""Normalised values beyond this many standard deviations are held there: a single spike must not rule a window."""
+
+
+@dataclass(frozen=True)
+class BandFacts:
+    """What a network must know of a band: its kind (image, scalar, east, north, up, hillshade), mean and std."""
+
+    name: str
+    kind: str
+    mean: float
+    std: float
+
+
+def normalise(values: Float32, bands: Sequence[BandFacts]) -> Float32:
+    """Raw ``(band, row, column)`` to zero mean and unit spread, clipped; nodata becomes 0, the mean."""
+    mean = np.array([b.mean for b in bands], np.float32)[:, None, None]
+    std = np.array([b.std for b in bands], np.float32)[:, None, None]
+    return np.nan_to_num(((values - mean) / std).clip(-CLIP_STD, CLIP_STD), copy=False, nan=0.0)

@@ -1,0 +1,220 @@
+"""The floors a network must beat: one slope threshold, and a classifier of single pixels that sees every band.
+
+Both learn from pixels of the train split alone. The slope threshold is chosen there too; the classifier's threshold is
+chosen on validation pixels, as the network's is. Unknown pixels (code 255) teach nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings_record
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+Array = npt.NDArray[Any]
+
+TRAIN, VALIDATION, UNKNOWN = 0, 1, 255
+"""Codes of the split array, and of an unknown pixel in the label array."""
+
+STRIP_PX = 2**20
+"""Pixels taken at a time."""
+
+LEVELS = 1000
+"""Candidates for the classifier's threshold lie 1 / LEVELS apart."""
+
+
+@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class BaselinesSettings:
+    """How the floors are laid.
+
+    ``slope_step_deg``: distance of the slope thresholds tried. ``pixels``: train pixels the classifier learns from
+    (all, if there are fewer), drawn with ``seed``. ``trees, learning_rate, leaves``: its size.
+    """
+
+    slope_step_deg: Annotated[float, Field(gt=0, le=10)]
+    pixels: Annotated[int, Field(ge=1)]
+    seed: int
+    trees: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    leaves: Annotated[int, Field(ge=2)]
+
+
+class BaselinesError(ValueError):
+    """Tiles from which no floor can be learnt."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One area: ``bands`` float32 ``(band, row, column)``, NaN nodata; ``labels``, ``split`` codes ``(row, column)``.
+
+    The arrays may be memory-mapped: they are only ever read in strips.
+    """
+
+    bands: Array
+    labels: Array
+    split: Array
+
+
+@dataclass(frozen=True)
+class SlopeThreshold:
+    """Ground ``steeper`` (at least the threshold) or ``gentler`` (below it) is landslide."""
+
+    threshold_deg: float
+    direction: Literal["steeper", "gentler"]
+    train_landslide_iou: float
+
+    def map(self, slope_deg: Array) -> Array:
+        """1 where landslide is mapped, 0 elsewhere, NaN where the slope is unknown; float32."""
+        steep = slope_deg >= self.threshold_deg
+        mapped = steep if self.direction == "steeper" else ~steep
+        return np.where(np.isnan(slope_deg), np.nan, mapped).astype(np.float32)
+
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Row slices of about `STRIP_PX` pixels that cover a ``(row, column)`` shape once."""
+    rows = max(1, STRIP_PX // shape[1])
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(top + rows, shape[0]))
+
+
+def known_pixels(scene: Scene, rows: slice, split: int) -> Array:
+    """Pixels of ``rows`` that are in ``split`` and whose label is known, ``(row, column)`` bool."""
+    return np.asarray((scene.split[rows] == split) & (scene.labels[rows] != UNKNOWN))
+
+
+def best_slope(scenes: Sequence[Scene], slope_band: int, settings: BaselinesSettings) -> SlopeThreshold:
+    """The slope threshold and direction with the highest landslide IoU on the train split. The gentlest wins a draw."""
+    steps = int(np.ceil(90 / settings.slope_step_deg))
+    edges_deg = (np.arange(steps + 1) * settings.slope_step_deg).astype(np.float32)
+    histogram, flat = np.zeros((2, steps + 1), dtype=np.int64), np.zeros(2, dtype=np.int64)
+    for scene in scenes:
+        for rows in strips(scene.labels.shape):
+            train = known_pixels(scene, rows, TRAIN)
+            landslide = scene.labels[rows][train] >= 1
+            slope = scene.bands[slope_band, rows][train]
+            known = ~np.isnan(slope)
+            level = np.clip(np.searchsorted(edges_deg, slope[known], side="right") - 1, 0, steps)
+            histogram += histogram_by_truth(landslide[known], level, steps + 1)
+            flat += np.bincount(landslide[~known], minlength=2)
+    if not histogram[1].sum():
+        raise BaselinesError(
+            "the train split holds no landslide pixel with a known slope; choose another split (section 'tile' of "
+            "params.yaml) or add an area whose train blocks hold landslides."
+        )
+    # What has no slope is mapped by neither direction, and a landslide there is missed by both.
+    steeper = iou_by_threshold(histogram, flat[1])
+    below = np.concatenate([np.zeros((2, 1), dtype=np.int64), histogram.cumsum(1)[:, :-1]], axis=1)
+    gentler = below[1] / (below[0] + histogram[1].sum() + flat[1])
+    if steeper.max() >= gentler.max():
+        return SlopeThreshold(round(float(edges_deg[steeper.argmax()]), 6), "steeper", float(steeper.max()))
+    return SlopeThreshold(round(float(edges_deg[gentler.argmax()]), 6), "gentler", float(gentler.max()))
+
+
+def histogram_by_truth(landslide: Array, level: Array, levels: int) -> Array:
+    """Pixels by truth and level, ``(2, level)``."""
+    return np.bincount(landslide * levels + level, minlength=2 * levels).reshape(2, levels)
+
+
+def iou_by_threshold(histogram: Array, missed: int = 0) -> Array:
+    """Landslide IoU of mapping every level from k on, for every k; ``missed`` landslide pixels have no level.
+
+    >>> iou_by_threshold(np.array([[6, 1], [1, 2]])).tolist()
+    [0.3, 0.5]
+    """
+    mapped_background, mapped_landslide = histogram[:, ::-1].cumsum(1)[:, ::-1]
+    return np.asarray(mapped_landslide / (mapped_background + histogram[1].sum() + missed))
+
+
+def draw_pixels(scenes: Sequence[Scene], settings: BaselinesSettings) -> tuple[Array, Array]:
+    """Bands ``(pixel, band)`` and truth ``(pixel,)`` bool of train pixels drawn without replacement.
+
+    Every known train pixel of all areas is as likely as any other, so the classes come as often as they occur.
+    """
+    walk = [(scene, rows) for scene in scenes for rows in strips(scene.labels.shape)]
+    counts = [int(known_pixels(scene, rows, TRAIN).sum()) for scene, rows in walk]
+    ends = np.cumsum(counts)
+    if not ends[-1]:
+        raise BaselinesError("the train split holds no known pixel; choose another split (params.yaml: tile).")
+    size = min(settings.pixels, int(ends[-1]))
+    ranks = np.sort(np.random.default_rng(settings.seed).choice(ends[-1], size, replace=False, shuffle=False))
+    bands, truth = [], []
+    for (scene, rows), end, count in zip(walk, ends, counts, strict=True):
+        chosen = ranks[np.searchsorted(ranks, end - count) : np.searchsorted(ranks, end)] - (end - count)
+        row, column = (at[chosen] for at in np.nonzero(known_pixels(scene, rows, TRAIN)))
+        bands.append(scene.bands[:, rows][:, row, column].T)
+        truth.append(scene.labels[rows][row, column] >= 1)
+    return np.concatenate(bands), np.concatenate(truth)
+
+
+class PixelClassifier:
+    """scikit-learn's gradient-boosted trees on the bands of single pixels; NaN bands are values of their own to it."""
+
+    def __init__(self, scenes: Sequence[Scene], settings: BaselinesSettings) -> None:
+        bands, truth = draw_pixels(scenes, settings)
+        if not truth.any() or truth.all():
+            raise BaselinesError(
+                f"the {len(truth)} train pixels drawn are all {'landslide' if truth.all() else 'background'}; "
+                "choose another split (section 'tile' of params.yaml) or draw more (baselines.pixels)."
+            )
+        self.pixels = len(truth)
+        self._model = HistGradientBoostingClassifier(
+            max_iter=settings.trees, learning_rate=settings.learning_rate, max_leaf_nodes=settings.leaves,
+            early_stopping=False, random_state=settings.seed,
+        )  # fmt: skip
+        # Threads add gradients up in no fixed order, and the last bit can choose another split: equal results need one.
+        with threadpool_limits(1, user_api="openmp"):
+            self._model.fit(bands, truth)
+
+    def probability(self, scene: Scene, rows: slice) -> Array:
+        """Probability of landslide ``(row, column)`` float32; NaN where no band holds a value."""
+        values = scene.bands[:, rows]
+        pixels = values.reshape(len(values), -1).T
+        known = ~np.isnan(pixels).all(axis=1)
+        found = np.full(len(pixels), np.nan, dtype=np.float32)
+        if known.any():
+            found[known] = self._model.predict_proba(pixels[known])[:, 1]
+        return found.reshape(values.shape[1:])
+
+
+class ValidationThreshold:
+    """Collects validation pixels strip by strip; then says which threshold gives the highest landslide IoU on them."""
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros((2, LEVELS + 1), dtype=np.int64)
+        self._thresholds = (np.arange(LEVELS + 1) / LEVELS).astype(np.float32)
+
+    def add(self, scene: Scene, rows: slice, probability: Array) -> None:
+        """Take the validation pixels of these rows. What has no probability is mapped at no threshold."""
+        known = known_pixels(scene, rows, VALIDATION)
+        level = np.searchsorted(self._thresholds, np.nan_to_num(probability[known]), side="right") - 1
+        self._histogram += histogram_by_truth(scene.labels[rows][known] >= 1, level, LEVELS + 1)
+
+    def best(self) -> tuple[float, float]:
+        """The threshold, and its landslide IoU on the validation split."""
+        if not self._histogram[1].sum():
+            raise BaselinesError(
+                "the validation split holds no landslide pixel, so the classifier's threshold cannot be chosen; choose "
+                "another split (section 'tile' of params.yaml) or add an area whose validation blocks hold landslides."
+            )
+        iou = iou_by_threshold(self._histogram)[1:]  # a threshold of 0 would map ground without a prediction too
+        return float((iou.argmax() + 1) / LEVELS), float(iou.max())
+
+
+def map_scene(
+    scene: Scene,
+    slope_band: int,
+    slope: SlopeThreshold,
+    classifier: PixelClassifier,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[tuple[slice, Mapping[str, Array]]]:
+    """Both floors' scores for a whole area, strip by strip: rows, and ``(row, column)`` by name of the floor."""
+    for rows in strips(scene.labels.shape):
+        slope_map, probability = slope.map(scene.bands[slope_band, rows]), classifier.probability(scene, rows)
+        yield rows, {"slope_threshold": slope_map, "pixel_classifier": probability}
+        progress(rows.stop, scene.labels.shape[0])

@@ -1,0 +1,204 @@
+"""Hyper-pixel contrast: which vectors of the deep map are pairs, what they are compared with, and the loss.
+
+A hyper-pixel is one vector of the fused deepest feature map and stands for one s x s block of pixels. Pairs come from
+landslide boundaries (CSPC), the other side of the comparison from one global queue per class (GCQC), filled by a
+momentum twin of the network (HPCL-Net, arXiv 2308.01251). What the paper leaves open is our choice and marked so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as record
+from torch import Tensor, nn
+
+UNKNOWN = 255
+"""Label code of pixels that take no part."""
+
+
+@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class ContrastSettings:
+    """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
+
+    ``weight`` 0 switches the contrast off, twin and queues included. ``momentum`` is the twin's: it keeps this share of
+    itself at every step (less in the first steps). ``warmup_frac`` is the share of all steps in which the queues fill
+    but the loss does not act yet.
+    """
+
+    weight: float = Field(ge=0)
+    temperature: float = Field(gt=0)
+    queue_size: int = Field(ge=1)
+    momentum: float = Field(ge=0, lt=1)
+    embedding_dim: int = Field(ge=2)
+    warmup_frac: float = Field(ge=0, le=1)
+    positive_frac: float = Field(gt=0, le=1)
+    negative_frac: float = Field(ge=0, lt=1)
+    inside_blocks: int = Field(ge=1)
+    outside_blocks: int = Field(ge=1)
+    random_background_frac: float = Field(ge=0, le=1)
+    per_class_per_window: int = Field(ge=1)
+    hard_frac: float = Field(ge=0, le=1)
+
+
+def class_fractions(
+    labels: Int[Tensor, "batch height width"], classes: int, block_px: int
+) -> tuple[Float[Tensor, "batch classes rows columns"], Bool[Tensor, "batch rows columns"]]:
+    """Share of each class among the known pixels of every block, and which blocks have at least half of theirs known."""
+    known = labels != UNKNOWN
+    one_hot = F.one_hot(labels.where(known, 0), classes).permute(0, 3, 1, 2) * known[:, None]
+    share = F.avg_pool2d(one_hot.float(), block_px)
+    total = F.avg_pool2d(known.float()[:, None], block_px)
+    return share / total.clamp_min(1e-6), total[:, 0] >= 0.5
+
+
+def _grow(mask: Bool[Tensor, "batch rows columns"], blocks: int) -> Bool[Tensor, "batch rows columns"]:
+    """Blocks within a (Chebyshev) distance of the mask; beyond the window there is nothing, so its edge is no boundary."""
+    return F.max_pool2d(mask[:, None].float(), 2 * blocks + 1, stride=1, padding=blocks)[:, 0] > 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The sampled hyper-pixels of one batch: where they are (``batch``, ``row``, ``column``) and their ``classes``."""
+
+    batch: Int[Tensor, " samples"]
+    row: Int[Tensor, " samples"]
+    column: Int[Tensor, " samples"]
+    classes: Int[Tensor, " samples"]
+
+    def take(self, maps: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "samples channels"]:
+        """The vectors of ``maps`` at these hyper-pixels."""
+        return maps[self.batch, :, self.row, self.column]
+
+
+def candidates(
+    labels: Int[Tensor, "batch height width"], classes: int, block_px: int, settings: ContrastSettings
+) -> tuple[Bool[Tensor, "batch classes rows columns"], Bool[Tensor, "batch rows columns"]]:
+    """Which blocks may stand for which class near a boundary, and which are plain background.
+
+    A landslide block has at least ``positive_frac`` of its class and lies within ``inside_blocks`` of the boundary; a
+    landslide too small for that gives its best block. A background block (class 0) has at most ``negative_frac``
+    landslide and lies within ``outside_blocks``. The window's edge and unknown ground are no boundary.
+    """
+    fractions, known = class_fractions(labels, classes, block_px)
+    landslide = 1 - fractions[:, 0]
+    background = known & (landslide <= settings.negative_frac)
+    near = torch.zeros_like(fractions, dtype=torch.bool)
+    for c in range(1, classes):
+        mine = known & (fractions[:, c] >= settings.positive_frac)
+        near[:, c] = mine & _grow(known & ~mine, settings.inside_blocks)
+        best = (fractions[:, c] * known).flatten(1)
+        lost = (best.amax(1) > 0) & ~mine.flatten(1).any(1)
+        near[:, c].flatten(1)[lost, best.argmax(1)[lost]] = True
+    near[:, 0] = background & _grow(
+        near[:, 1:].any(1) | (known & (landslide >= settings.positive_frac)), settings.outside_blocks
+    )
+    return near, background
+
+
+def sample_pairs(
+    labels: Int[Tensor, "batch height width"],
+    predicted: Int[Tensor, "batch rows columns"],
+    classes: int,
+    block_px: int,
+    settings: ContrastSettings,
+    generator: torch.Generator,
+) -> Pairs:
+    """Draw at most ``per_class_per_window`` hyper-pixels of every class from every window, up to ``hard_frac`` of them
+    misclassified (``predicted`` is the class the network sees in each block now).
+
+    ``generator`` is a CPU generator, so that the draw is the same on every device.
+    """
+    near, background = candidates(labels, classes, block_px, settings)
+    most = settings.per_class_per_window
+    found = []
+    for c in range(classes):
+        if c:
+            chosen = _draw(near[:, c], predicted != c, most, settings.hard_frac, generator)
+        else:
+            free = round(most * settings.random_background_frac)
+            edge = _draw(near[:, 0], predicted != 0, most - free, settings.hard_frac, generator)
+            chosen = edge | _draw(background & ~edge, predicted != 0, free, 0.0, generator)
+        batch, row, column = chosen.nonzero(as_tuple=True)
+        found.append((batch, row, column, torch.full_like(batch, c)))
+    return Pairs(*(torch.cat(part) for part in zip(*found, strict=True)))
+
+
+def _draw(
+    allowed: Bool[Tensor, "batch rows columns"],
+    hard: Bool[Tensor, "batch rows columns"],
+    most: int,
+    hard_frac: float,
+    generator: torch.Generator,
+) -> Bool[Tensor, "batch rows columns"]:
+    """Mark at most ``most`` allowed blocks per window, hard ones first until ``hard_frac`` of ``most`` is taken."""
+    flat = allowed.flatten(1)
+    luck = torch.rand(flat.shape, generator=generator).to(flat.device)
+    hard_luck = luck.where(flat & hard.flatten(1), -1.0)
+    first = round(most * hard_frac)
+    rank = hard_luck.argsort(1, descending=True).argsort(1)
+    priority = luck.where(flat, -1.0) + 2.0 * ((rank < first) & (hard_luck >= 0))
+    value, index = priority.topk(min(most, flat.shape[1]), dim=1)
+    out = torch.zeros_like(flat).scatter(1, index, value >= 0)
+    return out.view_as(allowed)
+
+
+class ClassQueues(nn.Module):
+    """One ring of the newest ``size`` keys per class, as buffers: saved, moved to devices and resumed with the network.
+
+    Unfilled places are never compared with; keys beyond the size push the oldest out.
+    """
+
+    keys: Tensor
+    filled: Tensor
+    head: Tensor
+
+    def __init__(self, classes: int, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(classes, size, dim))
+        self.register_buffer("filled", torch.zeros(classes, dtype=torch.long))
+        self.register_buffer("head", torch.zeros(classes, dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Float[Tensor, "samples dim"], classes: Int[Tensor, " samples"]) -> None:
+        """Append keys in their order, each to its own class's ring."""
+        size = self.keys.shape[1]
+        for c in range(len(self.keys)):
+            mine = keys[classes == c][-size:]
+            places = (self.head[c] + torch.arange(len(mine), device=keys.device)) % size
+            self.keys[c, places] = mine.to(self.keys.dtype)
+            self.head[c] = (self.head[c] + len(mine)) % size
+            self.filled[c] = (self.filled[c] + len(mine)).clamp_max(size)
+
+    def of(self, c: int) -> Float[Tensor, "held dim"]:
+        """The keys held of class ``c`` (in no particular order), detached."""
+        return self.keys[c, : int(self.filled[c])].detach()
+
+
+def contrast_loss(
+    anchors: Float[Tensor, "samples dim"],
+    keys: Float[Tensor, "samples dim"],
+    classes: Int[Tensor, " samples"],
+    queues: ClassQueues,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """InfoNCE per positive, in float32: ``-log(e^{qp/t} / (e^{qp/t} + sum_n e^{qn/t}))``.
+
+    Positives of an anchor are the held and the current keys of its class, negatives those of all other classes. Mean
+    over positives, then over the anchors that have both kinds, then over classes; 0, with a graph, when there are none.
+    """
+    device_type = anchors.device.type
+    with torch.autocast(device_type, enabled=False):
+        anchors, keys = F.normalize(anchors.float(), dim=1), F.normalize(keys.detach().float(), dim=1)
+        held = [torch.cat([queues.of(c), keys[classes == c]]) for c in range(len(queues.keys))]
+        losses = []
+        for c, positives in enumerate(held):
+            mine = anchors[classes == c]
+            negatives = torch.cat([k for other, k in enumerate(held) if other != c])
+            if len(mine) and len(positives) and len(negatives):
+                repelled = torch.logsumexp(mine @ negatives.T / temperature, dim=1, keepdim=True)
+                losses.append(F.softplus(repelled - mine @ positives.T / temperature).mean())
+        return torch.stack(losses).mean() if losses else anchors.sum() * 0.0

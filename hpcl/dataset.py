@@ -1,0 +1,199 @@
+"""Tiles to batches: which windows are drawn, how bands become numbers, and augmentation that keeps terrain terrain.
+
+A turned window is a turned piece of ground: scalars turn as pictures do, but the surface normal's east and north
+components must turn as a vector, and a hillshade, whose sun stands still, is computed anew from the turned normal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as record
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hpcl.bands import BandFacts, Float32, normalise
+
+SPLITS = ("train", "val", "test")
+UNKNOWN = 255
+"""Label code of pixels that take no part."""
+
+
+class DatasetError(ValueError):
+    """The tiles do not hold what the network asks for."""
+
+
+@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class AugmentSettings:
+    """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain, offset and
+    gamma of these standard deviations (in units of a band's standard deviation), half of it common to all bands."""
+
+    gain_std: float = Field(ge=0)
+    offset_std: float = Field(ge=0)
+
+
+def hillshade(east: Float32, north: Float32, up: Float32, azimuth_deg: float, altitude_deg: float) -> Float32:
+    """Shaded relief 1..255 of a unit surface normal under a sun, scaled as gdaldem writes it: ``1 + 254 h``."""
+    azimuth, altitude = np.radians([azimuth_deg, altitude_deg])
+    lit = np.sin(altitude) * up + np.cos(altitude) * (np.sin(azimuth) * east + np.cos(azimuth) * north)
+    return (1 + 254 * np.maximum(lit, 0)).astype(np.float32)
+
+
+def turn(
+    values: Float32, bands: Sequence[BandFacts], quarter_turns: int, mirror: bool, sun: Mapping[str, float]
+) -> Float32:
+    """Turn a raw window ``(band, row, column)`` counter-clockwise by quarters after an optional east-west mirror.
+
+    A mirror negates the normal's east component; a quarter turn maps (east, north) to (-north, east). Hillshade bands
+    are computed anew from the turned normal, for which all three components must be among ``bands``.
+    """
+    out = np.rot90(values[:, :, ::-1] if mirror else values, quarter_turns, axes=(1, 2)).copy()
+    place = {b.kind: i for i, b in enumerate(bands) if b.kind in ("east", "north", "up")}
+    if "east" in place and "north" in place:
+        east, north = out[place["east"]].copy(), out[place["north"]].copy()
+        if mirror:
+            east = -east
+        for _ in range(quarter_turns % 4):
+            east, north = -north, east
+        out[place["east"]], out[place["north"]] = east, north
+    elif place.keys() & {"east", "north"}:
+        raise DatasetError(
+            "A window with one horizontal component of the normal cannot be turned; give n_east and n_north."
+        )
+    for i, band in enumerate(bands):
+        if band.kind == "hillshade":
+            if len(place) < 3:
+                raise DatasetError(
+                    "A hillshade band cannot be turned by itself; give n_east, n_north and n_up with it."
+                )
+            east, north, up = (out[place[k]] for k in ("east", "north", "up"))
+            out[i] = hillshade(east, north, up, sun["azimuth_deg"], sun["altitude_deg"])
+    return out
+
+
+def jitter(values: Float32, bands: Sequence[BandFacts], settings: AugmentSettings, rng: np.random.Generator) -> Float32:
+    """Normalised values with the image bands under another light: gain and offset, part common, part per band."""
+    image = [i for i, b in enumerate(bands) if b.kind == "image"]
+    out = values.copy()
+    if image:
+        common, own = rng.normal(size=2), rng.normal(size=(2, len(image)))
+        gain, offset = ((common[:, None] + own) / np.sqrt(2)).astype(np.float32)
+        scale = np.exp(settings.gain_std * gain)[:, None, None]
+        out[image] = out[image] * scale + (settings.offset_std * offset)[:, None, None]
+    return out
+
+
+Sample = dict[str, Any]
+Draw = tuple[int, int, int]
+"""A window to draw: its number, and epoch and position, from which its augmentation follows."""
+
+
+class Tiles:
+    """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands."""
+
+    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]]) -> None:
+        self.facts = json.loads((folder / "facts.json").read_text())
+        known = {b["name"]: BandFacts(b["name"], b["kind"], b["mean"], b["std"]) for b in self.facts["bands"]}
+        for branch, names in branches.items():
+            for name in names:
+                if name not in known:
+                    raise DatasetError(
+                        f"model.branches.{branch} asks for band '{name}', which no tile has; there are {', '.join(known)}."
+                    )
+        self.branches = {branch: tuple(known[name] for name in names) for branch, names in branches.items()}
+        wanted = [b.name for bands in self.branches.values() for b in bands]
+        # Turning a hillshade needs the normal, whether a branch sees it or not.
+        if any(known[name].kind == "hillshade" for name in wanted):
+            wanted += [b.name for b in known.values() if b.kind in ("east", "north", "up")]
+        names = list(dict.fromkeys(wanted))
+        self.bands = tuple(known[name] for name in names)
+        self._layers = [list(known).index(name) for name in names]
+        self._place = {b: [names.index(x.name) for x in bands] for b, bands in self.branches.items()}
+        self.windows = pd.read_csv(folder / "windows.csv", dtype={"area": str})
+        self.window_px: int = self.facts["window_px"]
+        self.sun = self.facts["sun"]
+        self.classes = 1 + len(self.facts["classes"])
+        self._arrays = {
+            area: tuple(np.load(folder / f"{area}.{what}.npy", mmap_mode="r") for what in ("bands", "labels", "split"))
+            for area in self.facts["areas"]
+        }
+
+    def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:
+        """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)`` of its own split only."""
+        at = self.windows.iloc[number]
+        bands, labels, split = self._arrays[at["area"]]
+        rows = slice(at["row_px"], at["row_px"] + self.window_px)
+        columns = slice(at["column_px"], at["column_px"] + self.window_px)
+        values = np.stack([bands[layer, rows, columns] for layer in self._layers])
+        label = np.where(split[rows, columns] == SPLITS.index(at["split"]), labels[rows, columns], UNKNOWN)
+        missing = self.window_px - label.shape[0], self.window_px - label.shape[1]
+        if any(missing):
+            values = np.pad(values, ((0, 0), (0, missing[0]), (0, missing[1])), constant_values=np.nan)
+            label = np.pad(label, ((0, missing[0]), (0, missing[1])), constant_values=UNKNOWN)
+        return values, label.astype(np.int64)
+
+    def by_branch(self, values: Float32) -> dict[str, Tensor]:
+        """Normalised ``(band, row, column)`` values as one tensor per branch."""
+        return {branch: torch.from_numpy(values[place]) for branch, place in self._place.items()}
+
+    def numbers(self, split: str) -> npt.NDArray[np.int64]:
+        """The numbers of the windows of a split."""
+        return np.flatnonzero((self.windows["split"] == split).to_numpy())
+
+
+class Windows(Dataset[Sample]):
+    """Windows as network input: ``bands`` per branch, ``labels``; augmented ones also ``key_bands``, the same turned
+    ground under an independent light."""
+
+    def __init__(self, tiles: Tiles, augment: AugmentSettings | None, seed: int) -> None:
+        self.tiles, self.augment, self.seed = tiles, augment, seed
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        number, epoch, position = draw
+        values, labels = self.tiles.raw(number)
+        bands = self.tiles.bands
+        if self.augment is None:
+            return {"bands": self.tiles.by_branch(normalise(values, bands)), "labels": torch.from_numpy(labels)}
+        rng = np.random.default_rng((self.seed, epoch, position))
+        quarter_turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        turned = normalise(turn(values, bands, quarter_turns, mirror, self.tiles.sun), bands)
+        labels = np.rot90(labels[:, ::-1] if mirror else labels, quarter_turns).copy()
+        query, key = (self.tiles.by_branch(jitter(turned, bands, self.augment, rng)) for _ in range(2))
+        return {"bands": query, "key_bands": key, "labels": torch.from_numpy(labels)}
+
+
+def draw_epoch(tiles: Tiles, epoch: int, count: int, landslide_windows_frac: float, seed: int) -> list[Draw]:
+    """The windows of one training epoch, a function of seed and epoch alone (so that a resumed run draws the same).
+
+    ``landslide_windows_frac`` of the draws come from windows with landslide ground, the rest from all windows.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    everywhere = tiles.numbers("train")
+    share = tiles.windows["landslide_frac"].to_numpy()[everywhere]
+    with_landslide = everywhere[share > 0.01] if (share > 0.01).any() else everywhere
+    chosen = np.where(
+        rng.random(count) < landslide_windows_frac, rng.choice(with_landslide, count), rng.choice(everywhere, count)
+    )
+    return [(int(number), epoch, position) for position, number in enumerate(chosen)]
+
+
+def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: int) -> Iterator[Sample]:
+    """Collated batches of the draws in their order, prepared by ``workers`` processes ahead of time (0: on demand)."""
+    groups = [list(draws[i : i + batch_size]) for i in range(0, len(draws), batch_size)]
+    return iter(
+        DataLoader(
+            windows,
+            batch_sampler=groups,
+            num_workers=workers,
+            # A fixed source: the loader would draw its base seed from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+    )

@@ -1,0 +1,308 @@
+"""The split map: which ground a model may learn from, choose by, and be judged on; and the windows that keep to it.
+
+Neighbouring pixels are alike, so a random split of tiles overestimates a model by up to 28 % (Kattenborn et al. 2022,
+doi:10.1016/j.ophoto.2022.100018). Here the split is by place: blocks of ground, with a gap wherever two blocks of
+different splits meet, and no landslide on both sides. `check` proves it on the windows really emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as record
+from scipy import ndimage
+
+from hpcl.windows import starts
+
+SPLITS = ("train", "val", "test")
+GAP = 3
+OUTSIDE = 255
+"""Split code of ground without a usable label."""
+UNKNOWN = 255
+"""Label code of ground that nobody has mapped, or without data."""
+
+Codes = npt.NDArray[np.uint8]
+
+
+class TileError(ValueError):
+    """The areas cannot be split as asked, or a split leaks."""
+
+
+@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class TileSettings:
+    """How ground is split and cut.
+
+    ``split`` is ``blocks`` (every area has blocks of all three splits) or ``areas`` (``test_areas`` are test ground as
+    a whole, the others are split into train and validation blocks). ``window_px`` is what the network sees at once,
+    ``stride_px`` the step between training windows, ``block_px`` the side of a block, ``gap_px`` the least distance
+    between labelled pixels of different splits. ``val_frac`` and ``test_frac`` are shares of the labelled ground.
+    """
+
+    split: Literal["blocks", "areas"]
+    test_areas: tuple[str, ...]
+    window_px: int = Field(ge=32, multiple_of=16)
+    stride_px: int = Field(ge=1)
+    block_px: int = Field(ge=32)
+    gap_px: int = Field(ge=0)
+    val_frac: float = Field(gt=0, lt=1)
+    test_frac: float = Field(ge=0, lt=1)
+    minimum_valid_frac: float = Field(ge=0, le=1)
+    seed: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of ground: its rows and columns, its labelled and its landslide pixels, and its split once chosen."""
+
+    area: str
+    number: int
+    rows: slice
+    columns: slice
+    labelled_px: int
+    landslide_px: int
+    split: str = ""
+
+
+def lay_blocks(area: str, labels: npt.NDArray[np.uint8], block_px: int) -> list[Block]:
+    """Cut an area into blocks of about ``block_px``, row by row; ragged edges are shared out, not dropped."""
+    out: list[Block] = []
+    for rows in _edges(labels.shape[0], block_px):
+        for columns in _edges(labels.shape[1], block_px):
+            part = labels[rows, columns]
+            known = part != UNKNOWN
+            out.append(Block(area, len(out), rows, columns, int(known.sum()), int((part[known] > 0).sum())))
+    return out
+
+
+def _edges(length: int, block_px: int) -> list[slice]:
+    bounds = np.linspace(0, length, max(1, round(length / block_px)) + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+
+
+def assign(blocks: Sequence[Block], settings: TileSettings) -> list[Block]:
+    """Give every block its split so that each split has its share of the ground and of the landslides.
+
+    Of 2000 seeded random draws the one that comes nearest to the shares is kept. Raises `TileError` when an area
+    cannot be split, or a split would hold no landslide.
+    """
+    areas = sorted({block.area for block in blocks})
+    unknown = set(settings.test_areas) - set(areas)
+    if settings.split == "areas" and (unknown or not settings.test_areas or set(settings.test_areas) == set(areas)):
+        given = ", ".join(settings.test_areas) or "none"
+        raise TileError(
+            f"tile.test_areas names {given}, but the labelled areas are {', '.join(areas) or 'none'}; "
+            "name at least one of them as test area and leave at least one to train on."
+        )
+    test_areas = set(settings.test_areas) if settings.split == "areas" else set()
+    shares = [settings.val_frac, 0.0 if test_areas else settings.test_frac]
+    shares = [1 - sum(shares), *shares]
+    if shares[0] <= 0:
+        raise TileError("tile.val_frac and tile.test_frac leave no ground to train on; their sum must be below 1.")
+    free = [b for b in blocks if b.area not in test_areas and b.labelled_px]
+    wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
+    if len(free) < len(wanted):
+        raise TileError(
+            f"The labelled ground makes {len(free)} block(s) of {settings.block_px} px, too few for {', '.join(wanted)}; "
+            "lower tile.block_px or add an area."
+        )
+    ground = np.array([[b.labelled_px for b in free], [b.landslide_px for b in free]], float)
+    ground /= np.maximum(ground.sum(axis=1, keepdims=True), 1)
+    counts = np.maximum(np.round(np.array(shares) * len(free)), np.array(shares) > 0).astype(int)
+    counts[0] = len(free) - counts[1:].sum()
+    rng = np.random.default_rng(settings.seed)
+    best, best_error = np.zeros(len(free), int), np.inf
+    for _ in range(2000):
+        drawn = rng.permutation(np.repeat(np.arange(3), counts))
+        got = np.stack([np.bincount(drawn, weights=row, minlength=3) for row in ground])
+        error = float(np.abs(got - shares).sum()) + 10 * int(((got[1] == 0) & (np.array(shares) > 0)).sum())
+        if error < best_error:
+            best, best_error = drawn, error
+    chosen = {(b.area, b.number): SPLITS[code] for b, code in zip(free, best, strict=True)}
+    out = []
+    for b in blocks:
+        split = "test" if b.area in test_areas else chosen.get((b.area, b.number), "")
+        out.append(Block(b.area, b.number, b.rows, b.columns, b.labelled_px, b.landslide_px, split))
+    for split in SPLITS:
+        if (split in wanted or (split == "test" and test_areas)) and not any(
+            b.landslide_px for b in out if b.split == split
+        ):
+            raise TileError(
+                f"No landslide falls into the {split} blocks; lower tile.block_px, or change tile.seed or the areas."
+            )
+    return out
+
+
+def paint(
+    blocks: Sequence[Block], labels: Codes, gap_px: int, split_map: Codes, block_map: npt.NDArray[np.int32]
+) -> None:
+    """Write one area's split codes and block numbers into the given ``(row, column)`` arrays.
+
+    Where two blocks of different splits meet, a strip of half the gap on either side becomes `GAP`.
+    """
+    half = -(-gap_px // 2)
+    split_map[:], block_map[:] = OUTSIDE, -1
+    for b in blocks:
+        if not b.split:
+            continue
+        part = split_map[b.rows, b.columns]
+        part[labels[b.rows, b.columns] != UNKNOWN] = SPLITS.index(b.split)
+        block_map[b.rows, b.columns] = b.number
+    for b in blocks:
+        for other in blocks:
+            if b.split and other.split and b.split != other.split:
+                rows, columns = _near(b.rows, other.rows, half), _near(b.columns, other.columns, half)
+                part = split_map[rows, columns]
+                part[part != OUTSIDE] = GAP
+
+
+def _near(mine: slice, other: slice, half_px: int) -> slice:
+    """The part of my rows that lies within ``half_px`` of the other's rows (empty when they are far apart)."""
+    start, stop = max(mine.start, other.start - half_px), min(mine.stop, other.stop + half_px)
+    return slice(start, max(start, stop))
+
+
+def keep_whole(landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]], split_map: Codes) -> int:
+    """Give every landslide to the split that holds most of it; its pixels elsewhere become `GAP`. Returns how many.
+
+    ``landslides`` yields ``(roi, mask)``: the rows and columns of a landslide's bounding box and its pixels in it.
+    """
+    divided = 0
+    for roi, mask in landslides:
+        part = split_map[roi]
+        held = np.bincount(part[mask & (part < GAP)], minlength=3)[:3]
+        if (held > 0).sum() > 1:
+            part[mask & (part < GAP) & (part != held.argmax())] = GAP
+            divided += 1
+    return divided
+
+
+@dataclass(frozen=True)
+class WindowAt:
+    """A window of ground for one split: where it is, how much of it is labelled, and how much of that is landslide."""
+
+    area: str
+    split: str
+    row_px: int
+    column_px: int
+    valid_frac: float
+    landslide_frac: float
+
+
+def lay_windows(
+    area: str, blocks: Sequence[Block], labels: Codes, split_map: Codes, settings: TileSettings
+) -> Iterator[WindowAt]:
+    """Windows that lie wholly in blocks of one split, so that not even their unlabelled context is shared.
+
+    Training windows step by ``stride_px``; validation and test windows stand side by side, so that no pixel is
+    counted twice. Scenes smaller than a window give one padded window.
+    """
+    rows, columns = sorted({b.rows.start for b in blocks}), sorted({b.columns.start for b in blocks})
+    table = np.full((len(rows), len(columns)), -1)
+    for b in blocks:
+        table[rows.index(b.rows.start), columns.index(b.columns.start)] = SPLITS.index(b.split) if b.split else -1
+    height, width = labels.shape
+    size = settings.window_px
+    for code, split in enumerate(SPLITS):
+        stride = settings.stride_px if split == "train" else size
+        tops = _within(rows, height, size, stride)
+        lefts = _within(columns, width, size, stride)
+        for top in tops:
+            r0, r1 = np.searchsorted(rows, [top, min(top + size, height) - 1], side="right") - 1
+            for left in lefts:
+                c0, c1 = np.searchsorted(columns, [left, min(left + size, width) - 1], side="right") - 1
+                if (table[r0 : r1 + 1, c0 : c1 + 1] != code).any():
+                    continue
+                roi = slice(top, top + size), slice(left, left + size)
+                known = split_map[roi] == code
+                valid = float(known.sum() / size**2)
+                if valid >= settings.minimum_valid_frac and known.any():
+                    yield WindowAt(area, split, top, left, valid, float((labels[roi][known] > 0).mean()))
+
+
+def _within(block_starts: Sequence[int], length: int, size: int, stride: int) -> list[int]:
+    """Window starts laid out block by block, so that blocks of any size are covered from their first to their last pixel."""
+    ends = [*block_starts[1:], length]
+    found = {
+        a + s
+        for a, b in zip(block_starts, ends, strict=True)
+        for s in starts(b - a, size, stride)
+        if a + s + size <= length
+    }
+    if stride < size:
+        found |= {s for s in starts(length, size, stride) if s + size <= length}
+    return sorted(found) or [0]
+
+
+def check(
+    windows: Sequence[WindowAt],
+    split_map: Codes,
+    landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]],
+    gap_px: int,
+    window_px: int,
+) -> None:
+    """Stop on any leak in one area: a pixel in windows of two splits, labels nearer than the gap, a divided landslide."""
+    seen = np.zeros(split_map.shape, np.uint8)
+    for w in windows:
+        seen[w.row_px : w.row_px + window_px, w.column_px : w.column_px + window_px] |= 1 << SPLITS.index(w.split)
+    shared = int(((seen & (seen - np.uint8(1))) != 0).sum())
+    if shared:
+        raise TileError(
+            f"The split leaks: {shared} pixels lie in windows of two splits; this is a defect, please report it."
+        )
+    for code in range(3):
+        mine = split_map == code
+        if gap_px and mine.any():
+            near = ndimage.maximum_filter(mine.view(np.uint8), size=2 * gap_px - 1) > 0
+            if (near & (split_map < GAP) & ~mine).any():
+                raise TileError(
+                    f"The split leaks: {SPLITS[code]} ground lies nearer than {gap_px} px to another split."
+                )
+    for roi, mask in landslides:
+        part = split_map[roi][mask]
+        if len(np.unique(part[part < GAP])) > 1:
+            raise TileError("The split leaks: a landslide lies in two splits; this is a defect, please report it.")
+
+
+class Moments:
+    """Mean and standard deviation of bands over training ground, gathered part by part in float64."""
+
+    def __init__(self, bands: int) -> None:
+        self._n, self._sum, self._square = np.zeros(bands), np.zeros(bands), np.zeros(bands)
+
+    def add(self, values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> None:
+        """Add the pixels of ``values`` ``(band, row, column)`` where ``mask`` ``(row, column)`` holds and they are no NaN."""
+        chosen = values[:, mask].astype(np.float64)
+        self._n += np.isfinite(chosen).sum(axis=1)
+        self._sum += np.nansum(chosen, axis=1)
+        self._square += np.nansum(chosen**2, axis=1)
+
+    def normalisation(self, kinds: Sequence[str]) -> list[dict[str, float]]:
+        """``mean`` and ``std`` per band. Directions (kinds east and north) keep mean 0 and share one scale, so that
+        turning a window and normalising it commute."""
+        n = np.maximum(self._n, 1)
+        mean = self._sum / n
+        std = np.sqrt(np.maximum(self._square / n - mean**2, 0))
+        directions = [i for i, kind in enumerate(kinds) if kind in ("east", "north")]
+        if directions:
+            mean[directions] = 0
+            std[directions] = np.sqrt((self._square / n)[directions].mean())
+        std[std == 0] = 1
+        return [{"mean": float(m), "std": float(s)} for m, s in zip(mean, std, strict=True)]
+
+
+def share_of(blocks: Sequence[Block]) -> Mapping[str, Mapping[str, int]]:
+    """Blocks, labelled and landslide pixels per split."""
+    return {
+        split: {
+            "blocks": sum(b.split == split for b in blocks),
+            "labelled_px": sum(b.labelled_px for b in blocks if b.split == split),
+            "landslide_px": sum(b.landslide_px for b in blocks if b.split == split),
+        }
+        for split in SPLITS
+    }

@@ -1,0 +1,134 @@
+"""What every stage shares: strict parameters, one-sentence errors, progress, JSON that is equal when its facts are."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from tqdm import tqdm
+
+from stages import _track
+
+T = TypeVar("T")
+PARAMS = Path("params.yaml")
+
+
+class ParameterError(ValueError):
+    """params.yaml does not say what a stage needs to know."""
+
+
+def params(section: str, record: type[T]) -> T:
+    """The section of params.yaml as a ``record``; unknown, missing and mistyped keys are refused by name.
+
+    YAML 1.2 as DVC reads it, so ``3e-4`` is a number and ``off`` a word in both.
+    """
+    try:
+        document = YAML(typ="safe", pure=True).load(PARAMS) or {}
+    except FileNotFoundError as error:
+        raise ParameterError(f"{PARAMS} does not exist here; run the stage from the root of the project.") from error
+    except YAMLError as error:
+        raise ParameterError(f"{PARAMS} is not YAML: {' '.join(str(error).split())}") from error
+    if section not in document:
+        raise ParameterError(f"{PARAMS} has no section '{section}'{_nearest(section, document)}.")
+    try:
+        return TypeAdapter(record).validate_json(json.dumps(document[section]))
+    except ValidationError as error:
+        raise ParameterError(_sentence(section, document[section], error)) from error
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _sentence(section: str, given: Any, error: ValidationError) -> str:
+    """All findings of pydantic about one section, as one sentence."""
+    details = error.errors(include_url=False)
+    missing = [str(d["loc"][-1]) for d in details if d["type"] in ("missing", "missing_argument")]
+    findings = []
+    for detail in details:
+        key = ".".join(str(part) for part in (section, *detail["loc"]))
+        if "unexpected" in detail["type"] or detail["type"] == "extra_forbidden":
+            findings.append(f"{PARAMS}: unknown parameter '{key}'{_nearest(str(detail['loc'][-1]), missing)}")
+        elif detail["type"].startswith("missing"):
+            findings.append(f"{PARAMS}: parameter '{key}' is missing")
+        else:
+            findings.append(
+                f"{PARAMS}: '{key}' is {detail['input']!r}, but {detail['msg'][0].lower()}{detail['msg'][1:]}"
+            )
+    return "; ".join(findings) + "."
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a stage: arguments from ``main``'s signature, tracked as one execution, errors of ours as one sentence.
+
+    An exception class that this project defines is a sentence for its user; any other is a bug and keeps its traceback.
+    """
+    # Line by line, so that a log follows a long stage.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of our own
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    stage = Path(inspect.getfile(main)).stem
+    names = list(inspect.signature(main).parameters)
+    if len(sys.argv) - 1 != len(names):
+        sys.exit(f"usage: python -m stages.{stage} {' '.join(f'<{name}>' for name in names)}".rstrip())
+    try:
+        with _track.execution(stage, *sys.argv[1:]):
+            main(*sys.argv[1:])
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
+            raise
+        sys.exit(f"{stage}: {error}")
+
+
+def progress(label: str) -> Callable[[int, int], None]:
+    """A hook ``(done, total)``: a bar on a terminal, a plain line every tenth in a log."""
+    bar: list[tqdm] = []
+    if sys.stderr.isatty():
+
+        def draw(done: int, total: int) -> None:
+            if not bar:
+                bar.append(tqdm(desc=label, total=total, leave=False))
+            bar[0].update(done - bar[0].n)
+            if done >= total:
+                bar.pop().close()
+
+        return draw
+
+    tenth = [0]
+
+    def tell(done: int, total: int) -> None:
+        if done * 10 // max(total, 1) > tenth[0] and total >= 10:
+            tenth[0] = done * 10 // total
+            print(f"{label}: {done}/{total}")
+
+    return tell
+
+
+def read_json(path: Path) -> Any:
+    """The facts of a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_json(path: Path, facts: Any) -> None:
+    """Write facts with sorted keys; floats are rounded to 9 significant digits, beyond which machines differ."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(k): _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return value.item() if hasattr(value, "item") else value

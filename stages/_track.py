@@ -1,0 +1,743 @@
+"""The one file that knows MLflow: a pipeline state is a parent run, an execution of a stage is a child run.
+
+A stage only appends what happens to a journal of its own, ``$DVC_ROOT/.dvc/tmp/hpcl_track/<execution>.jsonl``. That
+needs no import of MLflow (several seconds, in each of some twenty processes), and nothing is lost when a server is
+down or a process is killed. `deliver` carries the journals to MLflow: after each epoch of the training, when a stage
+fails, in the last stage `track` and in ``python -m stages._track sync``.
+
+Outside DVC (no ``DVC_ROOT``) nothing is tracked. ``HPCL_TRACK=off`` switches tracking off, ``HPCL_TRACK=strict`` makes
+its errors stop the work; otherwise they are reported and the work goes on.
+"""
+
+from __future__ import annotations
+
+import configparser
+import csv
+import functools
+import getpass
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+LIVE = ("train",)  # stages whose curves are worth the import of MLflow while they run
+LAST = "track"  # the stage that completes the parent run; its own entry in dvc.lock proves a finished pipeline
+PATIENCE_S = 60.0  # after a failed delivery, training does not try again for so long
+PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
+METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
+SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
+
+
+class TrackingError(RuntimeError):
+    """Tracking failed, and HPCL_TRACK=strict asks to stop then."""
+
+
+# --- the journal of one execution: needs no MLflow ----------------------------------------------------------------
+
+
+class Journal:
+    """Facts of one execution of a stage, one JSON object per line; only its own process writes to it."""
+
+    def __init__(self, root: Path, stage: str, arguments: tuple[str, ...], caller: psutil.Process) -> None:
+        """Open the journal with who runs what, in which pipeline state."""
+        self.root = root
+        self.path = _folder(root) / f"{time.time_ns()}-{os.getpid()}.jsonl"
+        self.retry_at_s = 0.0
+        self.append(
+            stage="@".join((stage, *arguments)),
+            process=_fingerprint(psutil.Process()),
+            caller=_fingerprint(caller),
+            state=_state(root),
+        )
+
+    def append(self, **facts: Any) -> None:
+        """Add one line, in one write."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time_ms": _now_ms(), **facts}) + "\n")
+
+    def end(self, status: str, note: str = "") -> None:
+        """Add the last line."""
+        self.append(status=status, note=note, metrics=_resources(), step=0)
+
+    def deliver(self) -> None:
+        """Carry this and all other journals to MLflow now, unless that failed a moment ago."""
+        if time.monotonic() >= self.retry_at_s:
+            try:
+                deliver(self.root, wait_s=1.0)
+            except Timeout:
+                pass  # another process is delivering; this journal comes with the next delivery
+            except Exception:
+                self.retry_at_s = time.monotonic() + PATIENCE_S
+                raise
+
+
+_open: list[Journal] = []  # the journal of the execution that this process is, if it is tracked
+
+
+@contextmanager
+def execution(stage: str, *arguments: str) -> Iterator[None]:
+    """Record what happens inside as one execution of ``stage``: time, status, traceback, resources."""
+    mode, root = _mode(), os.environ.get("DVC_ROOT")
+    if root is None or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
+        yield
+        return
+    caller = _caller()
+    if mode != "off":
+        with _reported():
+            _open.append(Journal(Path(root), stage, arguments, caller))
+    over = _watch(caller)
+    monitor = None
+    if _open and (stage in LIVE or mode == "strict"):
+        with _reported():
+            _open[-1].deliver()
+            monitor = _monitor(_open[-1]) if stage in LIVE else None
+    status, note = "FINISHED", ""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            note = traceback.format_exc()
+        raise
+    finally:
+        over.set()
+        if _open:
+            with _reported():
+                _close(_open.pop(), status, note, monitor)
+
+
+def _close(journal: Journal, status: str, note: str, monitor: Any) -> None:
+    """End a journal; deliver at once where that is worth it: after a failure, or when MLflow is loaded anyway."""
+    if monitor is not None:
+        monitor.finish()
+    journal.end(status, note)
+    if status != "FINISHED" or "mlflow" in sys.modules or _mode() == "strict":
+        journal.deliver()
+
+
+def live(metrics: Mapping[str, float], step: int) -> None:
+    """Show numbers of a stage that is still running, such as one epoch's, under their names in curves.csv."""
+    if _open:
+        with _reported():
+            _open[-1].append(metrics={f"curves/{name}": float(value) for name, value in metrics.items()}, step=step)
+            _open[-1].deliver()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Tracking must not kill a night of training: say what failed and go on, unless HPCL_TRACK=strict."""
+    try:
+        yield
+    except Exception as error:
+        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if _mode() == "strict":
+            raise TrackingError(f"tracking failed and HPCL_TRACK is strict: {sentence}") from error
+        print(f"tracking: {sentence}; the work goes on, `make sync` delivers it later", file=sys.stderr, flush=True)
+
+
+def _mode() -> str:
+    mode = os.environ.get("HPCL_TRACK", "") or "on"
+    if mode not in ("on", "off", "strict"):
+        raise TrackingError(f"HPCL_TRACK is '{mode}'; it may be on, off or strict.")
+    return mode
+
+
+def _folder(root: Path) -> Path:
+    folder = root / ".dvc" / "tmp" / "hpcl_track"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _resources() -> dict[str, float]:
+    """Peak memory and processor time of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    per_gib = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, KiB elsewhere
+    return {
+        "system/peak_memory_gib": round(usage.ru_maxrss / per_gib, 4),
+        "system/processor_s": round(usage.ru_utime + usage.ru_stime, 2),
+    }
+
+
+# --- processes: who called us, and is it still there --------------------------------------------------------------
+
+
+def _fingerprint(process: psutil.Process) -> list[Any]:
+    """Host, id and birth of a process: ids alone are used again."""
+    return [socket.gethostname(), process.pid, process.create_time()]
+
+
+def _is_gone(fingerprint: list[Any]) -> bool:
+    """Whether that process has ended; of one on another machine we cannot know."""
+    host, pid, created_s = fingerprint
+    if host != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(pid)
+        return bool(abs(process.create_time() - created_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _caller() -> psutil.Process:
+    """DVC's process: the nearest ancestor that is not the shell in between."""
+    own = psutil.Process()
+    try:
+        return next((process for process in own.parents() if process.name() not in SHELLS), own)
+    except psutil.Error:
+        return own  # it ended while we looked; then nothing is watched
+
+
+def _watch(caller: psutil.Process) -> threading.Event:
+    """Until the event is set, end this process when DVC is gone: killing DVC would leave us training unseen."""
+    born, over = _fingerprint(caller), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            if _is_gone(born):
+                for journal in _open:
+                    journal.end("KILLED", "DVC's process ended before this stage did.")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, name="watch-dvc", daemon=True).start()
+    return over
+
+
+# --- the pipeline state: what went in, what came out --------------------------------------------------------------
+
+
+def _state(root: Path) -> dict[str, Any]:
+    """Identity and description of the state of the pipeline in the working directory, before anything has run."""
+    params = _yaml_file("params.yaml")
+    key = _input_key(params, root)
+    experiment = os.environ.get("DVC_EXP_NAME", "")
+    tags = {
+        "dvc.role": "pipeline",
+        "hpcl.input_key": key,
+        "dvc.exp.name": experiment,
+        "dvc.exp.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "git.commit": _git("rev-parse", "HEAD").strip(),
+        "git.dirty_code": str(bool(_git("status", "--porcelain", "--", "hpcl", "stages", "dvc.yaml"))).lower(),
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.user": getpass.getuser(),
+    }
+    flat = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in _flat(params)}
+    tags = {name: value for name, value in tags.items() if value}
+    return {"name": experiment or f"repro-{key[:7]}", "key": key, "tags": tags, "params": flat}
+
+
+def _input_key(params: Mapping[str, Any], root: Path) -> str:
+    """Hash of parameters, pipeline, code, DVC's pointers and the raw data that DVC does not keep yet."""
+    digest = hashlib.sha256(json.dumps([params, _yaml_file("dvc.yaml")], sort_keys=True, default=str).encode())
+    files = [file for folder in ("hpcl", "stages") for file in Path(folder).rglob("*.py")]
+    files += [*Path("data").glob("*.dvc"), *Path("data/raw").glob("*.dvc")]
+    hashes = {str(file): _md5(file) for file in files}
+    synthetic = (params.get("synthesize") or {}).get("areas") or {}
+    for area in params.get("areas") or []:
+        raw = Path("data/raw", str(area))
+        if area not in synthetic and not {f"{raw}.dvc", "data/raw.dvc"} & hashes.keys():
+            hashes.update(_remembered_md5s(raw, _folder(root) / "hashes.json"))
+    digest.update(json.dumps(hashes, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
+    """Hashes of a folder's files; an unchanged file (name, size, time) is read once, not by every stage."""
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    md5s, seen = {}, dict(known)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stamp = [file.stat().st_size, file.stat().st_mtime_ns]
+        entry = known.get(str(file.absolute()))
+        md5s[str(file)] = entry[1] if entry and entry[0] == stamp else _md5(file)
+        seen[str(file.absolute())] = [stamp, md5s[str(file)]]
+    if seen != known:
+        draft = memory.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(seen))
+        draft.replace(memory)
+    return md5s
+
+
+def _md5(path: Path) -> str:
+    """The hash that DVC gives to a file, or to a folder (of its sorted list of hashes and names)."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        listing = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+        listing.sort(key=lambda entry: entry["relpath"])
+        return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+@functools.lru_cache(maxsize=512)
+def _yaml(text: str) -> dict[str, Any]:
+    """YAML 1.2, as DVC and the stages read it."""
+    return YAML(typ="safe", pure=True).load(text) or {}
+
+
+def _yaml_file(name: str) -> dict[str, Any]:
+    path = Path(name)
+    return _yaml(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _flat(value: Any, name: str = "", between: str = ".") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dictionaries with their joined names; a list is a leaf.
+
+    >>> dict(_flat({"tile": {"seed": 0}, "areas": ["a"]}))
+    {'tile.seed': 0, 'areas': ['a']}
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}{between}{key}" if name else str(key), between)
+    else:
+        yield name, value
+
+
+def _results(lock: str, pipeline: str, params: str) -> dict[str, str]:
+    """Every out of the living stages with its hash, from the texts of dvc.lock, dvc.yaml and params.yaml.
+
+    DVC keeps the entries of areas and stages that are gone; they are left out.
+    """
+    settings, stages = _yaml(params), _yaml(pipeline).get("stages", {})
+    items = {*map(str, settings.get("areas") or []), *((settings.get("synthesize") or {}).get("areas") or {})}
+    outs = {}
+    for name, entry in _yaml(lock).get("stages", {}).items():
+        stage, _, item = name.partition("@")
+        if stage in stages and (not item or item in items):
+            outs.update({out["path"]: out.get("md5", "") for out in entry.get("outs", [])})
+    return outs
+
+
+def _lock_key(outs: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()
+
+
+def _here() -> dict[str, str]:
+    texts = [Path(name).read_text(encoding="utf-8") for name in ("dvc.lock", "dvc.yaml", "params.yaml")]
+    return _results(*texts)
+
+
+def _is_complete_here() -> bool:
+    """Whether code, parameters and reports in the working directory are those of a pipeline run to its end."""
+    entry = _yaml_file("dvc.lock").get("stages", {}).get(LAST)
+    if entry is None:
+        return False
+    params = _yaml_file("params.yaml")
+    if any(params.get(name) != value for name, value in entry.get("params", {}).get("params.yaml", {}).items()):
+        return False
+    deps = {Path(dep["path"]): dep["md5"] for dep in entry.get("deps", []) if not dep["path"].startswith("data/")}
+    return all(path.exists() and _md5(path) == md5 for path, md5 in deps.items())
+
+
+def _git(*arguments: str, text: str = "") -> str:
+    try:
+        return subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""  # no git: a state is then known by its keys alone
+
+
+# --- MLflow -------------------------------------------------------------------------------------------------------
+
+
+def deliver(root: Path, wait_s: float) -> None:
+    """Carry all journals to MLflow; those of ended executions are closed and removed."""
+    with _store(root, wait_s) as store:
+        store.deliver()
+
+
+@contextmanager
+def _store(root: Path, wait_s: float) -> Iterator[Store]:
+    """The store, alone: processes that create one sqlite file at once spoil it, and two would make two parents."""
+    with FileLock(_folder(root) / "lock", timeout=wait_s):
+        yield Store(root, *_connect(root))
+
+
+@functools.lru_cache(maxsize=1)
+def _connect(root: Path) -> tuple[MlflowClient, str, str]:
+    """Client, its URI and the experiment, made when they do not exist."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a silent server holds us for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient  # noqa: PLC0415  # 3-5 s, which only those pay who deliver
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').absolute()}"
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "hpcl"
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return client, uri, experiment.experiment_id
+    # Without a location, a local store puts artifacts in the working directory of whoever comes first.
+    location = None if uri.startswith(("http", "databricks")) else (root / "mlartifacts").absolute().as_uri()
+    return client, uri, client.create_experiment(name, artifact_location=location)
+
+
+def _monitor(journal: Journal) -> Any:
+    """MLflow's own sampling of processor, memory, network and GPU for a live child run, every 10 s."""
+    sent = journal.path.with_suffix(".sent")
+    if not sent.exists():
+        return None
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415  # see _connect
+
+    _, uri, _ = _connect(journal.root)
+    run_id = json.loads(sent.read_text())["run_id"]
+    monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=uri)  # type: ignore[no-untyped-call]  # as MLflow has it
+    monitor.start()
+    return monitor
+
+
+class Store:
+    """What we do with MLflow while we hold the lock."""
+
+    def __init__(self, root: Path, client: MlflowClient, uri: str, experiment: str) -> None:
+        """See `_store`."""
+        from mlflow import entities  # noqa: PLC0415  # see _connect
+
+        self.entities = entities
+        self.root, self.client, self.uri, self.experiment = root, client, uri, experiment
+
+    def find(self, tags: Mapping[str, str]) -> list[Run]:
+        """Runs that bear all these tags, oldest first."""
+        condition = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], condition, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def parent(self, state: Mapping[str, Any]) -> Run:
+        """The run of a pipeline state, the latest if repeats gave other results; made when there is none."""
+        found = self.find({**PIPELINE, "hpcl.input_key": state["key"]})
+        if not found:
+            return self.new_parent(state, state["name"])
+        for tag in ("dvc.exp.name", "dvc.exp.baseline"):
+            if tag in state["tags"] and tag not in found[-1].data.tags:
+                self.client.set_tag(found[-1].info.run_id, tag, state["tags"][tag])
+        return found[-1]
+
+    def new_parent(self, state: Mapping[str, Any], name: str) -> Run:
+        """A new parent run with the state's tags and parameters."""
+        run = self.client.create_run(self.experiment, tags=state["tags"], run_name=name)
+        params = [self.entities.Param(key, value[:6000]) for key, value in state["params"].items()]
+        for start in range(0, len(params), 100):  # MLflow takes 100 at once
+            self.client.log_batch(run.info.run_id, params=params[start : start + 100])
+        return run
+
+    def deliver(self) -> None:
+        """Carry every journal; one that MLflow refuses (its run was deleted in the UI) is put aside, not retried."""
+        refused = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST")
+        for path in sorted(_folder(self.root).glob("*.jsonl")):
+            try:
+                self.carry(path)
+            except Exception as error:
+                if getattr(error, "error_code", "") not in refused and not isinstance(error, ValueError | KeyError):
+                    raise
+                path.rename(path.with_suffix(".refused"))
+                path.with_suffix(".sent").unlink(missing_ok=True)
+                print(f"tracking: {path.name} cannot be delivered: {error}", file=sys.stderr)
+
+    def carry(self, path: Path) -> None:
+        """Bring one journal's news to its child run."""
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines:
+            return
+        head, end = lines[0], lines[-1] if "status" in lines[-1] else None
+        if end is None and _is_gone(head["process"]):
+            killed_ms = int(path.stat().st_mtime * 1000)
+            end = {"time_ms": killed_ms, "status": "KILLED", "note": "The process ended without a word."}
+        sent_path = path.with_suffix(".sent")
+        if sent_path.exists():
+            sent = json.loads(sent_path.read_text())
+        else:
+            sent = {**self.new_child(head), "lines": 1}
+            sent_path.write_text(json.dumps(sent))
+        metrics = [
+            self.entities.Metric(name, value, line["time_ms"], line["step"])
+            for line in lines[sent["lines"] :]
+            for name, value in line.get("metrics", {}).items()
+        ]
+        for start in range(0, len(metrics), 1000):  # MLflow takes 1000 at once
+            self.client.log_batch(sent["run_id"], metrics=metrics[start : start + 1000])
+        if end is None:
+            sent_path.write_text(json.dumps({**sent, "lines": len(lines)}))
+            return
+        if end["note"]:
+            self.client.set_tag(sent["run_id"], "mlflow.note.content", f"```\n{end['note'][-7900:]}\n```")
+        self.client.set_terminated(sent["run_id"], end["status"], end["time_ms"])
+        if end["status"] != "FINISHED" and not self.client.get_run(sent["parent_id"]).data.tags.get("hpcl.lock_key"):
+            self.client.set_terminated(sent["parent_id"], end["status"], end["time_ms"])
+        path.unlink()
+        sent_path.unlink()
+
+    def new_child(self, head: Mapping[str, Any]) -> dict[str, str]:
+        """A child run under the parent of its state, numbered: ``train#2`` is the second training of this state."""
+        parent = self.parent(head["state"])
+        if parent.info.status != "RUNNING" and "hpcl.lock_key" not in parent.data.tags:
+            self.client.update_run(parent.info.run_id, status="RUNNING")
+        if parent.data.tags.get("hpcl.caller") != (caller := json.dumps(head["caller"])):
+            self.client.set_tag(parent.info.run_id, "hpcl.caller", caller)
+        number = 1 + len(self.find({"mlflow.parentRunId": parent.info.run_id, "dvc.stage": head["stage"]}))
+        tags = {
+            "dvc.role": "stage",
+            "dvc.stage": head["stage"],
+            "mlflow.parentRunId": parent.info.run_id,
+            "mlflow.source.name": head["stage"],
+            "mlflow.user": head["state"]["tags"]["mlflow.user"],
+            "host": head["process"][0],
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "processors": str(os.cpu_count()),
+        }
+        name = f"{head['stage']}#{number}"
+        run = self.client.create_run(self.experiment, start_time=head["time_ms"], tags=tags, run_name=name)
+        return {"run_id": run.info.run_id, "parent_id": parent.info.run_id}
+
+    def complete(self, state: Mapping[str, Any]) -> Run:
+        """Give the parent all results in the working directory, once per set of results.
+
+        Other results from the same input make a parent of their own, ``...-rep2``: what should not happen is seen.
+        """
+        outs = _here()
+        key = _lock_key(outs)
+        repeats = self.find({**PIPELINE, "hpcl.input_key": state["key"]})
+        for run in repeats:
+            if run.data.tags.get("hpcl.lock_key") == key:
+                return run
+        if not repeats:
+            run = self.new_parent(state, state["name"])
+        elif "hpcl.lock_key" not in repeats[-1].data.tags:
+            run = repeats[-1]
+        else:
+            run = self.new_parent(state, f"{repeats[0].info.run_name}-rep{len(repeats) + 1}")
+            since_ms = repeats[-1].info.end_time or 0
+            for child in self.find({"mlflow.parentRunId": repeats[-1].info.run_id}):
+                if child.info.start_time > since_ms:
+                    self.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
+        run_id = run.info.run_id
+        self.log_numbers(run_id)
+        self.log_files(run_id, outs)
+        self.log_provenance(run_id, outs)
+        self.client.set_tag(run_id, "hpcl.lock_key", key)  # last: a broken-off completion is done again
+        self.client.set_terminated(run_id, "FINISHED")
+        return self.client.get_run(run_id)
+
+    def log_numbers(self, run_id: str) -> None:
+        """Curves (tables with a column ``epoch``) as histories, then metrics as numbers, as far as METRICS goes."""
+        now_ms = _now_ms()
+        histories: dict[str, list[Metric]] = {}
+        for path in _declared("plots"):
+            if path.suffix == ".csv" and path.exists():
+                with path.open(newline="", encoding="utf-8") as file:
+                    rows = list(csv.DictReader(file))
+                for row in rows if rows and "epoch" in rows[0] else []:
+                    for name, value in row.items():
+                        if name != "epoch" and (number := _number(value)) is not None:
+                            point = self.entities.Metric(f"curves/{name}", number, now_ms, int(row["epoch"]))
+                            histories.setdefault(point.key, []).append(point)
+        for path in reversed(_declared("metrics")):  # the last stage's numbers matter most
+            if path.exists():
+                for name, value in _flat(json.loads(path.read_text(encoding="utf-8")), path.parent.name, "/"):
+                    if (number := _number(value)) is not None:
+                        histories[name] = [self.entities.Metric(name, number, now_ms, 0)]
+        kept = list(histories)[:METRICS]
+        if len(histories) > METRICS:
+            print(f"tracking: {len(histories) - METRICS} numbers beyond {METRICS} are only in the artifacts")
+        points = [point for name in kept for point in histories[name]]
+        for start in range(0, len(points), 1000):
+            self.client.log_batch(run_id, metrics=points[start : start + 1000])
+
+    def log_files(self, run_id: str, outs: Mapping[str, str]) -> None:
+        """Figures, report, tables and what defines the state, as artifacts."""
+        files = {*_declared("metrics"), *_declared("plots"), *_declared("outs", only_in_git=True)}
+        for path in sorted(path for path in files if path.exists()):
+            place = "/".join(path.parts[1:] if path.is_dir() else path.parts[1:-1])
+            if path.is_dir():
+                self.client.log_artifacts(run_id, str(path), place or None)
+            else:
+                self.client.log_artifact(run_id, str(path), place or None)
+        for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+            self.client.log_artifact(run_id, name, "state")
+        self.client.log_dict(run_id, dict(outs), "state/outs.json")
+
+    def log_provenance(self, run_id: str, outs: Mapping[str, str]) -> None:
+        """Data with DVC's hash as digest, and the model, whose bytes stay with DVC."""
+        make = self.entities
+        used: dict[str, str] = {}
+        for name, entry in _yaml_file("dvc.lock")["stages"].items():
+            if name.partition("@")[0] in ("ingest", "train"):
+                used |= {dep["path"]: dep["md5"] for dep in entry["deps"] if dep["path"].startswith("data/")}
+        self.client.log_inputs(
+            run_id,
+            [
+                make.DatasetInput(
+                    make.Dataset(path, md5[:36], "dvc", json.dumps({"path": path, "md5": md5})),
+                    [make.InputTag("mlflow.data.context", "source" if path.startswith("data/raw/") else "training")],
+                )
+                for path, md5 in sorted(used.items())
+            ],
+        )
+        if "data/model" not in outs:
+            return
+        tags = {"dvc.path": "data/model", "dvc.md5": outs["data/model"], "mlflow.model.isExternal": "true"}
+        facts = Path("data/model/model.json")
+        if facts.exists() and (weights := json.loads(facts.read_text()).get("weights_sha256")):
+            tags["hpcl.weights_sha256"] = weights
+            self.client.set_tag(run_id, "hpcl.weights_sha256", weights)
+        model = self.client.create_logged_model(self.experiment, "hpcl_net", run_id, tags, model_type="segmentation")
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [make.LoggedModelOutput(model.model_id, 0)])
+
+    def tie(self) -> int:
+        """Name on each completed parent the DVC experiments and the commits that hold its results; how many did."""
+        names: dict[str, set[str]] = {}
+        for tag, revisions in (("dvc.exp.name", _experiments()), ("git.results_commit", _commits())):
+            for revision, name in revisions.items():
+                texts = [_git("show", f"{revision}:{file}") for file in ("dvc.lock", "dvc.yaml", "params.yaml")]
+                if texts[0]:
+                    names.setdefault(f"{tag} {_lock_key(_results(*texts))}", set()).add(name)
+        tied = 0
+        for run in self.find(PIPELINE):
+            for tag in ("dvc.exp.name", "git.results_commit"):
+                found = names.get(f"{tag} {run.data.tags.get('hpcl.lock_key')}")
+                if found and run.data.tags.get(tag) != (value := ", ".join(sorted(found))[:8000]):
+                    self.client.set_tag(run.info.run_id, tag, value)
+                    tied += 1
+        return tied
+
+    def close_idle(self) -> None:
+        """An unfinished parent whose pipeline no longer runs was stopped between two stages."""
+        for run in self.find(PIPELINE):
+            caller = run.data.tags.get("hpcl.caller")
+            if run.info.status == "RUNNING" and caller and _is_gone(json.loads(caller)):
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _declared(kind: str, only_in_git: bool = False) -> list[Path]:
+    """Paths that dvc.yaml declares as outs, metrics or plots; those of per-area stages (templates) are left out."""
+    paths = []
+    for stage in _yaml_file("dvc.yaml").get("stages", {}).values():
+        for entry in stage.get("do", stage).get(kind, []):
+            path, options = next(iter(entry.items())) if isinstance(entry, Mapping) else (entry, {})
+            if "${" not in path and not (only_in_git and (options or {}).get("cache", True)):
+                paths.append(Path(path))
+    return paths
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also from text, else None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _experiments() -> dict[str, str]:
+    """Commit and name of each DVC experiment; refs/exps/exec, /stash and /celery are DVC's workbench."""
+    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+    found = [re.fullmatch(r"([0-9a-f]+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)", line) for line in lines]
+    return {match[1]: match[2] for match in found if match}
+
+
+def _commits() -> dict[str, str]:
+    """The commits on branches and tags that changed dvc.lock."""
+    listed = _git("log", "--branches", "--tags", "--remotes", "--format=%H", "--", "dvc.lock").split()
+    return {commit: commit[:12] for commit in listed}
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def complete() -> str:
+    """What the last stage does: deliver the journals, complete the parent, tie experiments. Returns a sentence."""
+    root = os.environ.get("DVC_ROOT")
+    if root is None or _mode() == "off":
+        return "not tracked: " + ("HPCL_TRACK is off" if root else "this is not a run by DVC")
+    sentence = "not tracked: see above"
+    with _reported(), _store(Path(root), wait_s=120.0) as store:
+        store.deliver()
+        run = store.complete(_state(Path(root)))
+        store.tie()
+        sentence = f"MLflow run '{run.info.run_name}' of {store.uri}"
+    return sentence
+
+
+def sync(root: Path) -> str:
+    """Bring MLflow up to date with what DVC and git know: journals, finished results, experiments, commits."""
+    with _store(root, wait_s=120.0) as store:
+        store.deliver()
+        whole = _is_complete_here()
+        if whole:
+            store.complete(_state(root))
+        store.close_idle()
+        tied = store.tie()
+        results = "the results here are in it" if whole else "there are no finished results here to add"
+        return f"{store.uri}: {results}; {tied} names of experiments or commits added."
+
+
+def init(root: Path) -> str:
+    """Once per clone: DVC's site cache in a private folder, the MLflow store, the committed results in it.
+
+    DVC's default site cache is world-writable (CVE-2025-69872); the option takes an absolute path only, so it goes
+    into .dvc/config.local, which git does not keep and which DVC copies into its temporary clones.
+    """
+    private = root / ".dvc" / "site_cache"
+    private.mkdir(mode=0o700, exist_ok=True)
+    private.chmod(0o700)
+    settings = configparser.ConfigParser(interpolation=None)  # `dvc config --local` does the same in 4 s
+    settings.read(root / ".dvc" / "config.local")
+    settings.read_dict({"core": {"site_cache_dir": str(private)}})
+    with (root / ".dvc" / "config.local").open("w") as file:
+        settings.write(file)
+    return sync(root)
+
+
+def _cli(arguments: list[str]) -> None:
+    """``init``: once per clone. ``sync``: after experiments and commits."""
+    commands = {"init": init, "sync": sync}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        sys.exit(f"usage: python -m stages._track {'|'.join(commands)}")
+    root = Path.cwd()
+    if not (root / ".dvc").is_dir():
+        sys.exit("tracking: run this from the root of the project; there is no .dvc here.")
+    print(commands[arguments[0]](root))
+
+
+if __name__ == "__main__":
+    _cli(sys.argv[1:])

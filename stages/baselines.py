@@ -1,0 +1,70 @@
+"""Lay two floors: learn a slope threshold and a pixel classifier on the train split, and map every area with them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+
+from hpcl import baselines, raster
+from stages._stage import params, progress, read_json, run, write_json
+
+TILES, OUT = Path("data/tiles"), Path("data/baselines")
+
+LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raster.Band("probability")}
+
+
+def main() -> None:
+    """Read the tiles; write both floors' maps of every area, and what they learnt."""
+    settings = params("baselines", baselines.BaselinesSettings)
+    facts = read_json(TILES / "facts.json")
+    names = [band["name"] for band in facts["bands"]]
+    if "slope" not in names:
+        raise baselines.BaselinesError(
+            f"{TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
+            "let the stage 'terrain' derive it."
+        )
+    slope_band = names.index("slope")
+    scenes = {area: _scene(area) for area in sorted(facts["areas"])}
+    slope = baselines.best_slope(list(scenes.values()), slope_band, settings)
+    classifier = baselines.PixelClassifier(list(scenes.values()), settings)
+    validation = baselines.ValidationThreshold()
+    for area, scene in scenes.items():
+        of = facts["areas"][area]
+        grid = raster.Grid(scene.labels.shape, Affine(*of["transform"]), of["crs"])
+        with ExitStack() as stack:
+            sinks = {
+                name: stack.enter_context(raster.create(OUT / area / f"{name}.tif", grid, [band]))
+                for name, band in LAYERS.items()
+            }
+            show = progress(f"baselines on {area}")
+            for rows, maps in baselines.map_scene(scene, slope_band, slope, classifier, show):
+                validation.add(scene, rows, maps["pixel_classifier"])
+                for name, values in maps.items():
+                    sinks[name].write(values[None], (rows, slice(0, grid.shape[1])))
+    threshold, validation_iou = validation.best()
+    write_json(
+        OUT / "facts.json",
+        {
+            "slope_threshold_deg": slope.threshold_deg,
+            "direction": slope.direction,
+            "slope_threshold_train_landslide_iou": slope.train_landslide_iou,
+            "pixel_classifier_threshold": threshold,
+            "pixel_classifier_validation_landslide_iou": validation_iou,
+            "pixels": classifier.pixels,
+            "bands": names,
+        },
+    )
+    sign = ">=" if slope.direction == "steeper" else "<"
+    print(f"slope {sign} {slope.threshold_deg:g} deg: landslide IoU {slope.train_landslide_iou:.3f} on the train split")
+    print(f"pixel classifier, {classifier.pixels} pixels: landslide IoU {validation_iou:.3f} on the validation split")
+
+
+def _scene(area: str) -> baselines.Scene:
+    return baselines.Scene(*(np.load(TILES / f"{area}.{a}.npy", mmap_mode="r") for a in ("bands", "labels", "split")))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,185 @@
+"""Score the map and its two floors on the test split of all areas together, with block-bootstrap intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hpcl import metrics, raster
+from stages._stage import params, progress, read_json, run, write_json
+
+TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
+REPORTS = Path("reports/evaluate")
+
+PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
+SHAPE_SCORES = ["object_detection_rate", "boundary_iou"]
+SCORES = {
+    "hpcl_net": [*PIXEL_SCORES, *SHAPE_SCORES, "false_objects_per_km2", "ece", "brier"],
+    "slope_threshold": [*PIXEL_SCORES, *SHAPE_SCORES],
+    "pixel_classifier": [*PIXEL_SCORES, *SHAPE_SCORES],
+}
+
+
+def main() -> None:
+    """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
+    settings = params("evaluate", metrics.EvaluateSettings)
+    areas = read_json(TILES / "facts.json")["areas"]
+    tallies = {
+        name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
+    }
+    summary = metrics.summarise(
+        {name: metrics.Blocks.join([t.blocks for t in of.values()]) for name, of in tallies.items()}, SCORES, settings
+    )
+    objects = _objects(tallies, settings)
+    summary["counts"] = _counts(tallies["hpcl_net"])
+    summary["areas"] = _areas(tallies)
+    summary["object_sizes"] = _object_sizes(objects, settings)
+
+    write_json(REPORTS / "metrics.json", summary)
+    _write_csv("blocks", _blocks(tallies))
+    _write_csv("objects", objects)
+    graded = {name: tallies[name] for name in ("hpcl_net", "pixel_classifier")}  # a yes or no has no curve
+    _write_csv("precision_recall", _by_map({n: metrics.curve(_total("histogram", of)) for n, of in graded.items()}))
+    _write_csv("reliability", _by_map({n: metrics.reliability(_calibration(of)) for n, of in graded.items()}))
+    _tell(summary)
+
+
+def _tally(name: str, area: str, facts: dict[str, Any], settings: metrics.EvaluateSettings) -> metrics.Tally:
+    """What the map called ``name`` earned in ``area``."""
+    if name == "hpcl_net":
+        path, band = PREDICT / area / "probability.tif", "probability"
+        threshold = read_json(PREDICT / area / "facts.json")["threshold"]
+    elif name == "pixel_classifier":
+        path, band = BASELINES / area / "pixel_classifier.tif", "probability"
+        threshold = read_json(BASELINES / "facts.json")["pixel_classifier_threshold"]
+    else:
+        path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
+    labels, split, block = (np.load(TILES / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block"))
+    a, b, _, d, e, _ = facts["transform"]
+    scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
+    with raster.Source(path) as source:
+        if source.grid.shape != labels.shape or not np.allclose(source.grid.affine[:6], facts["transform"]):
+            raise metrics.MetricsError(
+                f"{path} does not lie on the grid of {TILES}; run the stage that makes it again (dvc repro)."
+            )
+
+        def score(rows: slice) -> metrics.Array:
+            return np.asarray(source.read((rows, slice(0, labels.shape[1])), [band])[0])
+
+        return metrics.tally(scene, score, threshold, settings, progress(f"evaluate {name} on {area}"))
+
+
+def _total(field: str, tallies: dict[str, metrics.Tally]) -> Any:
+    return sum(getattr(tally, field) for tally in tallies.values())
+
+
+def _calibration(tallies: dict[str, metrics.Tally]) -> metrics.Array:
+    return np.asarray(metrics.Blocks.join([tally.blocks for tally in tallies.values()]).calibration.sum(0))
+
+
+def _counts(tallies: dict[str, metrics.Tally]) -> dict[str, Any]:
+    """How much ground the scores stand on."""
+    blocks = metrics.Blocks.join([tally.blocks for tally in tallies.values()])
+    background_px, landslide_px = blocks.confusion.sum((0, 2))
+    return {
+        "test_blocks": len(blocks.block),
+        "test_px": background_px + landslide_px,
+        "landslide_frac": landslide_px / (background_px + landslide_px),
+        "no_prediction_px": _total("no_prediction_px", tallies),
+    }
+
+
+def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]:
+    """Each area's share in the test split and its landslide IoU under every map; a list, for trackers count keys."""
+    rows = []
+    for area in tallies["hpcl_net"]:
+        if not len(tallies["hpcl_net"][area].blocks.block):
+            continue
+        iou = {
+            f"{name}_landslide_iou": float(metrics.scores(of[area].blocks.confusion.sum(0))["landslide_iou"])
+            for name, of in tallies.items()
+        }
+        rows.append({"area": area, **_counts({area: tallies["hpcl_net"][area]}), **iou})
+    return rows
+
+
+def _by_map(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([table.assign(map=name) for name, table in tables.items()])[
+        ["map", *next(iter(tables.values())).columns]
+    ]
+
+
+def _blocks(tallies: dict[str, dict[str, metrics.Tally]]) -> pd.DataFrame:
+    """One row for each map and block of the test split."""
+    tables = []
+    for name, of in tallies.items():
+        for area, tally in of.items():
+            blocks = tally.blocks
+            pixels = dict(zip(("tn", "fp", "fn", "tp"), blocks.confusion.reshape(-1, 4).T, strict=True))
+            both, either = blocks.boundary_px.T
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "map": name,
+                        "area": area,
+                        "block": blocks.block,
+                        **pixels,
+                        "landslide_iou": metrics.scores(blocks.confusion)["landslide_iou"],
+                        "boundary_both_px": both,
+                        "boundary_either_px": either,
+                        "objects": blocks.objects[:, 0],
+                        "objects_found": blocks.objects[:, 1],
+                        "false_objects": blocks.false_objects,
+                    }
+                )
+            )
+    return pd.concat(tables)
+
+
+def _objects(tallies: dict[str, dict[str, metrics.Tally]], settings: metrics.EvaluateSettings) -> pd.DataFrame:
+    """One row for each inventory object of the test split, with the share of it that every map shows."""
+    tables = []
+    for area, tally in tallies["hpcl_net"].items():
+        table = tally.objects.drop(columns="mapped_frac")
+        table.insert(0, "area", area)
+        table["size_class"] = metrics.size_class(table["area_m2"].to_numpy(), settings.object_size_edges_m2)
+        for name, of in tallies.items():
+            table[f"{name}_mapped_frac"] = of[area].objects["mapped_frac"]
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _object_sizes(objects: pd.DataFrame, settings: metrics.EvaluateSettings) -> list[dict[str, Any]]:
+    """How many objects of each size class every map finds, small ones first."""
+    rows = []
+    for size, group in objects.sort_values("area_m2").groupby("size_class", sort=False):
+        found = {f"{name}_found": (group[f"{name}_mapped_frac"] >= settings.object_found_frac).sum() for name in SCORES}
+        rows.append({"size_class": size, "objects": len(group), **found})
+    return rows
+
+
+def _write_csv(name: str, table: pd.DataFrame) -> None:
+    table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    counts = summary["counts"]
+    share = f"{counts['landslide_frac']:.1%} landslide"
+    print(f"test split: {counts['test_blocks']} blocks, {counts['test_px']} pixels, {share}")
+    if counts["test_blocks"] < 2:
+        print("one test block says nothing about the spread between places: there are no intervals")
+    if counts["no_prediction_px"]:
+        print(f"{counts['no_prediction_px']} pixels have no prediction and count as background")
+    for name in SCORES:
+        low, high = summary[name]["landslide_iou_interval"]
+        print(f"{name}: landslide IoU {summary[name]['landslide_iou']:.3f} [{low:.3f}, {high:.3f}]")
+    for name, lead in summary["paired"].items():
+        low, high = lead["interval"]
+        print(f"hpcl_net minus {name}: {lead['landslide_iou_difference']:+.3f} [{low:+.3f}, {high:+.3f}]")
+
+
+if __name__ == "__main__":
+    run(main)

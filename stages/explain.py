@@ -1,0 +1,87 @@
+"""Where the network looks: Grad-CAM on test windows of one area, per branch and fused, beside an untrained control."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hpcl import explain, model, raster
+from hpcl.infer import Scene
+from hpcl.windows import pad, starts
+from stages._stage import params, progress, read_json, run, write_json
+
+TILES = Path("data/tiles")
+
+
+def main(area: str) -> None:
+    """Write attention.tif (NaN outside the explained windows) and the share of attention at landslide boundaries."""
+    settings = params("explain", explain.ExplainSettings)
+    trained = model.load(Path("data/model"))
+    control = explain.untrained(trained.network, settings.seed)
+    files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
+    out = Path("data/explain") / area
+    names = list(explain.layers(trained.network))
+    bands = [raster.Band(f"{prefix}{name}") for prefix in ("", "untrained_") for name in names]
+    shares = {band.name: explain.Shares() for band in bands}
+    size = trained.facts["window_px"]
+    bar = progress(f"explain {area}")
+    with Scene(files, trained) as scene, raster.create(out / "attention.tif", scene.grid, bands) as sink:
+        places = _places(area, scene.grid.shape, size, settings.windows)
+        for done, (top, left) in enumerate(places):
+            roi = _inside(top, left, size, scene.grid.shape)
+            raw = pad(scene.read(roi), size)
+            landslide, known = _truth(area, roi, size)
+            mask = torch.from_numpy(landslide if landslide.any() else scene.has_data(raw)).float()[None]
+            layers = []
+            for prefix, network in (("", trained.network), ("untrained_", control)):
+                cams = explain.grad_cam(network, scene.tensors([raw], torch.device("cpu")), mask)
+                for name, cam in cams.items():
+                    values = np.where(scene.has_data(raw), cam[0].numpy(), np.nan)
+                    layers.append(values[: roi[0].stop - roi[0].start, : roi[1].stop - roi[1].start])
+                    zone = explain.boundary_zone(landslide, known, trained.network.settings.output_stride)
+                    shares[prefix + name].add(np.nan_to_num(values), zone, known)
+            sink.write(np.stack(layers), roi)
+            bar(done + 1, len(places))
+    write_json(
+        out / "facts.json",
+        {
+            "windows": [{"row_px": top, "column_px": left} for top, left in places],
+            "window_px": size,
+            "attention": {name: share.facts() for name, share in shares.items()},
+        },
+    )
+
+
+def _places(area: str, shape: raster.Shape, size: int, most: int) -> list[tuple[int, int]]:
+    """Test windows with landslide ground, most of it first; without an inventory, windows spread over the area."""
+    windows = pd.read_csv(TILES / "windows.csv", dtype={"area": str})
+    mine = windows[(windows["area"] == area) & (windows["split"] == "test") & (windows["landslide_frac"] > 0)]
+    if len(mine):
+        chosen = mine.sort_values(["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]).head(most)
+        return [(int(w.row_px), int(w.column_px)) for w in chosen.itertuples()]
+    if area in read_json(TILES / "facts.json")["areas"]:
+        return []
+    everywhere = [(top, left) for top in starts(shape[0], size, size) for left in starts(shape[1], size, size)]
+    return everywhere[:: -(-len(everywhere) // most)]
+
+
+def _inside(top: int, left: int, size: int, shape: raster.Shape) -> raster.Roi:
+    return slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
+
+
+def _truth(area: str, roi: raster.Roi, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Landslide and known pixels of a window, on test ground only; nothing is known of an area without inventory."""
+    shape = (size, size)
+    landslide, known = np.zeros(shape, bool), np.zeros(shape, bool)
+    path = TILES / f"{area}.labels.npy"
+    if path.exists():
+        labels = np.load(path, mmap_mode="r")[roi]
+        test = np.load(TILES / f"{area}.split.npy", mmap_mode="r")[roi] == 2
+        landslide[: labels.shape[0], : labels.shape[1]] = test & (labels > 0) & (labels != 255)
+        known[: labels.shape[0], : labels.shape[1]] = test
+    return landslide, known
+
+
+if __name__ == "__main__":
+    run(main)

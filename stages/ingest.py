@@ -1,0 +1,27 @@
+"""Check the raw files of one area and bring them onto one metric grid; say what was found."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hpcl import ingest
+from stages._stage import params, progress, run, write_json
+
+
+def main(area: str) -> None:
+    """data/raw/<area> -> data/ingest/<area>; what an earlier run wrote there goes only when the new input is sound."""
+    settings = params("ingest", ingest.IngestSettings)
+    plan = ingest.survey(Path("data/raw") / area, settings, progress(f"check {area}"))
+    out = Path("data/ingest") / area
+    shutil.rmtree(out, ignore_errors=True)
+    facts = ingest.write(plan, out, progress(f"ingest {area}"))
+    write_json(out / "facts.json", facts)
+    for finding in facts["findings"]:
+        print(f"{area}: {finding}")
+    rows, columns = facts["shape"]
+    print(f"{area}: {rows} x {columns} pixels of {facts['pixel_m']:.4g} m in {facts['crs_name']}.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,180 @@
+"""Split the ground by place, lay the windows, and write what training needs: a few memory-mapped arrays."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio.features
+import shapely
+
+from hpcl import raster, terrain, tiles, vector
+from stages._stage import params, progress, read_json, run, write_json
+
+OUT = Path("data/tiles")
+
+
+def main() -> None:
+    """Read every listed area that has an inventory; areas without one are mapped later, not trained on."""
+    settings = params("tile", tiles.TileSettings)
+    areas = [a for a in params("areas", tuple[str, ...]) if (Path("data/ingest") / a / "labels.tif").exists()]
+    if not areas:
+        raise tiles.TileError(
+            "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."
+        )
+    OUT.mkdir(parents=True, exist_ok=True)
+    bands, kinds = _same_bands(areas)
+    labels = {a: _labels(a) for a in areas}
+    classes = _same_classes(areas)
+    blocks = tiles.assign([b for a in areas for b in tiles.lay_blocks(a, labels[a], settings.block_px)], settings)
+    moments, windows, facts = tiles.Moments(len(bands)), [], {}
+    for done, area in enumerate(areas):
+        mine = [b for b in blocks if b.area == area]
+        grid = _write_bands(area)
+        split_map = _array(area, "split", np.uint8, grid.shape)
+        block_map = _array(area, "block", np.int32, grid.shape)
+        tiles.paint(mine, labels[area], settings.gap_px, split_map, block_map)
+        shapes = vector.read(Path("data/ingest") / area / "landslides.gpkg")
+        divided = tiles.keep_whole(_masks(shapes, grid), split_map)
+        found = list(tiles.lay_windows(area, mine, labels[area], split_map, settings))
+        tiles.check(found, split_map, _masks(shapes, grid), settings.gap_px, settings.window_px)
+        windows += found
+        values = np.load(OUT / f"{area}.bands.npy", mmap_mode="r")
+        for rows, columns in raster.blocks(grid.shape):
+            moments.add(values[:, rows, columns], split_map[rows, columns] == 0)
+        facts[area] = {
+            "crs": str(grid.crs),
+            "transform": list(grid.affine)[:6],
+            "shape": list(grid.shape),
+            "pixel_m": abs(grid.affine.a),
+            "divided_landslides": divided,
+            "blocks": [{"id": b.number, "split": b.split or "none"} for b in mine],
+        }
+        progress("tile")(done + 1, len(areas))
+    if not any(w.split == "train" for w in windows) or not any(w.split == "val" for w in windows):
+        raise tiles.TileError(
+            f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px; "
+            "lower tile.window_px or tile.minimum_valid_frac, or raise tile.block_px."
+        )
+    described = [
+        {"name": b.name, "unit": b.unit, "kind": kind, **norm}
+        for b, kind, norm in zip(bands, kinds, moments.normalisation(kinds), strict=True)
+    ]
+    write_json(
+        OUT / "facts.json",
+        {
+            "areas": facts,
+            "bands": described,
+            "classes": classes,
+            "window_px": settings.window_px,
+            "gap_px": settings.gap_px,
+            "sun": read_json(Path("data/terrain") / areas[0] / "facts.json")["sun"],
+            "split": tiles.share_of(blocks),
+        },
+    )
+    pd.DataFrame(windows).to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
+    _write_split(blocks, facts)
+    for split, held in tiles.share_of(blocks).items():
+        count = sum(w.split == split for w in windows)
+        share = held["landslide_px"] / max(held["labelled_px"], 1)
+        print(f"tile: {split:5s} {held['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
+
+
+def _stacks(area: str) -> tuple[Path, Path]:
+    return Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"
+
+
+def _same_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]:
+    """The bands that every area has; all areas must agree, in names and in order."""
+    seen: dict[str, tuple[raster.Band, ...]] = {}
+    image_count = 0
+    for area in areas:
+        image, relief = _stacks(area)
+        with raster.Source(image) as a, raster.Source(relief) as b:
+            seen[area], image_count = a.bands + b.bands, len(a.bands)
+    first = areas[0]
+    for area in areas:
+        if [b.name for b in seen[area]] != [b.name for b in seen[first]]:
+            raise tiles.TileError(
+                f"Area '{area}' has the bands {', '.join(b.name for b in seen[area])}, but '{first}' has "
+                f"{', '.join(b.name for b in seen[first])}; training areas need the same bands."
+            )
+    names = [b.name for b in seen[first]]
+    return seen[first], ["image"] * image_count + [terrain.kind(name) for name in names[image_count:]]
+
+
+def _same_classes(areas: list[str]) -> list[str]:
+    classes = {a: read_json(Path("data/ingest") / a / "facts.json")["classes"] for a in areas}
+    if len({json.dumps(c) for c in classes.values()}) > 1:
+        raise tiles.TileError(
+            f"The inventories disagree about the classes: {classes}; use the same 'class' values in every area."
+        )
+    return list(classes[areas[0]])
+
+
+def _labels(area: str) -> npt.NDArray[np.uint8]:
+    """The area's labels, as a memory-mapped copy among the tiles."""
+    with raster.Source(Path("data/ingest") / area / "labels.tif") as source:
+        out = _array(area, "labels", np.uint8, source.grid.shape)
+        for roi in raster.blocks(source.grid.shape):
+            out[roi] = source.read(roi)[0]
+    return out
+
+
+def _array(area: str, what: str, dtype: Any, shape: Any) -> Any:
+    return np.lib.format.open_memmap(OUT / f"{area}.{what}.npy", mode="w+", dtype=dtype, shape=tuple(shape))
+
+
+def _write_bands(area: str) -> raster.Grid:
+    image, relief = _stacks(area)
+    with raster.Source(image) as a, raster.Source(relief) as b:
+        out = _array(area, "bands", np.float32, (len(a.bands) + len(b.bands), *a.grid.shape))
+        for roi in raster.blocks(a.grid.shape):
+            out[: len(a.bands), roi[0], roi[1]] = a.read(roi)
+            out[len(a.bands) :, roi[0], roi[1]] = b.read(roi)
+        return a.grid
+
+
+def _masks(shapes: gpd.GeoDataFrame, grid: raster.Grid) -> Iterator[tuple[raster.Roi, npt.NDArray[np.bool_]]]:
+    """Each landslide as its bounding box in pixels and its pixels in there."""
+    for shape in shapes.geometry:
+        x0, y0, x1, y1 = shape.bounds
+        (c0, r0), (c1, r1) = ~grid.affine * (x0, y1), ~grid.affine * (x1, y0)
+        rows = slice(max(int(r0), 0), min(int(r1) + 2, grid.shape[0]))
+        columns = slice(max(int(c0), 0), min(int(c1) + 2, grid.shape[1]))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            size = rows.stop - rows.start, columns.stop - columns.start
+            origin = grid.affine * grid.affine.translation(columns.start, rows.start)
+            yield (
+                (rows, columns),
+                rasterio.features.rasterize([shape], size, transform=origin, dtype="uint8").astype(bool),
+            )
+
+
+def _write_split(blocks: list[tiles.Block], facts: dict[str, Any]) -> None:
+    """The split map as polygons, in the first area's CRS."""
+    tables = []
+    for area, fact in facts.items():
+        mine = [b for b in blocks if b.area == area]
+        a, _, c, _, e, f = fact["transform"]
+        boxes = [
+            shapely.box(c + a * b.columns.start, f + e * b.rows.stop, c + a * b.columns.stop, f + e * b.rows.start)
+            for b in mine
+        ]
+        rows = {
+            "area": area,
+            "id": [b.number for b in mine],
+            "split": [b.split or "none" for b in mine],
+            "labelled_px": [b.labelled_px for b in mine],
+            "landslide_px": [b.landslide_px for b in mine],
+        }
+        tables.append(gpd.GeoDataFrame(rows, geometry=boxes, crs=fact["crs"]))
+    vector.write(OUT / "split.gpkg", pd.concat([t.to_crs(tables[0].crs) for t in tables], ignore_index=True))
+
+
+if __name__ == "__main__":
+    run(main)

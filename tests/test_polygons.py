@@ -1,0 +1,167 @@
+"""Probability to polygons: planted blobs, the way back to pixels, validity, order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from affine import Affine
+from scipy import ndimage
+
+from hpcl import polygons, raster, vector
+
+PIXEL_M = 2.0
+AFFINE = Affine(PIXEL_M, 0, 500_000, 0, -PIXEL_M, 4_000_000)
+MARS = 'PROJCRS["Mars plane",BASEGEOGCRS["Mars",DATUM["Mars",ELLIPSOID["Mars",3396190,0]]],CONVERSION["Equirectangular",\
+METHOD["Equidistant Cylindrical",ID["EPSG",1028]]],CS[Cartesian,2],AXIS["e",east],AXIS["n",north],LENGTHUNIT["metre",1]]'
+
+
+def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649") -> Path:
+    bands = [raster.Band("probability"), raster.Band("uncertainty")][: len(layers)]
+    grid = raster.Grid(layers[0].shape, AFFINE, crs)
+    raster.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
+    return path
+
+
+def vectorise(path: Path, minimum_area_m2: float = 0.0, simplify_px: float = 0.0, **provenance: object):
+    settings = polygons.PolygonSettings(minimum_area_m2=minimum_area_m2, simplify_px=simplify_px)
+    return polygons.landslides(path, 0.5, settings, class_name="landslide", provenance=provenance)
+
+
+def rasterise(table, shape: tuple[int, int]) -> np.ndarray:
+    if not len(table):
+        return np.zeros(shape, dtype=np.uint8)
+    return rasterio.features.rasterize(table.geometry, out_shape=shape, transform=AFFINE)
+
+
+def rough(shape: tuple[int, int], seed: int, blur_px: float = 2.0) -> np.ndarray:
+    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), blur_px)
+    return 0.5 + 0.4 * field / np.abs(field).max()
+
+
+def test_two_planted_blobs_come_back_with_their_size_place_and_probability(tmp_path):
+    probability, uncertainty = np.full((40, 50), 0.1), np.full((40, 50), 0.05)
+    probability[30:36, 5:25] = 0.8
+    probability[3:10, 30:35] = 0.6
+    probability[3, 30] = 0.95
+    uncertainty[30:36, 5:25] = 0.2
+    table = vectorise(plant(tmp_path / "p.tif", probability, uncertainty), weights_sha256="abc", threshold=0.5)
+
+    assert list(table.columns) == [
+        *("id", "class", "area_m2", "length_m", "mean_probability", "mean_uncertainty"),
+        *("weights_sha256", "threshold", "geometry"),
+    ]
+    assert table["id"].tolist() == [1, 2]
+    assert table["class"].tolist() == ["landslide"] * 2
+    assert table["area_m2"].tolist() == [35 * 4, 120 * 4]
+    assert table["length_m"].to_numpy() == pytest.approx([14, 40])
+    assert table["mean_probability"].to_numpy() == pytest.approx([(34 * 0.6 + 0.95) / 35, 0.8])
+    assert table["mean_uncertainty"].to_numpy() == pytest.approx([0.05, 0.2])
+    assert table["weights_sha256"].tolist() == ["abc", "abc"]
+    assert table["threshold"].tolist() == [0.5, 0.5]
+    assert table.geometry[0].equals(shapely.box(500_060, 3_999_980, 500_070, 3_999_994))
+    assert table.crs.to_epsg() == 32649
+
+
+def test_length_is_the_longer_side_whatever_the_direction(tmp_path):
+    row, column = np.mgrid[:80, :80]
+    along, across = (row + column) / np.sqrt(2), (row - column) / np.sqrt(2)
+    bar = (np.abs(along - 56) < 20) & (np.abs(across) < 4)
+    table = vectorise(plant(tmp_path / "p.tif", bar * 0.9))
+    assert table["length_m"].item() == pytest.approx(40 * PIXEL_M, rel=0.06)
+
+
+def test_what_is_below_the_unit_goes_and_what_reaches_it_stays(tmp_path):
+    mask = np.zeros((40, 40))
+    mask[5:25, 5:25] = 1
+    mask[8:10, 8:10] = 0  # a hole of 4 pixels
+    mask[15:18, 15:18] = 0  # a hole of 9 pixels
+    mask[30:33, 30:33] = 1  # a patch of 9 pixels
+    mask[30:32, 5:9] = 1  # a patch of 8 pixels
+    table = vectorise(plant(tmp_path / "p.tif", mask), minimum_area_m2=9 * PIXEL_M**2)
+    expected = mask.copy()
+    expected[8:10, 8:10] = 1
+    expected[30:32, 5:9] = 0
+    assert np.array_equal(rasterise(table, mask.shape), expected)
+    assert table["area_m2"].tolist() == [391 * 4, 9 * 4]
+
+
+def test_an_island_in_a_filled_hole_is_not_mapped_twice(tmp_path):
+    mask = np.zeros((30, 30))
+    mask[5:25, 5:25] = 1
+    mask[10:15, 10:15] = 0
+    mask[12, 12] = 1
+    table = vectorise(plant(tmp_path / "p.tif", mask), minimum_area_m2=30 * PIXEL_M**2)
+    assert table["area_m2"].tolist() == [400 * 4]
+
+
+def test_ground_without_a_probability_is_not_mapped_and_a_small_void_is_filled_without_counting(tmp_path):
+    probability = np.full((30, 30), 0.9)
+    probability[:, 20:] = np.nan
+    probability[10, 10] = np.nan
+    path = plant(tmp_path / "p.tif", probability)
+    table = vectorise(path, minimum_area_m2=20.0)
+    assert table["area_m2"].tolist() == [600 * 4]
+    assert table["mean_probability"].item() == pytest.approx(0.9)
+    assert vectorise(path)["area_m2"].tolist() == [599 * 4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_are_valid_and_go_back_to_exactly_their_pixels(tmp_path, seed):
+    noise = np.random.default_rng(seed).random((31, 47))  # corners that touch, holes in holes
+    table = vectorise(plant(tmp_path / "p.tif", noise))
+    assert table.is_valid.all()
+    assert np.array_equal(rasterise(table, noise.shape), noise.astype(np.float32) >= 0.5)
+    ids, count = ndimage.label(noise.astype(np.float32) >= 0.5)
+    assert len(table) == count
+    means = ndimage.mean(noise, ids, range(1, count + 1))
+    assert np.sort(table["mean_probability"]) == pytest.approx(np.sort(means), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_smoothing_leaves_valid_polygons_that_do_not_overlap_and_keep_the_unit(tmp_path, seed):
+    path = plant(tmp_path / "p.tif", rough((90, 110), seed, blur_px=1.5))
+    plain, smooth = vectorise(path, 40.0), vectorise(path, 40.0, simplify_px=1.5)
+    assert smooth.is_valid.all()
+    assert smooth["area_m2"].min() >= 40
+    assert all(shapely.Polygon(hole).area >= 40 for shape in smooth.geometry for hole in shape.interiors)
+    assert smooth.geometry.union_all().area == pytest.approx(smooth["area_m2"].sum())
+    assert smooth.geometry.union_all().area == pytest.approx(plain["area_m2"].sum(), rel=0.05)
+    assert shapely.get_num_coordinates(smooth.geometry).sum() < 0.6 * shapely.get_num_coordinates(plain.geometry).sum()
+
+
+def test_order_is_north_to_south(tmp_path):
+    table = vectorise(plant(tmp_path / "p.tif", rough((60, 60), 3)))
+    norths = table.bounds["maxy"].to_numpy()
+    assert (np.diff(norths) <= 0).all()
+    assert table["id"].tolist() == list(range(1, len(table) + 1))
+
+
+def test_strips_do_not_show(tmp_path, monkeypatch):
+    field = rough((61, 50), 1)
+    field[20:30, 20:22] = np.nan
+    path = plant(tmp_path / "p.tif", field, 1 - field)
+    whole = vectorise(path, 20.0)
+    monkeypatch.setattr(polygons, "STRIP_ROWS", 7)
+    striped = vectorise(path, 20.0)
+    assert striped.geometry.equals(whole.geometry)
+    for column in ("area_m2", "mean_probability", "mean_uncertainty"):
+        assert striped[column].to_numpy() == pytest.approx(whole[column].to_numpy(), rel=1e-6)
+
+
+def test_a_map_without_landslides_is_an_empty_table_that_can_be_written(tmp_path):
+    table = vectorise(plant(tmp_path / "p.tif", np.full((9, 9), 0.2)), 10.0, 1.0, weights_sha256="abc", threshold=0.5)
+    vector.write(tmp_path / "landslides.gpkg", table)
+    back = vector.read(tmp_path / "landslides.gpkg")
+    assert len(back) == 0
+    assert list(back.columns) == list(table.columns)
+    assert back["threshold"].dtype == np.float64
+
+
+def test_equal_maps_are_equal_bytes_also_on_a_grid_without_an_epsg_code(tmp_path):
+    for name in ("a", "b"):
+        path = plant(tmp_path / name / "probability.tif", rough((40, 40), 2), crs=MARS)
+        vector.write(tmp_path / name / "landslides.gpkg", vectorise(path, 20.0, 1.0, input_sha256="1f"))
+    assert (tmp_path / "a/landslides.gpkg").read_bytes() == (tmp_path / "b/landslides.gpkg").read_bytes()
+    assert "Mars" in vector.read(tmp_path / "a/landslides.gpkg").crs.to_wkt()
