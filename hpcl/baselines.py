@@ -91,7 +91,8 @@ def known_pixels(scene: Scene, rows: slice, split: int) -> Array:
 def best_slope(scenes: Sequence[Scene], slope_band: int, settings: BaselinesSettings) -> SlopeThreshold:
     """The slope threshold and direction with the highest landslide IoU on the train split. The gentlest wins a draw."""
     steps = int(np.ceil(90 / settings.slope_step_deg))
-    edges_deg = (np.arange(steps + 1) * settings.slope_step_deg).astype(np.float32)
+    candidates_deg = np.round(np.arange(steps + 1) * settings.slope_step_deg, 6)
+    edges_deg = candidates_deg.astype(np.float32)  # the precision of the slopes: an edge is the same edge in `map`
     histogram, flat = np.zeros((2, steps + 1), dtype=np.int64), np.zeros(2, dtype=np.int64)
     for scene in scenes:
         for rows in strips(scene.labels.shape):
@@ -112,8 +113,8 @@ def best_slope(scenes: Sequence[Scene], slope_band: int, settings: BaselinesSett
     below = np.concatenate([np.zeros((2, 1), dtype=np.int64), histogram.cumsum(1)[:, :-1]], axis=1)
     gentler = below[1] / (below[0] + histogram[1].sum() + flat[1])
     if steeper.max() >= gentler.max():
-        return SlopeThreshold(round(float(edges_deg[steeper.argmax()]), 6), "steeper", float(steeper.max()))
-    return SlopeThreshold(round(float(edges_deg[gentler.argmax()]), 6), "gentler", float(gentler.max()))
+        return SlopeThreshold(float(candidates_deg[steeper.argmax()]), "steeper", float(steeper.max()))
+    return SlopeThreshold(float(candidates_deg[gentler.argmax()]), "gentler", float(gentler.max()))
 
 
 def histogram_by_truth(landslide: Array, level: Array, levels: int) -> Array:

@@ -25,7 +25,7 @@ class ContrastSettings:
     """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
 
     ``weight`` 0 switches the contrast off, twin and queues included. ``momentum`` is the twin's: it keeps this share of
-    itself at every step (less in the first steps). ``warmup_frac`` is the share of all steps in which the queues fill
+    itself at every step (less in the first steps). ``start_frac`` is the share of all steps in which the queues fill
     but the loss does not act yet.
     """
 
@@ -34,7 +34,7 @@ class ContrastSettings:
     queue_size: int = Field(ge=1)
     momentum: float = Field(ge=0, lt=1)
     embedding_dim: int = Field(ge=2)
-    warmup_frac: float = Field(ge=0, le=1)
+    start_frac: float = Field(ge=0, le=1)
     positive_frac: float = Field(gt=0, le=1)
     negative_frac: float = Field(ge=0, lt=1)
     inside_blocks: int = Field(ge=1)

@@ -222,7 +222,7 @@ def _train_epoch(
                 fabric, learner.twin, learner.queues, output, batch, contrast, (train.seed, step)
             )
             facts |= more
-            if step >= contrast.warmup_frac * steps:
+            if step >= contrast.start_frac * steps:
                 loss = loss + contrast.weight * extra
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)

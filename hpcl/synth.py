@@ -158,7 +158,7 @@ def relief(x: Array, y: Array, salt: int) -> Array:
     # Valleys run where a noise is zero; its size grows with the distance from there.
     main = np.abs(_fractal(bend_x, bend_y, 2100, salt + 10, octaves=3, gain=0.45) - 0.1)
     flank = np.clip((main - 0.03) / 0.62, 0, 1)
-    height = 150 * (0.55 * flank + 0.45 * _step(flank, 0, 1))
+    height = 128 * (0.55 * flank + 0.45 * _step(flank, 0, 1))
     side = np.abs(_fractal(bend_x, bend_y, 950, salt + 20, octaves=2, gain=0.4) - 0.1)
     # A tributary leaves the divide as a hollow and reaches the main valley at its floor.
     height = height - 0.58 * height * (1 - 0.6 * _step(main, 0.5, 1.0)) * (1 - _step(side, 0.0, 0.62))
@@ -295,10 +295,10 @@ def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.r
         toe = relief(drawn.x + 0.5 * length * drawn.down_east, drawn.y + 0.5 * length * drawn.down_north, salt)
         low = relief(drawn.x + 0.3 * length * drawn.down_east, drawn.y + 0.3 * length * drawn.down_north, salt)
         fall = (rise - toe) / length
-        good = (fall > 0.20) & (fall < 0.48) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
+        good = (fall > 0.17) & (fall < 0.45) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
         for i in np.flatnonzero(good):
             slide = _feature(
-                drawn, i, length[i], length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.06, 0.08), 0.0, rng, up=0.5
+                drawn, i, length[i], length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095), 0.0, rng, up=0.5
             )
             missing_m2 = wanted_m2 - sum(map(_area_m2, placed))
             if _fits(slide, placed, width_m, height_m, margin_m=10.0) and _area_m2(slide) < 1.15 * missing_m2:
@@ -534,7 +534,7 @@ def optical(world: Scene, grid: raster.Grid, roi: raster.Roi) -> Array:
     crop, tilled = parcels(x, y, salt)
     patches = _fractal(x, y, 420, salt + 80, octaves=4, gain=0.6)
     shrubs = _step(_fractal(x, y, 22, salt + 90, octaves=2, gain=0.7), 0.1, 0.7)
-    plants = 0.30 + 0.22 * patches - 0.25 * north + 0.05 * world.inside(x, y, part=0.45)
+    plants = 0.30 + 0.22 * patches - 0.25 * north + 0.09 * world.inside(x, y, part=0.45)
     plants = np.clip(plants * (1 - 0.6 * farmed) + 0.30 * farmed * (crop + 0.6) + 0.28 * shrubs * (1 - farmed), 0.02, 0.95)
     soil = 1 + 0.10 * _fractal(x, y, 260, salt + 100, octaves=4, gain=0.6) + 0.12 * farmed * tilled
     values = np.empty((4, *x.shape))

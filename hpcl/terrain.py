@@ -123,13 +123,13 @@ def slope(surface: Surface) -> Array:
 def hillshade(normal: Array, azimuth_deg: float, altitude_deg: float) -> Array:
     """Cosine of the angle between the ground's ``normal`` and the sun, 0 (turned away) to 1; gdaldem writes 1 + 254 h.
 
-    >>> hillshade(np.array([0.0, 0.0, 1.0]), azimuth_deg=315, altitude_deg=30).round(3)  # flat ground: sin(30)
-    np.float64(0.5)
+    >>> float(hillshade(np.array([0.0, 0.0, 1.0]), azimuth_deg=315, altitude_deg=90))  # flat ground, sun above it
+    1.0
     """
     azimuth, altitude = math.radians(azimuth_deg), math.radians(altitude_deg)
     east, north, up = normal
     level = math.sin(azimuth) * east + math.cos(azimuth) * north
-    return np.maximum(math.sin(altitude) * up + math.cos(altitude) * level, 0)
+    return np.asarray(np.maximum(math.sin(altitude) * up + math.cos(altitude) * level, 0))
 
 
 def profile_curvature(surface: Surface) -> Array:
@@ -316,7 +316,7 @@ def radius_px(radius_m: float, pixel_m: tuple[float, float]) -> tuple[int, int]:
 def _gaussian(sigma_px: float, half_px: int) -> Array:
     """Weights that sum to 1."""
     weights = np.exp(-0.5 * (np.arange(-half_px, half_px + 1) / max(sigma_px, 1e-9)) ** 2)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def gaussian_mean(z: Array, sigma_px: tuple[float, float], half_px: tuple[int, int]) -> Array:
@@ -376,7 +376,7 @@ def _running_moment(values: Whole, power: int, half: int) -> Whole:
     at = np.arange(len(values))[:, None]
     sums = []
     for k in range(power + 1):
-        prefix = np.cumsum(values * at**k, axis=0)
+        prefix = np.cumsum(values * at**k if k else values, axis=0)
         windowed = prefix[2 * half :].copy()
         windowed[1:] -= prefix[: -2 * half - 1]
         sums.append(windowed)

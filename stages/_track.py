@@ -409,7 +409,7 @@ def _monitor(journal: Journal) -> Any:
 
     _, uri, _ = _connect(journal.root)
     run_id = json.loads(sent.read_text())["run_id"]
-    monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=uri)  # type: ignore[no-untyped-call]  # as MLflow has it
+    monitor: Any = SystemMetricsMonitor(run_id, tracking_uri=uri)
     monitor.start()
     return monitor
 
@@ -684,18 +684,17 @@ def _commits() -> dict[str, str]:
 # --- the commands -------------------------------------------------------------------------------------------------
 
 
-def complete() -> str:
-    """What the last stage does: deliver the journals, complete the parent, tie experiments. Returns a sentence."""
+def complete() -> None:
+    """What the last stage does: deliver the journals, complete the parent, tie experiments; says where that is."""
     root = os.environ.get("DVC_ROOT")
     if root is None or _mode() == "off":
-        return "not tracked: " + ("HPCL_TRACK is off" if root else "this is not a run by DVC")
-    sentence = "not tracked: see above"
+        print("not tracked: " + ("HPCL_TRACK is off" if root else "DVC does not run this"))
+        return
     with _reported(), _store(Path(root), wait_s=120.0) as store:
         store.deliver()
         run = store.complete(_state(Path(root)))
         store.tie()
-        sentence = f"MLflow run '{run.info.run_name}' of {store.uri}"
-    return sentence
+        print(f"MLflow run '{run.info.run_name}' of {store.uri}")
 
 
 def sync(root: Path) -> str:

@@ -16,7 +16,7 @@ def main() -> None:
 
     Not earlier: a training whose process dies before DVC has recorded the model would else begin anew.
     """
-    print(_track.complete())
+    _track.complete()
     for mark in (Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt").glob("*/finished"):
         shutil.rmtree(mark.parent)
 

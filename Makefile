@@ -1,0 +1,51 @@
+# `make help` lists what there is. Everything runs in .venv, which is made on first use.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types ui clean requirements
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking store
+
+$(VENV)/.ready: requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say which with 'make PYTHON=python3.11'."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -r requirements.txt
+	@touch $@
+
+demo: setup  ## run the whole pipeline on the built-in synthetic areas
+	@python -m stages.tracking init
+	dvc repro
+	@python -m stages.tracking sync
+	@echo
+	@echo "map     data/predict/<area>/probability.tif, landslides.gpkg   ($$(ls data/predict | tr '\n' ' '))"
+	@echo "report  reports/report.html"
+	@echo "MLflow  'make ui', then http://127.0.0.1:5000 (experiment hpcl)"
+
+test: setup  ## run all tests
+	python -m pytest
+
+lint: setup  ## style and formatting
+	ruff check .
+	ruff format --check .
+
+types: setup  ## static types
+	mypy
+
+ui: setup  ## start the MLflow UI on http://127.0.0.1:5000
+	python -m stages.tracking ui
+
+requirements: setup  ## compile requirements.txt anew from requirements.in
+	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
+
+clean:  ## remove everything the pipeline wrote (the DVC cache and MLflow's store stay)
+	rm -rf data/{ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html

@@ -1,0 +1,77 @@
+"""Map one area with the trained model: probability and uncertainty as a raster, landslides as polygons."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from hpcl import infer, model, polygons, raster, vector
+from stages._stage import params, progress, run, write_json
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class PredictSettings:
+    """Section `predict`: how windows are laid, and how the map becomes polygons."""
+
+    windows: infer.InferSettings
+    polygons: polygons.PolygonSettings
+
+
+def main(area: str) -> None:
+    """Write data/predict/<area>/: probability.tif, landslides.gpkg, facts.json."""
+    settings = params("predict", PredictSettings)
+    out = Path("data/predict") / area
+    files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
+    trained = model.load(Path("data/model"))
+    classes = trained.facts["classes"]
+    names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
+    with infer.Scene(files, trained) as scene:
+        pixel_m = abs(scene.grid.affine.a)
+        findings = _other_scale(pixel_m, trained.facts["pixel_m"])
+        with raster.create(out / "probability.tif", scene.grid, [raster.Band(name) for name in names]) as sink:
+            for rows in infer.predict(scene, trained, settings.windows, progress(f"predict {area}")):
+                layers = [rows.probability[None], rows.uncertainty[None], *([rows.classes] if len(classes) > 1 else [])]
+                sink.write(np.concatenate(layers), (rows.rows, slice(0, scene.grid.shape[1])))
+    facts = {
+        "area": area,
+        "threshold": trained.facts["threshold"],
+        "temperature": trained.facts["temperature"],
+        "weights_sha256": trained.facts["weights_sha256"],
+        "input_sha256": _sha256(files),
+        "classes": classes,
+        "findings": findings,
+    }
+    table = polygons.landslides(
+        out / "probability.tif",
+        trained.facts["threshold"],
+        settings.polygons,
+        class_name=classes[0] if len(classes) == 1 else "landslide",
+        provenance={key: facts[key] for key in ("weights_sha256", "input_sha256", "threshold")},
+    )
+    vector.write(out / "landslides.gpkg", table)
+    write_json(out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())})
+    for finding in findings:
+        print(f"predict: {finding}")
+    print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")
+
+
+def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
+    """A network knows shapes in pixels: on another pixel size it meets them at another scale."""
+    if any(0.8 < pixel_m / known < 1.25 for known in trained_pixel_m):
+        return []
+    known = ", ".join(f"{size:g}" for size in trained_pixel_m)
+    return [f"The pixels are {pixel_m:g} m, but the model was trained at {known} m; resample the area for a fair map."]
+
+
+def _sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)

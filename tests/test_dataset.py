@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcl.bands import CLIP_STD, BandFacts, normalise
+from hpcl.dataset import UNKNOWN, AugmentSettings, DatasetError, Tiles, Windows, batches, draw_epoch, hillshade, jitter, turn
+
+SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
+BRANCHES = {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north", "n_up", "hillshade")}
+NORMAL = [BandFacts(f"n_{k}", k, 0.0, 1.0) for k in ("east", "north", "up")]
+ALL = [*NORMAL, BandFacts("slope", "scalar", 0.0, 1.0), BandFacts("hillshade", "hillshade", 0.0, 1.0)]
+
+
+def derive(elevation: np.ndarray) -> np.ndarray:
+    """n_east, n_north, n_up, slope, hillshade of an elevation ``(row, column)``, rows running south, pixels of 1 m."""
+    down, east = np.gradient(elevation)
+    normal = np.stack([-east, down, np.ones_like(east)]) / np.sqrt(1 + east**2 + down**2)
+    shade = hillshade(*normal.astype(np.float32), SUN["azimuth_deg"], SUN["altitude_deg"])
+    return np.stack([*normal, np.degrees(np.arccos(normal[2])), shade]).astype(np.float32)
+
+
+def relief() -> np.ndarray:
+    y, x = np.mgrid[:40, :40] / 7.0
+    return 5 * np.sin(x) + 3 * np.cos(1.3 * y + 0.4 * x)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("mirror", [False, True])
+def test_derive_then_turn_equals_turn_then_derive(quarters: int, mirror: bool) -> None:
+    z = relief()
+    turned_ground = np.rot90(z[:, ::-1] if mirror else z, quarters)
+    np.testing.assert_allclose(turn(derive(z), ALL, quarters, mirror, SUN), derive(turned_ground), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("band", [0, 1, 4])
+def test_the_naive_turn_fails_the_same_test(band: int) -> None:
+    """A direction or a hillshade turned as if it were a colour is not what the turned ground would give."""
+    z = relief()
+    naive = np.rot90(derive(z), 1, axes=(1, 2))[band]
+    assert np.abs(naive - derive(np.rot90(z, 1))[band]).max() > 0.1
+
+
+def test_a_hillshade_without_its_normal_cannot_be_turned() -> None:
+    band = [BandFacts("hillshade", "hillshade", 0.0, 1.0)]
+    with pytest.raises(DatasetError, match="n_east, n_north and n_up"):
+        turn(np.zeros((1, 8, 8), np.float32), band, 1, False, SUN)
+    with pytest.raises(DatasetError, match="one horizontal component"):
+        turn(np.zeros((1, 8, 8), np.float32), NORMAL[:1], 1, False, SUN)
+
+
+def test_normalise_gives_zero_for_nodata_and_clips() -> None:
+    values = np.array([[[3.0, np.nan, 1e9]]], np.float32)
+    out = normalise(values, [BandFacts("a", "scalar", 1.0, 2.0)])
+    np.testing.assert_array_equal(out, [[[1.0, 0.0, CLIP_STD]]])
+
+
+def test_jitter_changes_image_bands_only() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 9, 9)).astype(np.float32)
+    bands = [BandFacts("red", "image", 0.0, 1.0), BandFacts("slope", "scalar", 0.0, 1.0)]
+    out = jitter(values, bands, AugmentSettings(gain_std=0.2, offset_std=0.2), np.random.default_rng(1))
+    assert not np.array_equal(out[0], values[0])
+    np.testing.assert_array_equal(out[1], values[1])
+
+
+def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES)
+    split = np.load(tiles_folder / "place.split.npy")
+    for number in [*tiles.numbers("train"), *tiles.numbers("val")]:
+        at = tiles.windows.iloc[number]
+        _, labels = tiles.raw(number)
+        code = ("train", "val").index(at["split"])
+        roi = slice(at["row_px"], at["row_px"] + 64), slice(at["column_px"], at["column_px"] + 64)
+        assert (labels[split[roi] != code] == UNKNOWN).all()
+        assert (labels != UNKNOWN).any()
+
+
+def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES)
+    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)[(int(tiles.numbers("train")[0]), 0, 0)]
+    assert not sample["bands"]["optical"].equal(sample["key_bands"]["optical"])
+    assert sample["bands"]["terrain"].equal(sample["key_bands"]["terrain"])
+
+
+def test_labels_turn_with_the_bands(tiles_folder: Path) -> None:
+    """The red band is brighter on landslides: whatever the turn, it must stay so."""
+    tiles = Tiles(tiles_folder, BRANCHES)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0), seed=0)
+    for position in range(12):
+        sample = windows[(int(tiles.numbers("train")[position % 12]), 0, position)]
+        red, labels = sample["bands"]["optical"][0], sample["labels"]
+        assert float(red[labels == 1].mean() - red[labels == 0].mean()) > 0.6
+
+
+def test_epochs_are_functions_of_seed_and_number(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES)
+    assert draw_epoch(tiles, 3, 50, 0.5, seed=1) == draw_epoch(tiles, 3, 50, 0.5, seed=1)
+    assert draw_epoch(tiles, 3, 50, 0.5, seed=1) != draw_epoch(tiles, 4, 50, 0.5, seed=1)
+    assert {n for n, _, _ in draw_epoch(tiles, 0, 200, 0.5, seed=1)} <= set(tiles.numbers("train").tolist())
+
+
+def test_workers_change_nothing(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)
+    draws = draw_epoch(tiles, 0, 6, 0.5, seed=0)
+    here, there = (list(batches(windows, draws, 4, workers)) for workers in (0, 1))
+    for a, b in zip(here, there, strict=True):
+        assert a["labels"].equal(b["labels"])
+        assert a["bands"]["optical"].equal(b["bands"]["optical"])
+
+
+def test_unknown_band_is_named(tiles_folder: Path) -> None:
+    with pytest.raises(DatasetError, match=r"model\.branches\.optical asks for band 'nir'"):
+        Tiles(tiles_folder, {"optical": ("nir",)})

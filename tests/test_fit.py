@@ -1,0 +1,231 @@
+"""Training: it learns, contrast switched off is the network without it, a resumed run is the uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpcl import checkpoint
+from hpcl.contrast import ContrastSettings
+from hpcl.dataset import AugmentSettings, Tiles, Windows, batches, draw_epoch
+from hpcl.fit import (
+    Epoch,
+    Histograms,
+    TrainSettings,
+    best_threshold,
+    build,
+    calibrate,
+    fit,
+    learning_rate_at,
+    segmentation_loss,
+)
+from hpcl.model import HPCLNet, ModelSettings
+
+MODEL: dict[str, Any] = {
+    "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
+    "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
+    "decoder_channels": 16, "dropout": 0.1,
+}  # fmt: skip
+CONTRAST: dict[str, Any] = {
+    "weight": 0.1, "temperature": 0.1, "queue_size": 64, "momentum": 0.99, "embedding_dim": 8, "start_frac": 0.2,
+    "positive_frac": 0.5, "negative_frac": 0.1, "inside_blocks": 1, "outside_blocks": 2, "random_background_frac": 0.25,
+    "per_class_per_window": 8, "hard_frac": 0.5,
+}  # fmt: skip
+TRAIN: dict[str, Any] = {
+    "seed": 0, "epochs": 3, "steps_per_epoch": 4, "batch_size": 4, "learning_rate": 0.003, "weight_decay": 0.01,
+    "warmup_frac": 0.1, "dice_weight": 0.5, "gradient_norm": 5.0, "patience_epochs": 5, "landslide_windows_frac": 0.5,
+    "workers": 0, "precision": "32-true", "devices": 1,
+}  # fmt: skip
+
+
+def records(**changes: Any) -> tuple[ModelSettings, ContrastSettings, TrainSettings]:
+    def pick(numbers: dict[str, Any]) -> dict[str, Any]:
+        return numbers | {k: v for k, v in changes.items() if k in numbers}
+
+    augment = AugmentSettings(gain_std=0.1, offset_std=0.1)
+    return ModelSettings(**pick(MODEL)), ContrastSettings(**pick(CONTRAST)), TrainSettings(augment=augment, **pick(TRAIN))
+
+
+def train(folder: Path, resume: dict[str, Any] | None = None, **changes: Any) -> list[Epoch]:
+    model, contrast, settings = records(**changes)
+    return list(fit(Tiles(folder, model.branches), model, contrast, settings, resume))
+
+
+def weights(epoch: Epoch) -> dict[str, torch.Tensor]:
+    return dict(epoch.state["learner"]["network"])
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], leave_out: str = " ") -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        if not name.startswith(leave_out):
+            assert torch.equal(a[name], b[name]), name
+
+
+def test_it_learns(tiles_folder: Path) -> None:
+    epochs = train(tiles_folder, epochs=4, steps_per_epoch=8)
+    assert epochs[-1].metrics["val_iou"] > 0.7  # calling everything landslide gives .47 here
+    assert epochs[-1].metrics["loss"] < epochs[0].metrics["loss"]
+    assert epochs[-1].last
+    assert not epochs[0].last
+
+
+def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: Path) -> None:
+    """Against a plain loop written here, without twin, queues, pairs or projection in sight."""
+    model, contrast, settings = records(weight=0.0, epochs=1)
+    tiles = Tiles(tiles_folder, model.branches)
+    (epoch,) = fit(tiles, model, contrast, settings)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        network = HPCLNet(model, tiles.classes, contrast.embedding_dim)
+        torch.manual_seed(settings.seed)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        network.train()
+        draws = draw_epoch(tiles, 0, 16, settings.landslide_windows_frac, settings.seed)
+        for step, batch in enumerate(batches(Windows(tiles, settings.augment, settings.seed), draws, 4, 0)):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * learning_rate_at(step, 4, settings.warmup_frac)
+            optimizer.zero_grad()
+            segmentation_loss(network(batch["bands"]).logits, batch["labels"], settings.dice_weight).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)
+            optimizer.step()
+    assert_same(weights(epoch), network.state_dict())
+
+
+def test_twin_and_queues_leave_the_network_alone_until_the_loss_acts(tiles_folder: Path) -> None:
+    plain = train(tiles_folder, weight=0.0, epochs=1)[0]
+    warm = train(tiles_folder, start_frac=1.0, epochs=1)[0]
+    assert_same(weights(plain), weights(warm), leave_out="project")
+    assert warm.metrics["queue_fill"] > 0
+    acting = train(tiles_folder, start_frac=0.0, epochs=1)[0]
+    assert not torch.equal(weights(plain)["head.weight"], weights(acting)["head.weight"])
+
+
+def test_resumed_run_equals_the_uninterrupted_one(tiles_folder: Path, tmp_path: Path) -> None:
+    whole = train(tiles_folder)
+    first = next(fit(Tiles(tiles_folder, MODEL["branches"]), *records()))
+    checkpoint.save(tmp_path / "c.safetensors", first.state)
+    rest = train(tiles_folder, resume=checkpoint.load(tmp_path / "c.safetensors"))
+    assert [e.number for e in rest] == [1, 2]
+    assert_same(weights(whole[-1]), weights(rest[-1]))
+    for part in ("twin", "queues"):
+        assert_same(whole[-1].state["learner"][part], rest[-1].state["learner"][part])
+    assert rest[-1].metrics["val_iou"] == whole[-1].metrics["val_iou"]
+
+
+def test_the_callers_random_state_is_left_alone(tiles_folder: Path) -> None:
+    before = torch.get_rng_state()
+    train(tiles_folder, epochs=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_early_stopping_waits_its_patience(tiles_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.2, 0.5, 0.4, 0.5, 0.9])
+    nothing = Histograms(np.zeros(512, int), np.zeros(512, int), 0.0)
+    monkeypatch.setattr("hpcl.fit.validate", lambda *_: nothing)
+    monkeypatch.setattr("hpcl.fit.best_threshold", lambda _: (next(scores), 0.5))
+    epochs = train(tiles_folder, epochs=5, steps_per_epoch=1, patience_epochs=2)
+    assert [e.best for e in epochs] == [True, True, False, False]
+    assert [e.last for e in epochs] == [False, False, False, True]
+
+
+def test_loss_ignores_unknown_pixels() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
+    half = labels.clone()
+    half[:, :, 4:] = 255
+    expected = segmentation_loss(logits[..., :4], labels[..., :4], 0.7)
+    torch.testing.assert_close(segmentation_loss(logits, half, 0.7), expected)
+    nothing = segmentation_loss(logits.requires_grad_(), torch.full_like(labels, 255), 0.7)
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+
+
+def test_threshold_is_the_one_of_the_highest_iou() -> None:
+    from sklearn.metrics import jaccard_score
+
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000) < 0.2
+    probability = np.clip(0.3 * truth + 0.6 * rng.random(4000), 0, 0.999)
+    bins = (probability * 512).astype(int)
+    counted = Histograms(np.bincount(bins[~truth], minlength=512), np.bincount(bins[truth], minlength=512), 0.0)
+    iou, threshold = best_threshold(counted)
+    scores = {t: jaccard_score(truth, bins >= t) for t in range(0, 512, 3)}
+    assert iou == pytest.approx(jaccard_score(truth, bins >= round(threshold * 512)))
+    assert iou >= max(scores.values())
+
+
+def test_calibration_lowers_the_loss_of_an_overconfident_network(tiles_folder: Path) -> None:
+    model, contrast, settings = records(epochs=2)
+    tiles = Tiles(tiles_folder, model.branches)
+    *_, epoch = fit(tiles, model, contrast, settings)
+    network = build(tiles, model, contrast, settings).network
+    network.load_state_dict(weights(epoch))
+    with torch.no_grad():
+        network.head.weight.mul_(30)
+        network.head.bias.mul_(30)
+    temperature, threshold, iou = calibrate(tiles, network, settings)
+    assert temperature > 3
+    assert 0 <= threshold < 1
+    assert iou > 0.3
+
+
+KILLED = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_fit import MODEL, records
+from hpcl import checkpoint
+from hpcl.dataset import Tiles
+from hpcl.fit import fit
+place = Path({place!r})
+resume = checkpoint.load(place) if place.exists() else None
+for epoch in fit(Tiles(Path({folder!r}), MODEL["branches"]), *records(epochs=6), resume=resume):
+    checkpoint.save(place, epoch.state)
+    print(epoch.number, flush=True)
+"""
+
+
+def test_kill_dash_9_in_mid_training_then_resume_equals_never_killed(tiles_folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "latest.safetensors"
+    code = KILLED.format(tests=str(Path(__file__).parent), place=str(place), folder=str(tiles_folder))
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env, text=True)
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "1":
+        assert process.poll() is None
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    killed_after = checkpoint.load(place)["epoch"]
+    assert killed_after < 5
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == str(killed_after + 1)
+    whole = tmp_path / "whole.safetensors"
+    other = code.replace(json.dumps(str(place)), json.dumps(str(whole))).replace(repr(str(place)), repr(str(whole)))
+    subprocess.run([sys.executable, "-c", other], env=env, capture_output=True, check=True)
+    a, b = checkpoint.load(place)["learner"], checkpoint.load(whole)["learner"]
+    for part in ("network", "twin", "queues"):
+        assert_same(a[part], b[part])
+
+
+def test_checkpoint_round_trip_and_refusal(tmp_path: Path) -> None:
+    state = {"a": torch.arange(3), "b": [1, "x", None, {"c": torch.ones(2, 2)}], 5: 0.25}
+    checkpoint.save(tmp_path / "c.safetensors", state)
+    back = checkpoint.load(tmp_path / "c.safetensors")
+    assert torch.equal(back["a"], state["a"])  # type: ignore[arg-type]  # a mixed dict
+    assert back["b"][:3] == [1, "x", None]
+    assert torch.equal(back["b"][3]["c"], torch.ones(2, 2))
+    assert back[5] == 0.25
+    (tmp_path / "c.safetensors").write_bytes(b"half a file")
+    with pytest.raises(checkpoint.CheckpointError, match="delete it to start"):
+        checkpoint.load(tmp_path / "c.safetensors")

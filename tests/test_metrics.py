@@ -1,0 +1,535 @@
+"""Scores of a map: scikit-learn, plain loops and planted scenes as oracles; intervals that cover the truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.calibration
+import sklearn.metrics
+from affine import Affine
+from scipy import ndimage
+
+from hpcl import metrics, raster
+from stages import evaluate
+
+SETTINGS = {
+    "resamples": 300,
+    "confidence_frac": 0.95,
+    "seed": 7,
+    "object_found_frac": 0.5,
+    "object_minimum_area_m2": 0.0,
+    "object_size_edges_m2": (40.0, 200.0),
+    "boundary_px": 2,
+    "calibration_bins": 10,
+}
+
+
+def settings(**changes) -> metrics.EvaluateSettings:
+    return metrics.EvaluateSettings(**SETTINGS | changes)
+
+
+def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[metrics.Scene, np.ndarray]:
+    """Landslides, a probability that half knows them, unknown and unpredicted ground, three of four blocks in the test."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 3)
+    labels = (field > np.quantile(field, 0.85)).astype(np.uint8)
+    guess = field / field.std() + ndimage.gaussian_filter(rng.normal(size=shape), 2) * 4
+    probability = (1 / (1 + np.exp(-1.5 * (guess - 1)))).astype(np.float32)
+    labels[field > np.quantile(field, 0.95)] = 2  # a second landslide class
+    labels[:6, 40:60] = metrics.UNKNOWN
+    probability[50:53, 30:50] = np.nan
+    row, column = np.indices(shape) // block_px
+    block = (row * (shape[1] // block_px + 1) + column).astype(np.int32)
+    split = np.where(block % 4 == 1, 0, metrics.TEST).astype(np.uint8)
+    split[:, 48:51] = 3
+    block[:, 48:51] = -1
+    return metrics.Scene(labels, split, block, pixel_m2=4.0), probability
+
+
+def count(scene, probability, threshold=0.5, **changes) -> metrics.Tally:
+    return metrics.tally(scene, lambda rows: probability[rows], threshold, settings(**changes))
+
+
+def chosen(scene, probability, threshold=0.5):
+    test = (scene.split == metrics.TEST) & (scene.labels != metrics.UNKNOWN)
+    return test, test & (scene.labels >= 1), test & (probability >= threshold)
+
+
+# ---- pixels
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pixel_scores_equal_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(500) < rng.uniform(0.05, 0.6)
+    mapped = truth ^ (rng.random(500) < rng.uniform(0, 0.6))
+    found = metrics.scores(sklearn.metrics.confusion_matrix(truth, mapped, labels=[False, True]))
+    expected = {
+        "landslide_iou": sklearn.metrics.jaccard_score(truth, mapped),
+        "miou": sklearn.metrics.jaccard_score(truth, mapped, average="macro"),
+        "f1": sklearn.metrics.f1_score(truth, mapped),
+        "precision": sklearn.metrics.precision_score(truth, mapped),
+        "recall": sklearn.metrics.recall_score(truth, mapped),
+        "mcc": sklearn.metrics.matthews_corrcoef(truth, mapped),
+        "kappa": sklearn.metrics.cohen_kappa_score(truth, mapped),
+        "accuracy": sklearn.metrics.accuracy_score(truth, mapped),
+    }
+    assert {name: float(score) for name, score in found.items()} == pytest.approx(expected)
+
+
+def test_several_classes_are_landslide_against_the_rest_but_for_the_mean_iou():
+    rng = np.random.default_rng(1)
+    truth, mapped = rng.integers(0, 4, (2, 800))
+    found = metrics.scores(sklearn.metrics.confusion_matrix(truth, mapped))
+    assert found["miou"] == pytest.approx(sklearn.metrics.jaccard_score(truth, mapped, average="macro"))
+    assert found["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth > 0, mapped > 0))
+    assert found["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(truth > 0, mapped > 0))
+
+
+def test_many_matrices_at_once_equal_one_at_a_time():
+    matrices = np.random.default_rng(2).integers(0, 50, (40, 2, 2))
+    together = metrics.scores(matrices)
+    for i, matrix in enumerate(matrices):
+        assert {n: float(s[i]) for n, s in together.items()} == pytest.approx(
+            {n: float(s) for n, s in metrics.scores(matrix).items()}
+        )
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        ([[5, 0], [3, 0]], {"landslide_iou": 0, "precision": 0, "recall": 0, "f1": 0, "mcc": 0, "kappa": 0}),
+        ([[0, 0], [0, 4]], {"landslide_iou": 1, "miou": 1, "f1": 1, "mcc": 0, "kappa": 0, "accuracy": 1}),
+        ([[5, 3], [0, 0]], dict.fromkeys(["landslide_iou", "miou", "recall", "accuracy"], np.nan)),
+        ([[0, 0], [0, 0]], {"landslide_iou": np.nan}),
+    ],
+)
+def test_scores_at_the_edge_are_what_the_docstring_says(matrix, expected):
+    found = metrics.scores(np.array(matrix))
+    assert {name: float(found[name]) for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_scores_of_different_pixels_are_a_bug_that_does_not_pass():
+    right = {"landslide_iou": np.array(0.5), "f1": np.array(2 / 3), "miou": np.array(0.6), "accuracy": np.array(0.7)}
+    metrics._check_identities(right, binary=True)
+    with pytest.raises(ArithmeticError, match="F1"):
+        metrics._check_identities(right | {"f1": np.array(0.7)}, binary=True)
+    with pytest.raises(ArithmeticError, match="accuracy"):
+        metrics._check_identities(right | {"miou": np.array(0.71)}, binary=True)
+
+
+# ---- counting
+
+
+def test_counts_are_those_of_each_block_of_the_test_split_and_of_nothing_else():
+    scene, probability = blob_scene()
+    blocks = count(scene, probability).blocks
+    test, truth, mapped = chosen(scene, probability)
+    assert blocks.block.tolist() == np.unique(scene.block[test]).tolist()
+    for i, block in enumerate(blocks.block):
+        here = test & (scene.block == block)
+        expected = sklearn.metrics.confusion_matrix(truth[here], mapped[here], labels=[False, True])
+        assert blocks.confusion[i].tolist() == expected.tolist()
+        error = np.square(np.nan_to_num(probability[here]).astype(float) - truth[here])
+        assert blocks.squared_error[i] == pytest.approx(error.sum())
+        assert blocks.area_km2[i] == pytest.approx(here.sum() * 4e-6)
+
+
+def test_ground_without_a_prediction_was_mapped_as_background_and_is_counted():
+    scene, probability = blob_scene()
+    tally = count(scene, probability)
+    filled = count(scene, np.nan_to_num(probability))
+    assert tally.no_prediction_px == int(np.isnan(probability[chosen(scene, probability)[0]]).sum()) > 0
+    assert filled.no_prediction_px == 0
+    assert np.array_equal(tally.blocks.confusion, filled.blocks.confusion)
+    assert np.array_equal(tally.histogram, filled.histogram)
+    assert count(scene, probability, threshold=0.0).blocks.confusion[:, :, 0].sum() == tally.no_prediction_px
+
+
+@pytest.mark.parametrize("strip_px", [97, 97 * 5, 97 * 31])
+def test_strips_do_not_show(monkeypatch, strip_px):
+    scene, probability = blob_scene()
+    whole = count(scene, probability)
+    monkeypatch.setattr(metrics, "STRIP_PX", strip_px)
+    striped = count(scene, probability)
+    for name, values in vars(whole.blocks).items():
+        assert getattr(striped.blocks, name) == pytest.approx(values, rel=1e-12), name
+    assert np.array_equal(striped.histogram, whole.histogram)
+    pd.testing.assert_frame_equal(striped.objects, whole.objects)
+    assert striped.no_prediction_px == whole.no_prediction_px
+
+
+def test_a_score_that_is_no_probability_is_refused():
+    scene, probability = blob_scene()
+    with pytest.raises(metrics.MetricsError, match=r"outside 0\.\.1"):
+        count(scene, probability * 90)
+
+
+# ---- objects
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rows", [1, 4, 50])
+def test_patches_joined_from_strips_equal_those_of_the_whole(seed, rows):
+    rng = np.random.default_rng(seed)
+    mask, hit = rng.random((2, 37, 41)) < 0.42
+    block = rng.integers(0, 9, mask.shape)
+    patches = metrics.Patches()
+    for top in range(0, 37, rows):
+        patches.add(*(a[top : top + rows] for a in (mask, hit, block)))
+    table = patches.table()
+    labels, number = ndimage.label(mask, structure=np.ones((3, 3)))
+    assert len(table) == number
+    seen = []
+    for row in table.itertuples():
+        patch = labels == labels[row.row_px, row.column_px]
+        seen.append(np.flatnonzero(patch)[0])
+        assert seen[-1] == row.row_px * 41 + row.column_px
+        assert (patch.sum(), (patch & hit).sum()) == (row.pixels, row.hit_pixels)
+        assert block[row.row_px, row.column_px] == row.block
+    assert seen == sorted(set(seen))
+
+
+def test_no_patch_at_all_is_an_empty_table():
+    patches = metrics.Patches()
+    nothing = np.zeros((4, 5), dtype=bool)
+    patches.add(nothing, nothing, nothing.astype(int))
+    patches.add(nothing, nothing, nothing.astype(int))
+    assert len(patches.table()) == 0
+
+
+def planted_objects() -> tuple[metrics.Scene, np.ndarray]:
+    """Four landslides of 16, 16, 100 and 2 pixels, shown to .5, .4375, 1 and 1; two false patches of 9 and 1 pixels."""
+    labels, probability = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.float32)
+    labels[2:6, 2:6], labels[2:6, 30:34], labels[20:30, 5:15], labels[35, 35:37] = 1, 1, 1, 1
+    probability[2:4, 2:6] = probability[20:30, 5:15] = probability[35, 35:37] = 0.9
+    probability[2:6, 30:34].flat[:7] = 0.9
+    probability[12:15, 30:33] = probability[38, 2] = 0.9
+    block = (np.indices((40, 40)) // 20 * [[[2]], [[1]]]).sum(0)
+    return metrics.Scene(labels, np.full((40, 40), metrics.TEST, np.uint8), block, pixel_m2=4.0), probability
+
+
+def test_planted_objects_are_found_missed_and_false_as_planted():
+    tally = count(*planted_objects())
+    assert tally.objects["area_m2"].tolist() == [64, 64, 400, 8]
+    assert tally.objects["mapped_frac"].tolist() == [0.5, 0.4375, 1, 1]
+    assert tally.objects["block"].tolist() == [0, 1, 2, 3]
+    assert tally.blocks.objects.tolist() == [[1, 1], [1, 0], [1, 1], [1, 1]]
+    assert tally.blocks.false_objects.tolist() == [0, 1, 1, 0]
+    found = metrics.block_scores(tally.blocks, np.ones((1, 4), int))
+    assert found["object_detection_rate"].item() == 0.75
+    assert found["false_objects_per_km2"].item() == pytest.approx(2 / 0.0064)
+
+
+def test_objects_and_patches_below_the_smallest_that_counts_are_left_out():
+    blocks = count(*planted_objects(), object_minimum_area_m2=9.0).blocks
+    assert blocks.objects.sum(0).tolist() == [3, 2]
+    assert blocks.false_objects.sum() == 1
+
+
+# ---- boundaries
+
+
+def plain_band(mask: np.ndarray, known: np.ndarray, width: int) -> np.ndarray:
+    """Pixels of the mask that see known ground outside of it within ``width``, one at a time."""
+    band = np.zeros_like(mask)
+    for r, c in np.argwhere(mask & known):
+        for y in range(max(0, r - width), min(mask.shape[0], r + width + 1)):
+            for x in range(max(0, c - width), min(mask.shape[1], c + width + 1)):
+                band[r, c] |= known[y, x] and not mask[y, x]
+    return band
+
+
+def test_boundary_iou_equals_a_plain_loop():
+    scene, probability = blob_scene(shape=(45, 52))
+    test, truth, mapped = chosen(scene, probability)
+    a, b = plain_band(truth, test, 2), plain_band(mapped, test, 2)
+    blocks = count(scene, probability).blocks
+    assert blocks.boundary_px.sum(0).tolist() == [(a & b).sum(), (a | b).sum()]
+    for i, block in enumerate(blocks.block):
+        assert blocks.boundary_px[i, 0] == (a & b)[scene.block == block].sum()
+    found = metrics.block_scores(blocks, np.ones((1, len(blocks.block)), int))["boundary_iou"].item()
+    assert found == pytest.approx((a & b).sum() / (a | b).sum())
+    assert 0 < found < 1
+
+
+def test_neither_the_edge_of_the_scene_nor_unknown_ground_is_a_boundary():
+    mask, known = np.ones((9, 9), bool), np.ones((9, 9), bool)
+    known[:, 6:] = False
+    mask[:, 6:] = False
+    assert not metrics.boundary_band(mask, known, 2).any()
+    mask[4, 0] = False
+    assert metrics.boundary_band(mask, known, 1).sum() == 5
+
+
+def test_boundary_iou_sees_a_wrong_outline_that_pixel_iou_forgives():
+    row, column = np.indices((200, 200))
+    truth = (np.hypot(row - 100, column - 100) < 60).astype(np.uint8)
+    wide = (np.hypot(row - 100, column - 100) < 64).astype(np.float32)
+    scene = metrics.Scene(truth, np.full(truth.shape, metrics.TEST), np.zeros(truth.shape, int), 1.0)
+    found = metrics.block_scores(count(scene, wide, boundary_px=3).blocks, np.ones((1, 1), int))
+    assert found["landslide_iou"].item() > 0.85
+    assert found["boundary_iou"].item() < 0.05
+
+
+# ---- calibration and curves
+
+
+def test_calibration_equals_a_plain_loop():
+    scene, probability = blob_scene()
+    blocks = count(scene, probability).blocks
+    test, truth, _ = chosen(scene, probability)
+    p, y = np.nan_to_num(probability[test]).astype(float), truth[test]
+    ece = 0.0
+    for k in range(10):
+        here = (p >= k / 10) & (p < (k + 1) / 10)
+        ece += abs(p[here].mean() - y[here].mean()) * here.mean()
+    found = metrics.block_scores(blocks, np.ones((1, len(blocks.block)), int))
+    assert found["ece"].item() == pytest.approx(ece)
+    assert found["brier"].item() == pytest.approx(sklearn.metrics.brier_score_loss(y, p))
+    table = metrics.reliability(blocks.calibration.sum(0))
+    assert table["pixels"].sum() == test.sum()
+    share, mean = sklearn.calibration.calibration_curve(y, p, n_bins=10)
+    assert table["landslide_frac"].to_numpy() == pytest.approx(share)
+    assert table["mean_probability"].to_numpy() == pytest.approx(mean)
+
+
+def test_calibrated_chance_has_no_error_and_overconfidence_has_its_own():
+    sure = np.array([[[100, 70, 70.0]]])
+    assert metrics.expected_calibration_error(sure).item() == 0
+    assert metrics.expected_calibration_error(np.array([[100, 60, 95.0], [100, 0, 0.0]])) == pytest.approx(0.175)
+
+
+def test_the_curve_equals_a_plain_loop_over_thresholds():
+    scene, probability = blob_scene()
+    probability.flat[::7] = np.float32(0.29)  # just below .29, as float32 has it
+    table = metrics.curve(count(scene, probability).histogram)
+    test, truth, _ = chosen(scene, probability)
+    p, y = np.nan_to_num(probability[test]), truth[test]
+    assert table["threshold"].tolist() == [k / 1000 for k in range(len(table))]
+    for row in table.itertuples():
+        mapped = p >= row.threshold  # in float32, as every stage compares
+        assert row.precision == pytest.approx(y[mapped].mean())
+        assert row.recall == pytest.approx(mapped[y].mean())
+        assert row.landslide_iou == pytest.approx((y & mapped).sum() / (y | mapped).sum())
+        assert row.f1 == pytest.approx(2 * row.precision * row.recall / (row.precision + row.recall or 1))
+    assert (p < len(table) / 1000).all()
+
+
+# ---- intervals
+
+
+def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> metrics.Blocks:
+    """Blocks that differ: each has its own share of landslide and its own skill."""
+    rng = np.random.default_rng(seed)
+    positive = rng.binomial(400, rng.beta(1, 6, n)) if landslides is None else landslides
+    tp = rng.binomial(positive, np.clip(rng.normal(skill, 0.15, n), 0, 1))
+    fp = rng.binomial(400 - positive, 0.05)
+    confusion = np.stack([400 - positive - fp, fp, positive - tp, tp], -1).reshape(n, 2, 2)
+    objects = rng.integers(0, 4, n)
+    return metrics.Blocks(
+        block=np.arange(n),
+        confusion=confusion,
+        boundary_px=np.stack([tp // 3, positive // 2 + 1], -1),
+        calibration=np.stack([np.full((n, 2), 200), rng.integers(0, 99, (n, 2)), rng.uniform(0, 99, (n, 2))], -1),
+        squared_error=rng.uniform(10, 50, n),
+        objects=np.stack([objects, rng.binomial(objects, 0.6)], -1),
+        false_objects=rng.integers(0, 3, n),
+        area_km2=np.full(n, 0.0016),
+    )
+
+
+def test_the_bootstrap_equals_a_loop_that_draws_blocks():
+    blocks, chosen_settings = random_blocks(12, 0), settings(resamples=60)
+    weights = metrics.resample(12, chosen_settings)
+    assert (weights.sum(1) == 12).all()
+    found = metrics.block_scores(blocks, weights)
+    for i, times in enumerate(weights):
+        drawn = np.repeat(np.arange(12), times)
+        truth, mapped, often = [], [], []
+        for (t, m), pixels in np.ndenumerate(blocks.confusion[drawn].sum(0)):
+            truth.append(t), mapped.append(m), often.append(pixels)
+        iou = sklearn.metrics.jaccard_score(truth, mapped, sample_weight=often)
+        assert found["landslide_iou"][i] == pytest.approx(iou)
+        assert found["kappa"][i] == pytest.approx(sklearn.metrics.cohen_kappa_score(truth, mapped, sample_weight=often))
+        both, either = blocks.boundary_px[drawn].sum(0)
+        assert found["boundary_iou"][i] == pytest.approx(both / either)
+        known, seen = blocks.objects[drawn].sum(0)
+        assert found["object_detection_rate"][i] == pytest.approx(seen / known)
+        pixels, _, _ = blocks.calibration[drawn].sum(0).T
+        gap = np.abs(blocks.calibration[drawn, :, 1].sum(0) - blocks.calibration[drawn, :, 2].sum(0))
+        assert found["ece"][i] == pytest.approx(gap.sum() / pixels.sum())
+        assert found["brier"][i] == pytest.approx(blocks.squared_error[drawn].sum() / 4800)
+
+
+def test_every_block_is_drawn_as_often_as_any_other():
+    weights = metrics.resample(9, settings(resamples=4000))
+    assert weights.mean(0) == pytest.approx(np.ones(9), abs=0.06)
+    assert weights.var(0) == pytest.approx(np.full(9, 8 / 9), abs=0.1)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    truth = float(metrics.scores(random_blocks(40_000, 99).confusion.sum(0))["landslide_iou"])
+    covered, trials = 0, 200
+    for seed in range(trials):
+        blocks = random_blocks(40, seed)
+        draws = metrics.scores(
+            np.tensordot(metrics.resample(40, settings(seed=seed, confidence_frac=0.9)), blocks.confusion, 1)
+        )
+        low, high = metrics.interval(draws["landslide_iou"], settings(confidence_frac=0.9))
+        covered += low <= truth <= high
+    assert 0.82 <= covered / trials <= 0.96
+
+
+def test_resampling_pixels_instead_of_blocks_would_be_too_sure():
+    blocks = random_blocks(40, 3)
+    low, high = metrics.interval(
+        metrics.block_scores(blocks, metrics.resample(40, settings()))["landslide_iou"], settings()
+    )
+    pixels = np.random.default_rng(0).multinomial(16_000, blocks.confusion.sum(0).ravel() / 16_000, size=300)
+    narrow = metrics.interval(metrics.scores(pixels.reshape(-1, 2, 2))["landslide_iou"], settings())
+    assert high - low > 2 * (narrow[1] - narrow[0])
+
+
+def test_a_draw_without_landslides_is_left_out_of_the_interval():
+    draws = np.array([np.nan, 0.2, 0.4, np.nan, 0.6])
+    assert metrics.interval(draws, settings(confidence_frac=0.5)) == pytest.approx((0.3, 0.5))
+    assert np.isnan(metrics.interval(np.full(3, np.nan), settings())).all()
+
+
+def test_paired_differences_come_from_the_same_draws():
+    ours, floor = random_blocks(10, 5, skill=0.8), random_blocks(10, 5, skill=0.5)
+    names = {"hpcl_net": ["landslide_iou", "ece"], "floor": ["landslide_iou"]}
+    summary = metrics.summarise({"hpcl_net": ours, "floor": floor}, names, settings())
+    weights = metrics.resample(10, settings())
+    gap = []
+    for times in weights:
+        drawn = np.repeat(np.arange(10), times)
+        a, b = (float(metrics.scores(m.confusion[drawn].sum(0))["landslide_iou"]) for m in (ours, floor))
+        gap.append(a - b)
+    paired = summary["paired"]["floor"]
+    assert paired["interval"] == pytest.approx(tuple(np.quantile(gap, [0.025, 0.975])))
+    assert paired["landslide_iou_difference"] == pytest.approx(
+        summary["hpcl_net"]["landslide_iou"] - summary["floor"]["landslide_iou"]
+    )
+    assert set(summary["hpcl_net"]) == {"landslide_iou", "landslide_iou_interval", "ece", "ece_interval"}
+    low, high = summary["hpcl_net"]["landslide_iou_interval"]
+    assert low < summary["hpcl_net"]["landslide_iou"] < high
+
+
+def test_maps_counted_on_different_pixels_are_not_compared():
+    with pytest.raises(ArithmeticError, match="different pixels"):
+        metrics.summarise({"a": random_blocks(6, 0), "b": random_blocks(6, 1)}, {"a": [], "b": []}, settings())
+
+
+def test_one_block_has_scores_but_no_interval():
+    summary = metrics.summarise({"a": random_blocks(1, 8)}, {"a": ["miou"]}, settings())
+    assert summary["a"]["miou"] > 0
+    assert np.isnan(summary["a"]["miou_interval"]).all()
+
+
+def test_a_test_split_without_landslides_is_refused_in_a_sentence():
+    with pytest.raises(metrics.MetricsError, match="no landslide pixel"):
+        metrics.summarise({"a": random_blocks(5, 0, landslides=np.zeros(5, int))}, {"a": []}, settings())
+
+
+# ---- the stage
+
+
+def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarray]]]:
+    """What `tile`, `predict` and `baselines` leave: two areas of different size, three maps each."""
+    areas, facts = {}, {}
+    for seed, (area, shape) in enumerate({"west": (83, 97), "east": (60, 110)}.items()):
+        scene, probability = blob_scene(shape, seed)
+        noisy = np.clip(probability + np.random.default_rng(seed).normal(0, 0.2, shape), 0, 1).astype(np.float32)
+        maps = {"hpcl_net": probability, "pixel_classifier": noisy, "slope_threshold": np.round(noisy)}
+        transform = [2.0, 0.0, 500_000.0, 0.0, -2.0, 4_000_000.0]
+        facts[area] = {"crs": "EPSG:32649", "transform": transform, "shape": list(shape)}
+        grid = raster.Grid(shape, Affine(*transform), "EPSG:32649")
+        for name, file, band in (
+            ("hpcl_net", f"data/predict/{area}/probability.tif", "probability"),
+            ("pixel_classifier", f"data/baselines/{area}/pixel_classifier.tif", "probability"),
+            ("slope_threshold", f"data/baselines/{area}/slope_threshold.tif", "landslide"),
+        ):
+            layers = np.stack([maps[name]] * (2 if name == "hpcl_net" else 1))
+            bands = (raster.Band(band), raster.Band("uncertainty"))[: len(layers)]
+            raster.write(root / file, raster.Raster(layers, grid, bands))
+        (root / "data/tiles").mkdir(parents=True, exist_ok=True)
+        for what in ("labels", "split", "block"):
+            np.save(root / f"data/tiles/{area}.{what}.npy", getattr(scene, what))
+        (root / f"data/predict/{area}/facts.json").write_text(json.dumps({"threshold": 0.4}))
+        areas[area] = (scene, maps)
+    (root / "data/tiles/facts.json").write_text(json.dumps({"areas": facts}))
+    (root / "data/baselines/facts.json").write_text(json.dumps({"pixel_classifier_threshold": 0.45}))
+    (root / "params.yaml").write_text(f"evaluate: {json.dumps(SETTINGS)}\n")
+    return areas
+
+
+def test_the_stage_scores_all_areas_as_one_split(tmp_path, monkeypatch, capsys):
+    areas = plant_areas(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    out = tmp_path / "reports/evaluate"
+    assert sorted(p.name for p in out.iterdir()) == [
+        *("blocks.csv", "metrics.json", "objects.csv", "precision_recall.csv", "reliability.csv")
+    ]
+    found = json.loads((out / "metrics.json").read_text())
+    for name, threshold in {"hpcl_net": 0.4, "pixel_classifier": 0.45, "slope_threshold": 0.5}.items():
+        masks = [chosen(scene, maps[name], threshold) for scene, maps in areas.values()]
+        test, truth, mapped = (np.concatenate([m[i].ravel() for m in masks]) for i in range(3))
+        truth, mapped = truth[test], mapped[test]
+        assert found[name]["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth, mapped))
+        assert found[name]["mcc"] == pytest.approx(sklearn.metrics.matthews_corrcoef(truth, mapped))
+        for score in evaluate.SCORES[name]:
+            low, high = found[name][f"{score}_interval"]
+            assert low <= high
+        low, high = found[name]["landslide_iou_interval"]
+        assert low < found[name]["landslide_iou"] < high
+    assert found["counts"]["test_px"] == len(truth)
+    assert found["counts"]["landslide_frac"] == pytest.approx(truth.mean())
+    assert found["counts"]["no_prediction_px"] == sum(a["no_prediction_px"] for a in found["areas"]) > 0
+    assert [a["area"] for a in found["areas"]] == ["east", "west"]
+    scene, maps = areas["west"]
+    test, truth, mapped = chosen(scene, maps["hpcl_net"], 0.4)
+    west = sklearn.metrics.jaccard_score(truth[test], mapped[test])
+    assert found["areas"][1]["hpcl_net_landslide_iou"] == pytest.approx(west)
+
+    blocks = pd.read_csv(out / "blocks.csv").query("map == 'hpcl_net'")
+    iou = blocks.tp.sum() / (blocks.tp + blocks.fp + blocks.fn).sum()
+    assert found["hpcl_net"]["landslide_iou"] == pytest.approx(iou)
+    assert len(blocks) == found["counts"]["test_blocks"]
+    objects = pd.read_csv(out / "objects.csv")
+    rate = (objects.hpcl_net_mapped_frac >= 0.5).mean()
+    assert found["hpcl_net"]["object_detection_rate"] == pytest.approx(rate)
+    assert sum(row["objects"] for row in found["object_sizes"]) == len(objects)
+    curve = pd.read_csv(out / "precision_recall.csv").query("map == 'hpcl_net' and threshold == .4")
+    assert curve.landslide_iou.item() == pytest.approx(found["hpcl_net"]["landslide_iou"])
+    assert set(pd.read_csv(out / "reliability.csv")["map"]) == {"hpcl_net", "pixel_classifier"}
+    assert "hpcl_net minus slope_threshold" in capsys.readouterr().out
+
+
+def count_numbers(facts: object) -> int:
+    """Keys a tracker would make of them; lists are tables to it."""
+    return sum(map(count_numbers, facts.values())) if isinstance(facts, dict) else isinstance(facts, int | float)
+
+
+def test_metrics_stay_few_and_the_stage_repeats_itself_byte_for_byte(tmp_path, monkeypatch):
+    plant_areas(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    first = {p.name: p.read_bytes() for p in (tmp_path / "reports/evaluate").iterdir()}
+    evaluate.main()
+    assert {p.name: p.read_bytes() for p in (tmp_path / "reports/evaluate").iterdir()} == first
+    assert count_numbers(json.loads(first["metrics.json"])) <= 40
+
+
+def test_a_map_on_another_grid_is_refused(tmp_path, monkeypatch):
+    plant_areas(tmp_path)
+    (tmp_path / "data/predict/west/probability.tif").write_bytes(
+        (tmp_path / "data/predict/east/probability.tif").read_bytes()
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(metrics.MetricsError, match="does not lie on the grid"):
+        evaluate.main()

@@ -1,0 +1,172 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin, load, save
+
+
+def settings(**changes: object) -> ModelSettings:
+    numbers = {
+        "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
+        "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
+        "decoder_channels": 16, "dropout": 0.1,
+    }  # fmt: skip
+    return ModelSettings(**(numbers | changes))  # type: ignore[arg-type]  # values of several kinds
+
+
+def network(classes: int = 2, **changes: object) -> HPCLNet:
+    torch.manual_seed(0)
+    return HPCLNet(settings(**changes), classes, 8)
+
+
+def bands(size: tuple[int, int] = (64, 96), batch: int = 2, **channels: int) -> dict[str, torch.Tensor]:
+    channels = channels or {"optical": 2, "terrain": 3}
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.randn(batch, n, *size, generator=generator) for name, n in channels.items()}
+
+
+def test_coordinate_attention_equals_a_plain_loop_on_a_map_that_is_not_square() -> None:
+    torch.manual_seed(0)
+    attention = CoordinateAttention(16).eval()
+    x = torch.randn(2, 16, 5, 9)
+    squeeze, norm, act = attention.squeeze
+    expected = torch.empty_like(x)
+    for b in range(2):
+        gates_h = [attention.gate_h(act(norm(squeeze(x[b, :, i, :].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten() for i in range(5)]
+        gates_w = [attention.gate_w(act(norm(squeeze(x[b, :, :, j].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten() for j in range(9)]
+        for i in range(5):
+            for j in range(9):
+                expected[b, :, i, j] = x[b, :, i, j] * gates_h[i] * gates_w[j]
+    torch.testing.assert_close(attention(x), expected)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(8, (64, 96)), (16, (64, 96)), (16, (80, 48))])
+def test_output_has_the_pixels_of_the_input_and_hyper_pixels_of_the_stride(stride: int, size: tuple[int, int]) -> None:
+    out = network(3, output_stride=stride)(bands(size), contrast=True)
+    assert out.logits.shape == (2, 3, *size)
+    assert out.embeddings is not None
+    assert out.embeddings.shape == (2, 8, size[0] // stride, size[1] // stride)
+
+
+def test_any_number_of_branches() -> None:
+    branches = {"optical": ("a",), "terrain": ("b", "c"), "thermal": ("d",)}
+    out = network(branches=branches)(bands(optical=1, terrain=2, thermal=1))
+    assert out.logits.shape == (2, 2, 64, 96)
+
+
+def test_branches_share_no_weights() -> None:
+    net = network(branches={"one": ("a", "b"), "two": ("c", "d")})
+    held = {id(p) for p in net.encoders["one"].parameters()} & {id(p) for p in net.encoders["two"].parameters()}
+    assert not held
+    x = bands(one=2, two=2)
+    net.eval()
+    assert not torch.equal(net(x).logits, net({"one": x["two"], "two": x["one"]}).logits)
+
+
+def test_attention_can_be_left_out() -> None:
+    plain = network(fusion="concat")
+    assert not any(isinstance(m, CoordinateAttention) for m in plain.modules())
+    assert any(isinstance(m, CoordinateAttention) for m in network().modules())
+
+
+def test_size_that_is_no_multiple_is_refused() -> None:
+    with pytest.raises(ModelError, match="multiples of 8"):
+        network()(bands((60, 64)))
+
+
+def test_twin_follows_parameters_and_statistics_and_stays_in_evaluation_mode() -> None:
+    net = network()
+    twin = MomentumTwin(net)
+    twin.train()
+    assert not twin.network.training
+    start = {k: v.clone() for k, v in twin.network.state_dict().items()}
+    with torch.no_grad():
+        for t in [*net.parameters(), *net.buffers()]:
+            if t.is_floating_point():
+                t.add_(1.0)
+    twin.follow(net, 0.9, step=1000)
+    for name, value in twin.network.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, start[name] + 0.1, msg=name)
+
+
+@pytest.mark.parametrize(("step", "moved"), [(0, 1.0), (1, 0.5), (9, 0.1), (5000, 0.01)])
+def test_twin_follows_faster_in_early_steps(step: int, moved: float) -> None:
+    net = network()
+    twin = MomentumTwin(net)
+    before = twin.network.head.weight.clone()
+    with torch.no_grad():
+        net.head.weight.add_(1.0)
+    twin.follow(net, 0.99, step)
+    torch.testing.assert_close(twin.network.head.weight - before, torch.full_like(before, moved), rtol=1e-4, atol=1e-5)
+
+
+def test_contrast_head_leaves_the_rest_of_the_network_alone() -> None:
+    x = bands()
+    net = network().train()
+    torch.manual_seed(3)
+    plain = net(x).logits
+    again = network().train()
+    torch.manual_seed(3)
+    assert torch.equal(plain, again(x, contrast=True).logits)
+
+
+def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
+    net = network().eval()
+    save(tmp_path, net, {"classes": ["landslide"], "window_px": 64})
+    trained = load(tmp_path)
+    assert torch.equal(net(bands()).logits, trained.network(bands()).logits)
+    assert trained.facts["window_px"] == 64
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save(tmp_path / folder, network(), {"classes": ["landslide"]})
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_weights_that_are_not_those_named_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, network(), {"classes": ["landslide"]})
+    data = bytearray((tmp_path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(ModelError, match="restore both together"):
+        load(tmp_path)
+
+
+def test_missing_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="run the train stage"):
+        load(tmp_path)
+
+
+def test_unknown_encoder_and_missing_weights_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="timm cannot build it"):
+        network(encoder="no_such_net")
+    with pytest.raises(ModelError, match="is no file"):
+        network(pretrained=str(tmp_path / "weights.safetensors"))
+
+
+def test_pretrained_without_network_is_an_error_not_a_random_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="could not be fetched"):
+        network(pretrained=True)
+
+
+def test_local_weights_are_taken(tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    source = timm.create_model("test_resnet")
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    net = network(pretrained=str(tmp_path / "weights.safetensors"), branches={"one": ("a", "b", "c")})
+    state = source.state_dict()
+    mine = net.encoders["one"].state_dict()
+    shared = [k for k in mine if k in state and "running" not in k and mine[k].is_floating_point()]
+    assert len(shared) > 20
+    assert all(torch.equal(mine[k], state[k]) for k in shared)
+    assert math.isfinite(float(net.eval()(bands(one=3)).logits.detach().sum()))
