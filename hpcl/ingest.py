@@ -155,6 +155,15 @@ class Raw:
                 f"{self.path} has a coordinate reference system but no position in it; georeference it"
                 " (gdalwarp does it from control points) and put the result there."
             )
+        if _horizontal(crs).geographic:
+            x, y = np.abs(
+                np.array(self._file.transform * (np.array([0, self._file.width]), np.array([0, self._file.height])))
+            )
+            if x.max() > 361 or y.max() > 91:
+                raise IngestError(
+                    f"{self.path} has the geographic CRS {_name(_horizontal(crs))}, but its coordinates ({x[0]:.6g}, {y[0]:.6g})"
+                    f" are no degrees; set the CRS it was made in, as in `rio edit-info --crs EPSG:32648 {self.path}`."
+                )
         return crs
 
     def __enter__(self) -> Raw:
@@ -371,10 +380,11 @@ def _offset_px(source: Grid, target: Grid) -> tuple[int, int] | None:
     return (row, column) if fits and max(abs(m.f - row), abs(m.c - column)) < 0.01 else None
 
 
-def read_onto(raw: Raw, grid: Grid, target: Grid, resampling: Resampling) -> Floats:
+def read_onto(raw: Raw, grid: Grid, target: Grid, resampling: Resampling, zoom: float) -> Floats:
     """The layers of a raw file on (a block of) another grid, NaN where it has no data.
 
-    ``grid`` is the file's grid, with its CRS written as the target's where both mean the same. Pixels are copied where
+    ``grid`` is the file's grid, with its CRS written as the target's where both mean the same; ``zoom`` is `_zoom` of
+    the two whole grids, so that all blocks are resampled alike. Pixels are copied where
     the grids share them. Else GDAL's kernel weighs the valid pixels alone, each layer by itself, so nodata neither
     bleeds into its surroundings nor grows. Memory stays below a few times ``MOST_PX`` however fine the source is.
     """
@@ -390,15 +400,27 @@ def read_onto(raw: Raw, grid: Grid, target: Grid, resampling: Resampling) -> Flo
         axis = 0 if height >= width else 1
         half = target.shape[axis] // 2
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
-        return np.concatenate([read_onto(raw, grid, part, resampling) for part in parts], axis=1 + axis)
+        return np.concatenate([read_onto(raw, grid, part, resampling, zoom) for part in parts], axis=1 + axis)
     out = np.full((len(raw.bands), height, width), np.nan, np.float32)
     reproject(
         raw.read(window), out, src_transform=grid[window].affine, src_crs=str(grid.crs), src_nodata=np.nan,
         dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=resampling,
-        tolerance=0,              # pixels; GDAL's .125 would be seen by the co-registration
-        UNIFIED_SRC_NODATA="NO",  # else a hole in one layer is data as long as another layer has some
+        tolerance=0,                # pixels; GDAL's .125 would be seen by the co-registration
+        XSCALE=zoom, YSCALE=zoom,   # else guessed from the sizes of the windows: a rotated grid would be blurred
+        UNIFIED_SRC_NODATA="NO",    # else a hole in one layer is data as long as another layer has some
     )  # fmt: skip
     return out
+
+
+def _zoom(source: Grid, target: Grid) -> float:
+    """Pixels of ``target`` per pixel of ``source`` along a side, in its middle; 1 if there are as many or more."""
+    rows, columns = (size // 2 for size in target.shape)
+    x, y = _lattice(target[rows : rows + 1, columns : columns + 1], _crs(source), 2)
+    columns_px, rows_px = ~source.affine * (x, y)
+    across, down = ((a[1] - a[0], a[2] - a[0]) for a in (columns_px, rows_px))
+    area_px = abs(across[0] * down[1] - across[1] * down[0])
+    zoom = 1 / math.sqrt(area_px)
+    return zoom if zoom < 0.9 else 1.0
 
 
 # --------------------------------------------------------------------------------------------------------- checks
@@ -969,6 +991,7 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
     counts = {"seen": 0, "background": 0, "landslide": 0}
     bands = [band for layer in plan.image for band in layer.bands]
     optical = len(plan.image[0].bands)
+    zooms = [_zoom(layer.grid, layer.target) for layer in plan.image]
     with ExitStack() as stack:
         raws = [stack.enter_context(Raw(layer.path, len(layer.bands))) for layer in plan.image]
         image = stack.enter_context(raster.create(out / "image.tif", plan.grid, bands))
@@ -978,8 +1001,8 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
             labels = stack.enter_context(label_file)
         for roi in raster.blocks(plan.grid.shape):
             block = plan.grid[roi]
-            parts = zip(raws, plan.image, strict=True)
-            values = np.concatenate([read_onto(raw, layer.grid, block, Resampling.bilinear) for raw, layer in parts])
+            parts = zip(raws, plan.image, zooms, strict=True)
+            values = np.concatenate([read_onto(r, layer.grid, block, Resampling.bilinear, z) for r, layer, z in parts])
             image.write(values, roi)
             blind = np.isnan(values[:optical]).all(axis=0)
             counts["seen"] += int((~blind).sum())
@@ -994,12 +1017,12 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
 
 def _write_elevation(layer: Layer, path: Path, tick: Callable[[], None]) -> float:
     """A DEM on its target grid; returns the share of pixels with an elevation."""
-    valid = 0
+    valid, zoom = 0, _zoom(layer.grid, layer.target)
     with Raw(layer.path, 1) as raw, raster.create(path, layer.target, layer.bands) as sink:
         for roi in raster.blocks(layer.target.shape):
             # Cubic, because the next stages differentiate it: half a pixel off, bilinear takes 13 % from a form six pixels
             # long, cubic 3 %.
-            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic)
+            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom)
             valid += int(np.isfinite(values).sum())
             sink.write(values, roi)
             tick()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import rasterio
 import rasterio.shutil
 from odc.geo.geobox import GeoBox as Grid
 from odc.geo.types import Shape2d
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
@@ -120,18 +122,38 @@ class Source:
             values = self._file.read(wanted, window=inside)
         except RasterioError as error:
             raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
-        nodata = self._file.nodata
-        if self.dtype.kind == "f" or self.dtype.itemsize > 1:
-            values = values.astype(np.float32, copy=False)
-            if nodata is not None and not np.isnan(nodata):
-                values[values == np.float32(nodata)] = np.nan
-            fill: float = np.nan
-        else:
-            fill = 0 if nodata is None else nodata
+        values, fill = self._numbers(values)
         margin = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
         if any(map(any, margin)):
             values = np.pad(values, ((0, 0), *margin), constant_values=fill)
         return values
+
+    def thumbnail(self, max_px: int, bands: Sequence[str] | None = None) -> npt.NDArray[Any]:
+        """Layers ``(band, row, column)`` of the whole grid, shrunk to at most ``max_px`` a side, never enlarged.
+
+        Numbers are averaged over what is no nodata, codes are taken from the nearest pixel. Overviews are used where
+        the file has them, so memory and time do not grow with the scene.
+        """
+        height, width = self.grid.shape
+        shrink = max(1.0, max(height, width) / max_px)
+        shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        wanted = [_index(self.bands, name, str(self.path)) + 1 for name in bands] if bands is not None else None
+        how = Resampling.nearest if self.dtype.itemsize == 1 else Resampling.average
+        try:
+            values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
+        except RasterioError as error:
+            raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
+        return self._numbers(values)[0]
+
+    def _numbers(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
+        """Values as this project holds them, and what stands for nodata there: float32 with NaN, or codes as they are."""
+        nodata = self._file.nodata
+        if self.dtype.kind != "f" and self.dtype.itemsize == 1:
+            return values, 0 if nodata is None else nodata
+        values = values.astype(np.float32, copy=False)
+        if nodata is not None and not np.isnan(nodata):
+            values[values == np.float32(nodata)] = np.nan
+        return values, np.nan
 
 
 class Sink:
@@ -257,12 +279,10 @@ def map_blocks(
     names = input_bands or [None] * len(inputs)
     with _workers() as (executor, most):
         waiting: deque[tuple[Roi, Future[npt.NDArray[Any]]]] = deque()
-        for done, roi in enumerate([*rois, *[None] * most]):
-            if len(waiting) == most or roi is None:
-                if not waiting:
-                    break
-                at, future = waiting.popleft()
-                sink.write(future.result(), at)
-                progress(min(done - most + 1, len(rois)), len(rois))
-            if roi is not None:
+        ahead = iter(rois)
+        for done in range(len(rois)):
+            for roi in islice(ahead, most - len(waiting)):
                 waiting.append((roi, executor.submit(_compute_block, compute, inputs, names, roi, halo_px)))
+            roi, future = waiting.popleft()
+            sink.write(future.result(), roi)
+            progress(done + 1, len(rois))

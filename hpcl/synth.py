@@ -100,6 +100,27 @@ def _halves(h: Array) -> tuple[Array, Array]:
     return (h & np.uint32(0xFFFF)) / 32768.0 - 1.0, (h >> np.uint32(16)) / 32768.0 - 1.0
 
 
+@record(frozen=True)
+class _Lattice:
+    """Two random numbers in [-1, 1) for every integer point around some points: hashed once, then looked up."""
+
+    a: Array
+    b: Array
+    here: Array
+    stride: int
+
+    @staticmethod
+    def around(column: Array, row: Array, salt: int) -> _Lattice:
+        left, bottom = int(column.min()) - 1, int(row.min()) - 1
+        columns, rows = np.arange(left, int(column.max()) + 2), np.arange(bottom, int(row.max()) + 2)
+        a, b = _halves(_hash(*np.meshgrid(columns, rows), salt).ravel())
+        return _Lattice(a, b, ((row - bottom) * len(columns) + (column - left)).astype(np.intp), len(columns))
+
+    def at(self, right: int, up: int) -> Array:
+        """Where the numbers of the integer point so far from each point stand in ``a`` and ``b``."""
+        return self.here + (right + up * self.stride)
+
+
 def _noise(x: Array, y: Array, wavelength_m: float, salt: int) -> Array:
     """Gradient noise (Perlin 1985, quintic blend of 2002), about -1 to 1, smooth, with one swing per wavelength.
 
@@ -109,15 +130,19 @@ def _noise(x: Array, y: Array, wavelength_m: float, salt: int) -> Array:
     x, y = x * east - y * north, x * north + y * east
     column, row = np.floor(x), np.floor(y)
     fx, fy = x - column, y - row
+    lattice = _Lattice.around(column, row, salt)
+    length = np.hypot(lattice.a, lattice.b) + 0.2
+    slope_x, slope_y = lattice.a / length, lattice.b / length
 
     def corner(right: int, up: int) -> Array:
-        east, north = _halves(_hash(column + right, row + up, salt))
-        return (east * (fx - right) + north * (fy - up)) / (np.hypot(east, north) + 0.2)
+        at = lattice.at(right, up)
+        return slope_x[at] * (fx - right) + slope_y[at] * (fy - up)
 
     sx, sy = (f * f * f * (f * (f * 6 - 15) + 10) for f in (fx, fy))
-    low = corner(0, 0) * (1 - sx) + corner(1, 0) * sx
-    high = corner(0, 1) * (1 - sx) + corner(1, 1) * sx
-    return 1.7 * (low * (1 - sy) + high * sy)
+    low, lower_right, high, upper_right = corner(0, 0), corner(1, 0), corner(0, 1), corner(1, 1)
+    low += sx * (lower_right - low)
+    high += sx * (upper_right - high)
+    return 1.7 * (low + sy * (high - low))
 
 
 def _fractal(x: Array, y: Array, wavelength_m: float, salt: int, octaves: int, gain: float = 0.5) -> Array:
@@ -195,14 +220,16 @@ def gullies(x: Array, y: Array, fall_east: Array, fall_north: Array, salt: int) 
 def _stripes(x: Array, y: Array, across_x: Array, across_y: Array, salt: int) -> tuple[Array, Array]:
     """Cosine and sine of stripes of unit width across a direction that may change from place to place."""
     column, row = np.floor(x), np.floor(y)
-    cosine, sine = np.zeros_like(x), np.full_like(x, 1e-9)
+    lattice = _Lattice.around(column, row, salt)
+    jitter_x, jitter_y = (0.5 + 0.25 * n.astype(np.float32) for n in (lattice.a, lattice.b))
+    fx, fy, turn_x, turn_y = (a.astype(np.float32) for a in (x - column, y - row, 2 * np.pi * across_x, 2 * np.pi * across_y))
+    cosine, sine = np.zeros_like(fx), np.full_like(fx, 1e-9)
     for right in (-1, 0, 1):
         for up in (-1, 0, 1):
-            jitter_x, jitter_y = _halves(_hash(column + right, row + up, salt))
-            dx = x - (column + right + 0.5 + 0.25 * jitter_x)
-            dy = y - (row + up + 0.5 + 0.25 * jitter_y)
+            at = lattice.at(right, up)
+            dx, dy = fx - right - jitter_x[at], fy - up - jitter_y[at]
             weight = np.maximum(1.5625 - dx * dx - dy * dy, 0) ** 2
-            phase = 2 * math.pi * (dx * across_x + dy * across_y)
+            phase = dx * turn_x + dy * turn_y
             cosine += weight * np.cos(phase)
             sine += weight * np.sin(phase)
     size = np.hypot(cosine, sine)
@@ -503,15 +530,17 @@ def parcels(x: Array, y: Array, salt: int) -> tuple[Array, Array]:
     along = (0.9 * x + 0.44 * y + 45 * _noise(x, y, 500, salt + 70)) / 75
     across = (0.9 * y - 0.44 * x + 45 * _noise(x, y, 500, salt + 71)) / 32
     column, row = np.floor(along), np.floor(across)
-    nearest, owner = np.full(x.shape, np.inf), np.zeros(x.shape, np.uint32)
+    lattice = _Lattice.around(column, row, salt + 72)
+    fx, fy = along - column - 0.5, across - row - 0.5
+    nearest, owner = np.full(x.shape, np.inf), np.zeros(x.shape, np.intp)
     for right in (-1, 0, 1):
         for up in (-1, 0, 1):
-            h = _hash(column + right, row + up, salt + 72)
-            jitter_x, jitter_y = _halves(h)
-            gap = (along - column - right - 0.5 - 0.3 * jitter_x) ** 2 + (across - row - up - 0.5 - 0.3 * jitter_y) ** 2
+            at = lattice.at(right, up)
+            gap = (fx - right - 0.3 * lattice.a[at]) ** 2 + (fy - up - 0.3 * lattice.b[at]) ** 2
             closer = gap < nearest
-            nearest, owner = np.where(closer, gap, nearest), np.where(closer, h, owner)
-    return _halves(_hash(owner, owner, salt + 73))
+            nearest, owner = np.where(closer, gap, nearest), np.where(closer, at, owner)
+    # The fraction bits of the jitter that placed a field are as good as new numbers for it.
+    return np.mod(lattice.a * 64, 2)[owner] - 1, np.mod(lattice.b * 64, 2)[owner] - 1
 
 
 def optical(world: Scene, grid: raster.Grid, roi: raster.Roi) -> Array:
@@ -667,8 +696,8 @@ def _sha256(path: Path) -> str:
 
 def synthesize(
     folder: Path, name: str, settings: SynthesizeSettings, progress: Callable[[int, int], None] = lambda done, total: None
-) -> None:
-    """Write the area ``name`` to ``folder``, whole or not at all, in place of an earlier synthetic one.
+) -> dict[str, Any]:
+    """Write the area ``name`` to ``folder``, whole or not at all, in place of an earlier synthetic one; return its truth.
 
     Raises `SynthError` if there is no such area, or if ``folder`` holds anything else.
     """
@@ -686,6 +715,7 @@ def synthesize(
         if folder.exists():
             shutil.rmtree(folder)
         draft.rename(folder)
+        return truth
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from unittest import mock
 
 import geopandas as gpd
 import pyogrio
@@ -31,7 +29,6 @@ def write(path: Path, table: gpd.GeoDataFrame) -> None:
     stamp = {"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"}
     pyogrio.set_gdal_config_options(stamp)
     try:
-        with mock.patch.dict(os.environ, stamp):
-            table.to_file(path, driver="GPKG", engine="pyogrio", layer=path.stem)
+        table.to_file(path, driver="GPKG", engine="pyogrio", layer=path.stem)
     finally:
         pyogrio.set_gdal_config_options(dict.fromkeys(stamp))

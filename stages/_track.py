@@ -17,6 +17,7 @@ import functools
 import getpass
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -108,13 +109,12 @@ def execution(stage: str, *arguments: str) -> Iterator[None]:
         with _reported():
             _open.append(Journal(Path(root), stage, arguments, caller))
     over = _watch(caller)
-    monitor = None
-    if _open and (stage in LIVE or mode == "strict"):
-        with _reported():
-            _open[-1].deliver()
-            monitor = _monitor(_open[-1]) if stage in LIVE else None
-    status, note = "FINISHED", ""
+    monitor, status, note = None, "FINISHED", ""
     try:
+        if _open and (stage in LIVE or mode == "strict"):
+            with _reported():
+                _open[-1].deliver()
+                monitor = _monitor(_open[-1]) if stage in LIVE else None
         yield
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code:
@@ -151,7 +151,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         if _mode() == "strict":
             raise TrackingError(f"tracking failed and HPCL_TRACK is strict: {sentence}") from error
         print(f"tracking: {sentence}; the work goes on, `make sync` delivers it later", file=sys.stderr, flush=True)
@@ -389,6 +389,8 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient  # noqa: PLC0415  # 3-5 s, which only those pay who deliver
 
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say it ourselves, once
+
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').absolute()}"
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "hpcl"
     client = MlflowClient(uri)
@@ -397,7 +399,8 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
         return client, uri, experiment.experiment_id
     # Without a location, a local store puts artifacts in the working directory of whoever comes first.
     location = None if uri.startswith(("http", "databricks")) else (root / "mlartifacts").absolute().as_uri()
-    return client, uri, client.create_experiment(name, artifact_location=location)
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on chat traces
+    return client, uri, client.create_experiment(name, artifact_location=location, tags=kind)
 
 
 def _monitor(journal: Journal) -> Any:
@@ -438,19 +441,19 @@ class Store:
             if not token:
                 return runs
 
-    def parent(self, state: Mapping[str, Any]) -> Run:
+    def parent(self, state: Mapping[str, Any], since_ms: int) -> Run:
         """The run of a pipeline state, the latest if repeats gave other results; made when there is none."""
         found = self.find({**PIPELINE, "hpcl.input_key": state["key"]})
         if not found:
-            return self.new_parent(state, state["name"])
+            return self.new_parent(state, state["name"], since_ms)
         for tag in ("dvc.exp.name", "dvc.exp.baseline"):
             if tag in state["tags"] and tag not in found[-1].data.tags:
                 self.client.set_tag(found[-1].info.run_id, tag, state["tags"][tag])
         return found[-1]
 
-    def new_parent(self, state: Mapping[str, Any], name: str) -> Run:
+    def new_parent(self, state: Mapping[str, Any], name: str, since_ms: int) -> Run:
         """A new parent run with the state's tags and parameters."""
-        run = self.client.create_run(self.experiment, tags=state["tags"], run_name=name)
+        run = self.client.create_run(self.experiment, start_time=since_ms, tags=state["tags"], run_name=name)
         params = [self.entities.Param(key, value[:6000]) for key, value in state["params"].items()]
         for start in range(0, len(params), 100):  # MLflow takes 100 at once
             self.client.log_batch(run.info.run_id, params=params[start : start + 100])
@@ -496,7 +499,7 @@ class Store:
             sent_path.write_text(json.dumps({**sent, "lines": len(lines)}))
             return
         if end["note"]:
-            self.client.set_tag(sent["run_id"], "mlflow.note.content", f"```\n{end['note'][-7900:]}\n```")
+            self.client.set_tag(sent["run_id"], "mlflow.note.content", f"```\n{end['note'].strip()[-7900:]}\n```")
         self.client.set_terminated(sent["run_id"], end["status"], end["time_ms"])
         if end["status"] != "FINISHED" and not self.client.get_run(sent["parent_id"]).data.tags.get("hpcl.lock_key"):
             self.client.set_terminated(sent["parent_id"], end["status"], end["time_ms"])
@@ -505,7 +508,7 @@ class Store:
 
     def new_child(self, head: Mapping[str, Any]) -> dict[str, str]:
         """A child run under the parent of its state, numbered: ``train#2`` is the second training of this state."""
-        parent = self.parent(head["state"])
+        parent = self.parent(head["state"], head["time_ms"])
         if parent.info.status != "RUNNING" and "hpcl.lock_key" not in parent.data.tags:
             self.client.update_run(parent.info.run_id, status="RUNNING")
         if parent.data.tags.get("hpcl.caller") != (caller := json.dumps(head["caller"])):
@@ -536,14 +539,15 @@ class Store:
         repeats = self.find({**PIPELINE, "hpcl.input_key": state["key"]})
         for run in repeats:
             if run.data.tags.get("hpcl.lock_key") == key:
+                self.client.set_tag(run.info.run_id, "hpcl.confirmed_ms", str(_now_ms()))
                 return run
         if not repeats:
-            run = self.new_parent(state, state["name"])
+            run = self.new_parent(state, state["name"], _now_ms())
         elif "hpcl.lock_key" not in repeats[-1].data.tags:
             run = repeats[-1]
         else:
-            run = self.new_parent(state, f"{repeats[0].info.run_name}-rep{len(repeats) + 1}")
-            since_ms = repeats[-1].info.end_time or 0
+            since_ms = int(repeats[-1].data.tags["hpcl.confirmed_ms"])
+            run = self.new_parent(state, f"{repeats[0].info.run_name}-rep{len(repeats) + 1}", since_ms)
             for child in self.find({"mlflow.parentRunId": repeats[-1].info.run_id}):
                 if child.info.start_time > since_ms:
                     self.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
@@ -551,6 +555,7 @@ class Store:
         self.log_numbers(run_id)
         self.log_files(run_id, outs)
         self.log_provenance(run_id, outs)
+        self.client.set_tag(run_id, "hpcl.confirmed_ms", str(_now_ms()))
         self.client.set_tag(run_id, "hpcl.lock_key", key)  # last: a broken-off completion is done again
         self.client.set_terminated(run_id, "FINISHED")
         return self.client.get_run(run_id)

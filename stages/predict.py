@@ -51,7 +51,9 @@ def main(area: str) -> None:
         provenance={key: facts[key] for key in ("weights_sha256", "input_sha256", "threshold")},
     )
     vector.write(out / "landslides.gpkg", table)
-    write_json(out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())})
+    write_json(
+        out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())}
+    )
     for finding in findings:
         print(f"predict: {finding}")
     print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")

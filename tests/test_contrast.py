@@ -78,7 +78,9 @@ def test_unfilled_places_never_change_the_loss() -> None:
     for queues in (small, large):
         queues.push(vectors(6, seed=2), torch.arange(6) % 2)
     large.keys[:, 3:] = 1e3
-    assert float(contrast_loss(anchors, keys, label, small, 0.1)) == float(contrast_loss(anchors, keys, label, large, 0.1))
+    assert float(contrast_loss(anchors, keys, label, small, 0.1)) == float(
+        contrast_loss(anchors, keys, label, large, 0.1)
+    )
 
 
 def test_queues_equal_a_deque_whatever_is_pushed() -> None:
@@ -105,9 +107,13 @@ def test_the_newest_keys_survive_and_the_oldest_go_first() -> None:
 @pytest.mark.parametrize("label", [0, 1, 255])
 def test_windows_of_one_kind_cost_nothing_but_keep_a_graph(label: int) -> None:
     labels = torch.full((2, 32, 32), label)
-    pairs = sample_pairs(labels, torch.zeros(2, 4, 4, dtype=torch.long), 2, 8, settings(), torch.Generator().manual_seed(0))
+    pairs = sample_pairs(
+        labels, torch.zeros(2, 4, 4, dtype=torch.long), 2, 8, settings(), torch.Generator().manual_seed(0)
+    )
     embeddings = torch.randn(2, 4, 4, 4, requires_grad=True)
-    loss = contrast_loss(pairs.take(embeddings), pairs.take(embeddings.detach()), pairs.classes, ClassQueues(2, 8, 4), 0.1)
+    loss = contrast_loss(
+        pairs.take(embeddings), pairs.take(embeddings.detach()), pairs.classes, ClassQueues(2, 8, 4), 0.1
+    )
     loss.backward()
     assert float(loss.detach()) == 0
     assert embeddings.grad is not None
@@ -202,14 +208,18 @@ def test_a_sample_takes_its_own_vector() -> None:
     labels = square_slide()
     row, column = torch.meshgrid(torch.arange(10.0), torch.arange(10.0), indexing="ij")
     maps = torch.stack([row, column])[None]
-    pairs = sample_pairs(labels, torch.zeros(1, 10, 10, dtype=torch.long), 2, 4, settings(), torch.Generator().manual_seed(0))
+    pairs = sample_pairs(
+        labels, torch.zeros(1, 10, 10, dtype=torch.long), 2, 4, settings(), torch.Generator().manual_seed(0)
+    )
     assert torch.equal(pairs.take(maps), torch.stack([pairs.row, pairs.column], 1).float())
 
 
 def test_three_classes_have_queues_and_pairs_of_their_own() -> None:
     labels = square_slide()
     labels[0, 12:32, 20:32] = 2
-    pairs = sample_pairs(labels, torch.zeros(1, 10, 10, dtype=torch.long), 3, 4, settings(), torch.Generator().manual_seed(0))
+    pairs = sample_pairs(
+        labels, torch.zeros(1, 10, 10, dtype=torch.long), 3, 4, settings(), torch.Generator().manual_seed(0)
+    )
     assert set(pairs.classes.tolist()) == {0, 1, 2}
     queues = ClassQueues(3, 16, 4)
     queues.push(vectors(len(pairs.classes)), pairs.classes)

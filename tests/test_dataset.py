@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from hpcl.bands import CLIP_STD, BandFacts, normalise
-from hpcl.dataset import UNKNOWN, AugmentSettings, DatasetError, Tiles, Windows, batches, draw_epoch, hillshade, jitter, turn
+from hpcl.dataset import (
+    UNKNOWN,
+    AugmentSettings,
+    DatasetError,
+    Tiles,
+    Windows,
+    batches,
+    draw_epoch,
+    hillshade,
+    jitter,
+    turn,
+)
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 BRANCHES = {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north", "n_up", "hillshade")}
@@ -77,7 +88,9 @@ def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None
 
 def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path) -> None:
     tiles = Tiles(tiles_folder, BRANCHES)
-    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)[(int(tiles.numbers("train")[0]), 0, 0)]
+    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)[
+        (int(tiles.numbers("train")[0]), 0, 0)
+    ]
     assert not sample["bands"]["optical"].equal(sample["key_bands"]["optical"])
     assert sample["bands"]["terrain"].equal(sample["key_bands"]["terrain"])
 

@@ -51,7 +51,11 @@ def records(**changes: Any) -> tuple[ModelSettings, ContrastSettings, TrainSetti
         return numbers | {k: v for k, v in changes.items() if k in numbers}
 
     augment = AugmentSettings(gain_std=0.1, offset_std=0.1)
-    return ModelSettings(**pick(MODEL)), ContrastSettings(**pick(CONTRAST)), TrainSettings(augment=augment, **pick(TRAIN))
+    return (
+        ModelSettings(**pick(MODEL)),
+        ContrastSettings(**pick(CONTRAST)),
+        TrainSettings(augment=augment, **pick(TRAIN)),
+    )
 
 
 def train(folder: Path, resume: dict[str, Any] | None = None, **changes: Any) -> list[Epoch]:
@@ -65,9 +69,9 @@ def weights(epoch: Epoch) -> dict[str, torch.Tensor]:
 
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], leave_out: str = " ") -> None:
     assert a.keys() == b.keys()
-    for name in a:
+    for name, value in a.items():
         if not name.startswith(leave_out):
-            assert torch.equal(a[name], b[name]), name
+            assert torch.equal(value, b[name]), name
 
 
 def test_it_learns(tiles_folder: Path) -> None:
@@ -87,7 +91,9 @@ def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: P
         torch.manual_seed(settings.seed)
         network = HPCLNet(model, tiles.classes, contrast.embedding_dim)
         torch.manual_seed(settings.seed)
-        optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
         network.train()
         draws = draw_epoch(tiles, 0, 16, settings.landslide_windows_frac, settings.seed)
         for step, batch in enumerate(batches(Windows(tiles, settings.augment, settings.seed), draws, 4, 0)):

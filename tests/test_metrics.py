@@ -88,6 +88,12 @@ def test_several_classes_are_landslide_against_the_rest_but_for_the_mean_iou():
     assert found["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(truth > 0, mapped > 0))
 
 
+def test_a_rare_class_mapped_well_may_lift_the_mean_iou_above_the_accuracy():
+    found = metrics.scores(np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 49], [0, 0, 49, 0]]))
+    assert found["miou"] == 0.5
+    assert found["accuracy"] == 1  # of landslide against the rest
+
+
 def test_many_matrices_at_once_equal_one_at_a_time():
     matrices = np.random.default_rng(2).integers(0, 50, (40, 2, 2))
     together = metrics.scores(matrices)
@@ -161,6 +167,13 @@ def test_strips_do_not_show(monkeypatch, strip_px):
     assert striped.no_prediction_px == whole.no_prediction_px
 
 
+def test_what_is_exactly_at_the_threshold_is_mapped():
+    scene, probability = blob_scene()
+    at = np.full_like(probability, 0.29)
+    assert count(scene, at, threshold=0.29).blocks.confusion[:, :, 0].sum() == 0
+    assert count(scene, at, threshold=0.2901).blocks.confusion[:, :, 1].sum() == 0
+
+
 def test_a_score_that_is_no_probability_is_refused():
     scene, probability = blob_scene()
     with pytest.raises(metrics.MetricsError, match=r"outside 0\.\.1"):
@@ -201,10 +214,13 @@ def test_no_patch_at_all_is_an_empty_table():
 
 
 def planted_objects() -> tuple[metrics.Scene, np.ndarray]:
-    """Four landslides of 16, 16, 100 and 2 pixels, shown to .5, .4375, 1 and 1; two false patches of 9 and 1 pixels."""
+    """Four landslides of 16, 16, 100 and 2 pixels, shown to .5, .4375, 1 and 1, one of them too wide.
+
+    Two false patches of 9 and 1 pixels.
+    """
     labels, probability = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.float32)
     labels[2:6, 2:6], labels[2:6, 30:34], labels[20:30, 5:15], labels[35, 35:37] = 1, 1, 1, 1
-    probability[2:4, 2:6] = probability[20:30, 5:15] = probability[35, 35:37] = 0.9
+    probability[2:4, 2:6] = probability[20:30, 5:18] = probability[35, 35:37] = 0.9
     probability[2:6, 30:34].flat[:7] = 0.9
     probability[12:15, 30:33] = probability[38, 2] = 0.9
     block = (np.indices((40, 40)) // 20 * [[[2]], [[1]]]).sum(0)

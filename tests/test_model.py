@@ -34,8 +34,14 @@ def test_coordinate_attention_equals_a_plain_loop_on_a_map_that_is_not_square() 
     squeeze, norm, act = attention.squeeze
     expected = torch.empty_like(x)
     for b in range(2):
-        gates_h = [attention.gate_h(act(norm(squeeze(x[b, :, i, :].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten() for i in range(5)]
-        gates_w = [attention.gate_w(act(norm(squeeze(x[b, :, :, j].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten() for j in range(9)]
+        gates_h = [
+            attention.gate_h(act(norm(squeeze(x[b, :, i, :].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten()
+            for i in range(5)
+        ]
+        gates_w = [
+            attention.gate_w(act(norm(squeeze(x[b, :, :, j].mean(1).view(1, -1, 1, 1))))).sigmoid().flatten()
+            for j in range(9)
+        ]
         for i in range(5):
             for j in range(9):
                 expected[b, :, i, j] = x[b, :, i, j] * gates_h[i] * gates_w[j]
@@ -149,7 +155,9 @@ def test_unknown_encoder_and_missing_weights_are_sentences(tmp_path: Path) -> No
         network(pretrained=str(tmp_path / "weights.safetensors"))
 
 
-def test_pretrained_without_network_is_an_error_not_a_random_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pretrained_without_network_is_an_error_not_a_random_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(ModelError, match="could not be fetched"):

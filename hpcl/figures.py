@@ -1,0 +1,657 @@
+"""The figures of the report: arrays and tables in, matplotlib figures and PNG bytes out.
+
+No `pyplot`, so no state outside a figure, and a fixed style, so that a user's matplotlibrc changes nothing. A PNG
+carries no software name and no date: equal input gives equal bytes. Colours are those of Okabe and Ito (2008) and of
+Paul Tol, which colour-blind readers tell apart; in grey print the three outcomes differ in lightness too.
+
+Maps are drawn in kilometres of the area's own grid, north up; hatched ground has no data.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib import colormaps, style
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings_record
+
+Array = npt.NDArray[Any]
+P = ParamSpec("P")
+
+
+@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class ReportSettings:
+    """How finely the report is drawn.
+
+    ``dpi``: pixels per inch of the PNG files; a map is `WIDTH_IN` inches wide. ``map_px``: longest side of a raster as
+    it is read for a map; larger scenes are shrunk. ``attention_windows``: explained windows shown per area.
+    """
+
+    dpi: int = Field(ge=50, le=600)
+    map_px: int = Field(ge=64)
+    attention_windows: int = Field(ge=0)
+
+
+WIDTH_IN = 5.2
+"""Width of a figure: two stand side by side on a page, one fills a phone."""
+
+BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#555555"
+INK, QUIET = "#222222", "#666666"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # matplotlib brings it along, so a page looks the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "hatch.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+MAPS = {"hpcl_net": "HPCL-Net", "pixel_classifier": "pixel classifier", "slope_threshold": "slope threshold"}
+"""The maps that are compared, and their names for readers."""
+_MAP_COLOR = {"hpcl_net": BLUE, "pixel_classifier": ORANGE, "slope_threshold": GREY}
+_MAP_MARKER = {"hpcl_net": "o", "pixel_classifier": "s", "slope_threshold": "D"}
+
+SCORES = {
+    "landslide_iou": "landslide IoU",
+    "miou": "mean IoU",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "mcc": "MCC",
+    "kappa": "kappa",
+    "object_detection_rate": "objects found",
+    "boundary_iou": "boundary IoU",
+}
+"""Scores between 0 and 1 that all maps have, and their names for readers."""
+
+SPLITS = {0: "train", 1: "validation", 2: "test", 3: "gap", 255: "not labelled"}
+_SPLIT_COLOR = {0: "#88CCEE", 1: "#DDCC77", 2: "#CC6677", 3: "#FFFFFF", 255: "#9A9A9A"}
+
+NOT_SCORED, BACKGROUND, HIT, MISS, FALSE_ALARM = range(5)
+_OUTCOME_COLOR = {HIT: BLUE, MISS: VERMILION, FALSE_ALARM: YELLOW}
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with style.context(["default", STYLE]):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def png(figure: Figure, settings: ReportSettings) -> bytes:
+    """The figure as a PNG file, which depends on what it shows alone."""
+    buffer = io.BytesIO()
+    with style.context(["default", STYLE]):
+        figure.savefig(buffer, format="png", dpi=settings.dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+# ---- what is drawn ---------------------------------------------------------------------------------------------------
+
+
+def outcomes(probability: Array, labels: Array, split: Array, threshold: float) -> npt.NDArray[np.uint8]:
+    """What became of every pixel of the test split: `HIT`, `MISS`, `FALSE_ALARM`, `BACKGROUND`, or `NOT_SCORED`.
+
+    As the scores count it: unknown ground (label 255) is not scored, and ground without a prediction was mapped as
+    background. All arrays are ``(row, column)``.
+
+    >>> outcomes(np.array([[0.9, 0.2, 0.7, 0.9]]), np.array([[1, 1, 0, 1]]), np.array([[2, 2, 2, 0]]), 0.5).tolist()
+    [[2, 3, 4, 0]]
+    """
+    mapped, truth = probability >= threshold, labels >= 1
+    codes = np.select([mapped & truth, truth, mapped], [HIT, MISS, FALSE_ALARM], BACKGROUND)
+    return np.where((split == 2) & (labels != 255), codes, NOT_SCORED).astype(np.uint8)
+
+
+def sample(length: int, longest: int, max_px: int) -> npt.NDArray[np.int64]:
+    """Which pixels of one side stand for a raster that is shown with at most ``max_px`` on its ``longest`` side.
+
+    >>> sample(10, 20, 10).tolist()
+    [1, 3, 5, 7, 9]
+    """
+    shown = max(1, round(length / max(1.0, longest / max_px)))
+    return ((np.arange(shown) + 0.5) * length / shown).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all maps of one area share.
+
+    ``extent_km``: west, east, south, north. ``hillshade``: ``(row, column)``, NaN where there is no terrain.
+    ``mapped`` and ``inventory``: outlines of the landslides, each ``(point, 2)`` in km.
+    """
+
+    area: str
+    crs_name: str
+    extent_km: tuple[float, float, float, float]
+    hillshade: Array
+    mapped: Sequence[Array] = ()
+    inventory: Sequence[Array] = ()
+
+
+def _stretched(values: Array) -> Array:
+    """Values between their 2nd and 98th percentile as 0..1; NaN stays."""
+    known = values[np.isfinite(values)]
+    low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
+    return np.clip((values - low) / (high - low if high > low else 1.0), 0, 1)
+
+
+def _rgba(rgb: Array, known: Array) -> Array:
+    """A colour image ``(row, column, 3)`` that is transparent where nothing is known."""
+    return np.concatenate([np.nan_to_num(rgb), known[..., None].astype(float)], axis=-1)
+
+
+def _shade(ground: Ground, pale: float = 0.0) -> tuple[Array, Array]:
+    """The relief as greys ``(row, column, 3)``, paler on demand, and where it is known."""
+    grey = 0.38 + 0.57 * _stretched(ground.hillshade)
+    grey = grey + pale * (1 - grey)
+    return np.repeat(grey[..., None], 3, axis=-1), np.isfinite(ground.hillshade)
+
+
+def _over(base: Array, known: Array, colour: Array, alpha: Array) -> Array:
+    """``colour`` laid over ``base`` with ``alpha``; where there is no base, over white."""
+    base = np.where(known[..., None], base, 0.95)
+    return base + alpha[..., None] * (colour - base)
+
+
+# ---- the frame of a map ----------------------------------------------------------------------------------------------
+
+
+def _map(extent_km: tuple[float, float, float, float], title: str, source: str, foot_in: float) -> tuple[Figure, Axes]:
+    """A figure with one map of true proportions, and ``foot_in`` inches below it for a legend."""
+    west, east, south, north = extent_km
+    left, right, top, axis = 0.62, 0.12, 0.32, 0.40
+    width = WIDTH_IN - left - right
+    height = width * (north - south) / (east - west)
+    if height > 1.45 * width:
+        width, height = 1.45 * width * width / height, 1.45 * width
+    total = top + height + axis + foot_in + 0.22
+    figure = Figure(figsize=(WIDTH_IN, total))
+    x0 = left + (WIDTH_IN - left - right - width) / 2
+    axes = figure.add_axes(
+        (x0 / WIDTH_IN, (0.22 + foot_in + axis) / total, width / WIDTH_IN, height / total), facecolor="white"
+    )
+    axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
+    axes.set(xlim=(west, east), ylim=(south, north), xlabel="east [km]", ylabel="north [km]")
+    axes.grid(False)
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(axis="y", labelrotation=90)
+    for label in axes.get_yticklabels():
+        label.set_verticalalignment("center")
+    figure.text(x0 / WIDTH_IN, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
+    _source(figure, source)
+    _scale_bar(axes, extent_km)
+    _north_arrow(axes)
+    return figure, axes
+
+
+def _source(figure: Figure, source: str) -> None:
+    width, height = figure.get_size_inches()
+    figure.text(0.06 / width, 0.06 / height, f"Data: {source}", size=6, color=QUIET, va="bottom")
+
+
+def scale_length_km(width_km: float) -> float:
+    """The longest of 1, 2, 5 times a power of ten that is at most a quarter of a map's width.
+
+    >>> scale_length_km(2.38), scale_length_km(900)
+    (0.5, 200.0)
+    """
+    power = 10.0 ** np.floor(np.log10(width_km / 4))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= width_km / 4))
+
+
+def _scale_bar(axes: Axes, extent_km: tuple[float, float, float, float]) -> None:
+    width_km = extent_km[1] - extent_km[0]
+    length = scale_length_km(width_km)
+    label = f"{length:g} km" if length >= 1 else f"{length * 1000:g} m"
+    share = length / width_km
+    high = 0.052 * axes.bbox.width / axes.bbox.height
+    box = Rectangle(
+        (0.02, 0.02), share + 0.04, high * 1.35, transform=axes.transAxes, color="white", alpha=0.8, lw=0, zorder=5
+    )
+    axes.add_patch(box)
+    for half, colour in ((0, INK), (1, "white")):
+        axes.add_patch(
+            Rectangle(
+                (0.04 + half * share / 2, 0.02 + high * 0.25), share / 2, high * 0.22,
+                transform=axes.transAxes, facecolor=colour, edgecolor=INK, lw=0.6, zorder=6,
+            )
+        )  # fmt: skip
+    axes.text(
+        0.04 + share / 2,
+        0.02 + high * 0.55,
+        label,
+        transform=axes.transAxes,
+        ha="center",
+        va="bottom",
+        size=7,
+        zorder=6,
+    )
+
+
+def _north_arrow(axes: Axes) -> None:
+    """North is up on every grid of this project."""
+    axes.annotate(
+        "N", (0.955, 0.985), (0.955, 0.90), xycoords="axes fraction", ha="center", va="top", size=8, weight="bold",
+        color=INK, zorder=6, bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0},
+        arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 0},
+    )  # fmt: skip
+
+
+def _outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) -> None:
+    axes.add_collection(LineCollection(shapes, colors=colour, linewidths=width, zorder=3), autolim=False)
+
+
+def _legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    height = figure.get_size_inches()[1]
+    figure.legend(
+        handles=list(handles), loc="lower center", bbox_to_anchor=(0.5, 0.2 / height), ncols=columns,
+        columnspacing=1.4, handletextpad=0.5, borderpad=0.2,
+    )  # fmt: skip
+
+
+def _colour_bar(figure: Figure, axes: Axes, mapping: ScalarMappable, label: str, extend: str = "neither") -> None:
+    """A horizontal bar in the foot of a map."""
+    height = figure.get_size_inches()[1]
+    place = axes.get_position()
+    bar = figure.add_axes((place.x0 + 0.15 * place.width, 0.52 / height, 0.7 * place.width, 0.09 / height))
+    drawn = figure.colorbar(mapping, cax=bar, orientation="horizontal", extend=extend)
+    drawn.outline.set_linewidth(0.5)
+    drawn.set_label(label, size=7.5, labelpad=1)
+    bar.tick_params(length=2, pad=1, labelsize=7)
+    bar.grid(False)
+
+
+def _line(colour: str, label: str, width: float = 1.4) -> Line2D:
+    return Line2D([], [], color=colour, linewidth=width, label=label)
+
+
+def _patch(colour: Any, label: str) -> Patch:
+    return Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=label)
+
+
+# ---- maps ------------------------------------------------------------------------------------------------------------
+
+INVENTORY = "#332288"
+
+
+@_styled
+def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
+    """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
+    source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: image", source, 0.22 if ground.inventory else 0.0)
+    axes.imshow(_image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
+    if ground.inventory:
+        _outlines(axes, ground.inventory, "white", 1.5)
+        _outlines(axes, ground.inventory, INVENTORY, 0.8)
+        _legend(figure, [_line(INVENTORY, "landslides of the inventory")], 1)
+    return figure
+
+
+def _probability_colours() -> Colormap:
+    return colormaps["YlOrRd"]
+
+
+def _probability_alpha(probability: Array) -> Array:
+    """Low probabilities let the relief through."""
+    return np.clip(np.nan_to_num(probability) / 0.3, 0, 1) * 0.72
+
+
+@_styled
+def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figure:
+    """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it."""
+    source = f"data/predict/{ground.area}/ probability.tif and landslides.gpkg, over data/terrain/{ground.area}"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, 0.66)
+    base, known = _shade(ground)
+    colours = _probability_colours()
+    rgb = _over(base, known, colours(np.nan_to_num(probability))[..., :3], _probability_alpha(probability))
+    axes.imshow(
+        _rgba(rgb, known | np.isfinite(probability)),
+        extent=ground.extent_km,
+        aspect="auto",
+        interpolation="antialiased",
+    )
+    _outlines(axes, ground.mapped, INK, 0.9)
+    steps = np.linspace(0, 1, 256)
+    blended = 0.75 + _probability_alpha(steps)[:, None] * (colours(steps)[:, :3] - 0.75)
+    _colour_bar(figure, axes, ScalarMappable(Normalize(0, 1), ListedColormap(blended)), "probability of landslide")
+    _legend(figure, [_line(INK, f"mapped landslide (probability ≥ {threshold:.2f})")], 1)
+    return figure
+
+
+@_styled
+def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
+    """Hits, misses and false alarms ``codes`` ``(row, column)`` on the test split; ``area_km2`` of each code."""
+    source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy (test split)"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong on test ground", source, 0.40)
+    base, known = _shade(ground, pale=0.1)
+    pale, _ = _shade(ground, pale=0.72)
+    rgb = np.where((codes == NOT_SCORED)[..., None], pale, base)
+    for code, colour in _OUTCOME_COLOR.items():
+        rgb = _over(rgb, known, np.array(to_rgb(colour)), 0.82 * (codes == code))
+    shown = known | (codes != NOT_SCORED)
+    axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="nearest")
+    names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
+    handles = [_patch(_OUTCOME_COLOR[code], f"{name}, {area_km2[code]:.3g} km²") for code, name in names.items()]
+    handles.append(_patch("#c9c9c9", f"rightly left out, {area_km2[BACKGROUND]:.3g} km²"))
+    handles.append(_patch("#f4f4f4", "not test ground"))
+    _legend(figure, handles, 3)
+    return figure
+
+
+@_styled
+def split_map(ground: Ground, split: Array, block: Array) -> Figure:
+    """Which ground the model learnt from, was chosen by and is judged on: ``split`` codes and ``block`` numbers."""
+    source = f"data/tiles/{ground.area}.split.npy and .block.npy; numbers are the test blocks of the tables"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: split", source, 0.40)
+    base, known = _shade(ground)
+    rgb = base
+    for code, colour in _SPLIT_COLOR.items():
+        rgb = _over(rgb, known, np.array(to_rgb(colour)), (0.9 if code == 3 else 0.55) * (split == code))
+    axes.imshow(_rgba(rgb, known | (split < 4)), extent=ground.extent_km, aspect="auto", interpolation="nearest")
+    _outlines(axes, ground.inventory, INVENTORY, 0.8)
+    west, east, south, north = ground.extent_km
+    for number in np.unique(block[(split == 2) & (block >= 0)]):
+        rows, columns = np.nonzero((block == number) & (split == 2))
+        x = west + (columns.mean() + 0.5) / block.shape[1] * (east - west)
+        y = north - (rows.mean() + 0.5) / block.shape[0] * (north - south)
+        axes.text(x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4)
+    handles = [_patch(_mixed(code), name) for code, name in SPLITS.items()]
+    _legend(figure, [*handles, _line(INVENTORY, "landslides of the inventory")], 3)
+    return figure
+
+
+def _mixed(code: int) -> Array:
+    """The colour of a split over middling relief, for the legend."""
+    return 0.72 + (0.9 if code == 3 else 0.55) * (np.array(to_rgb(_SPLIT_COLOR[code])) - 0.72)
+
+
+@_styled
+def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
+    """How much overlapping windows disagree about a pixel ``(row, column)``."""
+    source = f"data/predict/{ground.area}/probability.tif, band uncertainty"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: disagreement between windows", source, 0.66)
+    known = uncertainty[np.isfinite(uncertainty)]
+    most = float(np.percentile(known, 99.5)) if known.size else 0.0
+    shown = axes.imshow(
+        uncertainty, extent=ground.extent_km, aspect="auto", interpolation="antialiased", cmap="cividis",
+        vmin=0, vmax=most or 1.0,
+    )  # fmt: skip
+    _outlines(axes, ground.mapped, "white", 0.7)
+    _colour_bar(figure, axes, shown, "standard deviation of the probability between windows", "max")
+    _legend(figure, [_line("#bbbbbb", "mapped landslide")], 1)
+    return figure
+
+
+def residual_limit(*residuals: Array) -> float:
+    """A colour scale for residuals that are compared: the largest of their 98th percentiles of size."""
+    known = [np.abs(r[np.isfinite(r)]) for r in residuals]
+    return max((float(np.percentile(k, 98)) for k in known if k.size), default=0.0) or 1.0
+
+
+@_styled
+def residual_map(
+    area: str, when: str, residual: Array, extent_km: tuple[float, float, float, float], limit: float, unit: str
+) -> Figure:
+    """Residuals of the coregistration ``when`` ('before' or 'after'), ``(row, column)`` on the DEM's grid."""
+    known = residual[np.isfinite(residual)]
+    source = f"data/coregister/{area}/residual_{when}.tif"
+    figure, axes = _map(extent_km, f"{area}: residual {when} alignment", source, 0.48)
+    shown = axes.imshow(
+        residual, extent=extent_km, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-limit, vmax=limit
+    )
+    if known.size:
+        middle = float(np.median(known))
+        nmad = 1.4826 * float(np.median(np.abs(known - middle)))
+        text = f"median {middle:+.3g}, NMAD {nmad:.3g}{' ' + unit if unit else ''}"
+        axes.set_title(text, loc="right", size=7.5, weight="normal", color=QUIET, pad=3)
+    _colour_bar(figure, axes, shown, f"residual [{unit or '-'}]", "both")
+    return figure
+
+
+def _chart(height_in: float) -> Figure:
+    """A figure that lays itself out, with a line kept free at the bottom for the source."""
+    free = 0.16 / height_in
+    return Figure(figsize=(WIDTH_IN, height_in), layout=ConstrainedLayoutEngine(rect=(0, free, 1, 1 - free)))
+
+
+# ---- attention -------------------------------------------------------------------------------------------------------
+
+
+@_styled
+def attention(
+    title: str, image: Array, hillshade: Array, landslide: Array, cams: Mapping[str, Array], source: str
+) -> Figure:
+    """One explained window: image and relief, and below each other the attention of the trained and untrained network.
+
+    ``image`` ``(1 or 3, row, column)``; ``landslide`` bool ``(row, column)``, the truth, drawn as an outline;
+    ``cams``: ``<layer>`` and ``untrained_<layer>`` to attention in 0..1, NaN where there is no data.
+    """
+    layers = [name for name in cams if not name.startswith("untrained_")]
+    columns = 1 + len(layers)
+    height, width = hillshade.shape
+    cell = (2 * WIDTH_IN - 0.5) / max(columns, 4) - 0.08
+    tall = cell * height / width
+    total = 0.55 + 2 * (tall + 0.08) + 0.62
+    wide = 0.35 + columns * (cell + 0.08)
+    figure = Figure(figsize=(wide, total))
+    drawn = None
+    for row, prefix in enumerate(("", "untrained_")):
+        for column in range(columns):
+            place = (
+                (0.32 + column * (cell + 0.08)) / wide,
+                (0.62 + (1 - row) * (tall + 0.08)) / total,
+                cell / wide,
+                tall / total,
+            )
+            axes = figure.add_axes(place, xticks=[], yticks=[], facecolor="white")
+            axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
+            axes.spines[["top", "right"]].set_visible(True)
+            axes.grid(False)
+            if column:
+                cam = cams[prefix + layers[column - 1]]
+                drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+                if not np.nan_to_num(cam).any():
+                    axes.text(0.5, 0.5, "blank", transform=axes.transAxes, ha="center", va="center", color="white")
+            elif row == 0:
+                axes.imshow(_image_rgba(image), interpolation="nearest")
+            else:
+                axes.imshow(_stretched(hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="nearest")
+            if landslide.any():
+                axes.contour(landslide, levels=[0.5], colors=["#56F0FF" if column else YELLOW], linewidths=0.9)
+            if row == 0:
+                axes.set_title(
+                    "image / relief" if not column else layers[column - 1], size=8, weight="normal", loc="center"
+                )
+            if column == 0:
+                axes.set_ylabel(("trained", "untrained control")[row], size=8)
+    figure.text(0.32 / wide, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
+    if drawn is not None:
+        bar = figure.add_axes(((wide - 3.2) / wide, 0.42 / total, 3.1 / wide, 0.09 / total))
+        scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
+        scale.set_label("attention (Grad-CAM; largest value of a window = 1)", size=7.5, labelpad=1)
+        bar.tick_params(length=2, pad=1, labelsize=7)
+        bar.grid(False)
+    if landslide.any():
+        figure.text(0.32 / wide, 0.40 / total, "outline: landslide of the inventory", size=7.5, color=INK)
+    _source(figure, source)
+    return figure
+
+
+def _image_rgba(bands: Array) -> Array:
+    rgb = np.stack([_stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
+    known: Array = np.isfinite(bands).all(axis=0)
+    return _rgba(rgb, known)
+
+
+@_styled
+def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]) -> Figure:
+    """Share of attention at landslide boundaries by layer, trained and untrained, beside the boundary's share of ground."""
+    layers = [name for name in shares if not name.startswith("untrained_")]
+    figure = _chart(1.35 + 0.3 * len(layers))
+    axes = figure.add_subplot()
+    at = np.arange(len(layers))
+    for prefix, label, fill in (("", "trained", BLUE), ("untrained_", "untrained control", "white")):
+        values = [shares.get(prefix + name, {}).get("boundary_attention_frac") for name in layers]
+        axes.plot(_floats(values) * 100, at, "o", color=BLUE, markerfacecolor=fill, markersize=7, label=label)
+    ground = shares[layers[0]]["boundary_ground_frac"]
+    if ground is not None:
+        axes.axvline(ground * 100, color=VERMILION, linewidth=1.2, label="share of the ground")
+    axes.set(yticks=at, yticklabels=layers, ylim=(len(layers) - 0.5, -0.5), xlabel="share at landslide boundaries [%]")
+    axes.set_xlim(left=0)
+    axes.margins(x=0.1)
+    axes.set_title(f"{area}: attention at boundaries")
+    figure.legend(loc="outside lower center", ncols=3)
+    _source(figure, f"data/explain/{area}/facts.json")
+    return figure
+
+
+def _floats(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+@_styled
+def training(curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str) -> Figure:
+    """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
+    figure = _chart(3.1)
+    axes = figure.add_subplot()
+    colours = [BLUE, VERMILION, "#009E73", "#CC79A7"]
+    marker = "o" if len(curves) < 40 else ""
+    for (column, label), colour in zip(lines.items(), colours, strict=False):
+        if column in curves and curves[column].notna().any():
+            axes.plot(curves["epoch"] + 1, curves[column], marker=marker, markersize=3, color=colour, label=label)
+    axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel=unit)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=3)
+    _source(figure, "reports/train/curves.csv")
+    return figure
+
+
+@_styled
+def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
+    figure = _chart(4.3)
+    axes = figure.add_subplot()
+    axes.grid(False)
+    recall, precision = np.meshgrid(np.linspace(0.01, 1, 200), np.linspace(0.01, 1, 200))
+    iou = 1 / (1 / recall + 1 / precision - 1)
+    lines = axes.contour(
+        recall, precision, iou, levels=np.arange(1, 10) / 10, colors="#d0d0d0", linewidths=0.7, zorder=1
+    )
+    axes.clabel(lines, fmt="IoU %.1f", fontsize=6, colors="#999999")
+    for name, label in MAPS.items():
+        mine = curves[curves["map"] == name]
+        if len(mine):
+            axes.plot(mine["recall"], mine["precision"], color=_MAP_COLOR[name], zorder=2)
+        point = metrics.get(name, {})
+        if point.get("recall") is not None:
+            axes.plot(
+                [point["recall"]], [point["precision"]], _MAP_MARKER[name], color=_MAP_COLOR[name],
+                markeredgecolor="white", markersize=9, zorder=3, label=f"{label}, as mapped",
+            )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall (share of landslide ground that is mapped)")
+    axes.set_ylabel("precision (share of mapped ground that is landslide)")
+    axes.set_title("Precision and recall on test ground")
+    figure.legend(loc="outside lower center", ncols=3)
+    _source(figure, "reports/evaluate/precision_recall.csv, metrics.json")
+    return figure
+
+
+@_styled
+def reliability(bins: pd.DataFrame) -> Figure:
+    """Share of landslide among pixels of equal probability, and how many pixels have it."""
+    figure = _chart(4.3)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle="--", label="perfect")
+    for name, mine in bins.groupby("map", sort=False):
+        style_of = {"color": _MAP_COLOR[name], "label": MAPS[name]}
+        axes.plot(mine["mean_probability"], mine["landslide_frac"], marker=_MAP_MARKER[name], **style_of)
+        edges = np.append(mine["from_probability"].to_numpy(), mine["to_probability"].iloc[-1])
+        below.stairs(mine["pixels"] / mine["pixels"].sum() * 100, edges, color=_MAP_COLOR[name], linewidth=1.4)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of landslide")
+    below.set(xlabel="predicted probability of landslide", ylabel="pixels [%]", yscale="log")
+    axes.set_title("Calibration on test ground")
+    figure.legend(loc="outside lower center", ncols=3)
+    _source(figure, "reports/evaluate/reliability.csv")
+    return figure
+
+
+@_styled
+def score_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Every score of every map with its interval."""
+    figure = _chart(4.3)
+    axes = figure.add_subplot()
+    for offset, (name, label) in zip((-0.22, 0.0, 0.22), MAPS.items(), strict=True):
+        for row, score in enumerate(SCORES):
+            value = metrics[name].get(score)
+            low, high = metrics[name].get(f"{score}_interval") or (None, None)
+            if value is None:
+                continue
+            if low is not None and high is not None:
+                axes.plot([low, high], [row + offset] * 2, color=_MAP_COLOR[name], linewidth=1.8, alpha=0.55)
+            axes.plot(
+                [value], [row + offset], _MAP_MARKER[name], color=_MAP_COLOR[name], label=label if row == 0 else None
+            )
+    for row in range(1, len(SCORES), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", lw=0, zorder=0)
+    axes.set(yticks=range(len(SCORES)), yticklabels=list(SCORES.values()), ylim=(len(SCORES) - 0.5, -0.5))
+    axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1)
+    axes.set_xlabel("score, with block-bootstrap interval [-]")
+    axes.grid(False, axis="y")
+    axes.set_title("Scores on test ground")
+    figure.legend(loc="outside lower center", ncols=3)
+    _source(figure, "reports/evaluate/metrics.json")
+    return figure

@@ -1,0 +1,227 @@
+"""Gather what all stages wrote into figures and one self-contained page."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from hpcl import figures, page, raster, vector
+from stages._stage import params, progress, read_json, run
+
+DATA, REPORTS = Path("data"), Path("reports")
+Array = npt.NDArray[Any]
+
+
+def main() -> None:
+    """Write reports/report.html and reports/figures/*.png."""
+    settings = params("report", figures.ReportSettings)
+    names = params("areas", tuple[str, ...])
+    tiles = read_json(DATA / "tiles" / "facts.json")
+    metrics = read_json(REPORTS / "evaluate" / "metrics.json")
+    training = read_json(REPORTS / "train" / "summary.json")
+    pictures = _curves(metrics, training, settings)
+    areas = []
+    bar = progress("report")
+    for done, name in enumerate(names, start=1):
+        area, outcomes = _area(name, tiles, settings)
+        pictures |= {f"{name}_{kind}.png": data for kind, data in _maps(area, outcomes, settings).items()}
+        areas.append(area)
+        bar(done, len(names))
+    report = page.Report(
+        areas=areas,
+        figures=pictures,
+        tiles=tiles,
+        model=read_json(DATA / "model" / "model.json"),
+        baselines=read_json(DATA / "baselines" / "facts.json"),
+        training=training,
+        metrics=metrics,
+        objects=pd.read_csv(REPORTS / "evaluate" / "objects.csv", dtype={"area": str}),
+        blocks=pd.read_csv(REPORTS / "evaluate" / "blocks.csv", dtype={"area": str}),
+    )
+    folder = REPORTS / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file, data in pictures.items():
+        (folder / file).write_bytes(data)
+    (REPORTS / "report.html").write_text(page.render(report), encoding="utf-8")
+    print(f"report: {REPORTS / 'report.html'}, {len(pictures)} figures in {folder}")
+
+
+def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> dict[str, bytes]:
+    curves = pd.read_csv(REPORTS / "train" / "curves.csv")
+    losses = {"loss": "training", "contrast_loss": "contrastive part", "val_loss": "validation"}
+    watches = {"val_iou": "validation landslide IoU", "key_spread": "spread of keys", "queue_fill": "filled queues"}
+    best = training["best_epoch"]
+    drawn = {
+        "scores": figures.score_intervals(metrics),
+        "precision_recall": figures.precision_recall(
+            pd.read_csv(REPORTS / "evaluate" / "precision_recall.csv"), metrics
+        ),
+        "reliability": figures.reliability(pd.read_csv(REPORTS / "evaluate" / "reliability.csv")),
+        "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]"),
+        "training_watch": figures.training(curves, watches, "Validation and watches", best, "value [-]"),
+    }
+    return {f"{name}.png": figures.png(figure, settings) for name, figure in drawn.items()}
+
+
+# ---- one area --------------------------------------------------------------------------------------------------------
+
+
+def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page.Area, Array]:
+    """The facts of one area, and what became of its test ground, as codes that stand for the map."""
+    predict = read_json(DATA / "predict" / name / "facts.json")
+    split = tiles["areas"].get(name)
+    codes, counts = _outcomes(name, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
+    area = page.Area(
+        name=name,
+        ingest=read_json(DATA / "ingest" / name / "facts.json"),
+        shift=read_json(DATA / "coregister" / name / "shift.json"),
+        predict=predict,
+        explain=read_json(DATA / "explain" / name / "facts.json"),
+        tiles=split,
+        outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
+    )
+    return area, codes
+
+
+def _ground_truth(name: str) -> tuple[Array, Array, Array]:
+    """Labels, split codes and block numbers, memory-mapped."""
+    labels, split, block = (
+        np.load(DATA / "tiles" / f"{name}.{what}.npy", mmap_mode="r") for what in ("labels", "split", "block")
+    )
+    return labels, split, block
+
+
+def _outcomes(name: str, threshold: float, max_px: int) -> tuple[Array, Array]:
+    """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
+
+    Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
+    """
+    labels, split, _ = _ground_truth(name)
+    rows, columns = (figures.sample(length, max(labels.shape), max_px) for length in labels.shape)
+    shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
+    counts = np.zeros(5, dtype=np.int64)
+    with raster.Source(DATA / "predict" / name / "probability.tif") as source:
+        for down, across in raster.blocks(source.grid.shape):
+            roi = down, across
+            codes = figures.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
+            counts += np.bincount(codes.ravel(), minlength=5)
+            i, j = (
+                np.flatnonzero((at >= part.start) & (at < part.stop)) for at, part in ((rows, down), (columns, across))
+            )
+            shown[np.ix_(i, j)] = codes[np.ix_(rows[i] - down.start, columns[j] - across.start)]
+    return shown, counts
+
+
+def _maps(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -> dict[str, bytes]:
+    """Every figure of one area, by kind."""
+    drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
+    return {kind: figures.png(figure, settings) for kind, figure in drawn.items()}
+
+
+def _views(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -> dict[str, Any]:
+    name, most = area.name, settings.map_px
+    with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
+        hillshade = source.thumbnail(most, ["hillshade"])[0]
+        grid = source.grid
+    with raster.Source(DATA / "ingest" / name / "image.tif") as source:
+        shown = _shown([band.name for band in source.bands])
+        image = source.thumbnail(most, shown)
+    with raster.Source(DATA / "predict" / name / "probability.tif") as source:
+        probability, uncertainty = source.thumbnail(most, ["probability", "uncertainty"])
+    ground = figures.Ground(
+        area=name,
+        crs_name=area.ingest["crs_name"],
+        extent_km=_extent_km(grid),
+        hillshade=hillshade,
+        mapped=_outlines(DATA / "predict" / name / "landslides.gpkg"),
+        inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
+    )
+    drawn = {
+        "map": figures.landslide_map(ground, probability, area.predict["threshold"]),
+        "image": figures.image_map(ground, image, shown),
+        "uncertainty": figures.uncertainty_map(ground, uncertainty),
+    }
+    if area.tiles is not None:
+        _, split, block = _ground_truth(name)
+        at = np.ix_(*(figures.sample(length, max(grid.shape), most) for length in grid.shape))
+        drawn["split"] = figures.split_map(ground, split[at], block[at])
+        if area.outcome_km2 is not None:
+            drawn["outcomes"] = figures.outcome_map(ground, outcomes, area.outcome_km2)
+    return drawn
+
+
+def _shown(bands: list[str]) -> list[str]:
+    """The bands to show: true colour if there is one, else the first three, else the first."""
+    colour = ["red", "green", "blue"]
+    if set(colour) <= set(bands):
+        return colour
+    return bands[:3] if len(bands) >= 3 else bands[:1]
+
+
+def _extent_km(grid: raster.Grid) -> tuple[float, float, float, float]:
+    box = grid.boundingbox
+    return box.left / 1e3, box.right / 1e3, box.bottom / 1e3, box.top / 1e3
+
+
+def _outlines(path: Path) -> list[Array]:
+    """Every ring of the polygons of a file, in km."""
+    shapes = vector.read(path).geometry.to_numpy()
+    rings = shapely.get_rings(shapely.get_parts(shapes))
+    return [shapely.get_coordinates(ring) / 1e3 for ring in rings]
+
+
+def _residuals(name: str, settings: figures.ReportSettings) -> dict[str, Any]:
+    """Residuals before and after the coregistration, if it compared anything."""
+    paths = {when: DATA / "coregister" / name / f"residual_{when}.tif" for when in ("before", "after")}
+    values, extents, units = {}, {}, {}
+    for when, path in paths.items():
+        if path.exists():
+            with raster.Source(path) as source:
+                values[when] = source.thumbnail(settings.map_px)[0]
+                extents[when], units[when] = _extent_km(source.grid), source.bands[0].unit
+    limit = figures.residual_limit(*values.values())
+    return {
+        f"residual_{when}": figures.residual_map(name, when, residual, extents[when], limit, units[when])
+        for when, residual in values.items()
+    }
+
+
+def _attention(area: page.Area, settings: figures.ReportSettings) -> dict[str, Any]:
+    """The first explained windows, and the shares of all of them."""
+    name, explained = area.name, area.explain
+    size, drawn = explained["window_px"], {}
+    folder = DATA / "explain" / name
+    for number, window in enumerate(explained["windows"][: settings.attention_windows], start=1):
+        with raster.Source(folder / "attention.tif") as source:
+            height, width = source.grid.shape
+            top, left = window["row_px"], window["column_px"]
+            roi = slice(top, min(top + size, height)), slice(left, min(left + size, width))
+            cams = dict(zip([band.name for band in source.bands], source.read(roi), strict=True))
+        with raster.Source(DATA / "ingest" / name / "image.tif") as source:
+            image = source.read(roi, _shown([band.name for band in source.bands]))
+        with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
+            hillshade = source.read(roi, ["hillshade"])[0]
+        landslide = np.zeros(hillshade.shape, bool)
+        if area.tiles is not None:
+            labels = _ground_truth(name)[0][roi]
+            landslide = (labels >= 1) & (labels != 255)
+        title = f"{name}: window {number}, rows from {top}, columns from {left}"
+        drawn[f"attention_{number}"] = figures.attention(
+            title, image, hillshade, landslide, cams, f"data/explain/{name}/attention.tif"
+        )
+    known = [share["boundary_ground_frac"] for share in explained["attention"].values()]
+    if explained["windows"] and any(value is not None for value in known):
+        drawn["attention_shares"] = figures.attention_shares(name, explained["attention"])
+    return drawn
+
+
+if __name__ == "__main__":
+    run(main)

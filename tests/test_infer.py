@@ -1,0 +1,110 @@
+"""The map of a scene: equal to what the network says window by window, seamless, of any size, NaN where nothing is known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from torch import nn
+
+from hpcl import infer, raster
+from hpcl.model import HPCLNet, ModelSettings, Outputs, Trained
+
+SETTINGS = ModelSettings(
+    branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet", pretrained=False, output_stride=8,
+    fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
+)  # fmt: skip
+BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
+
+
+class PerPixel(HPCLNet):
+    """A network whose answer at a pixel depends on this pixel alone, so that any tiling must give the same map."""
+
+    def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+        red = bands["optical"][:, :1]
+        return Outputs(torch.cat([-red, red], 1), red, None)
+
+
+def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Trained:
+    torch.manual_seed(0)
+    facts = {"bands": BANDS, "window_px": 64, "temperature": temperature, "threshold": 0.5}
+    return Trained(network(SETTINGS, 2, 4), facts)
+
+
+def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list[Path], np.ndarray]:
+    grid = raster.Grid(shape, Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+    values = np.random.default_rng(0).normal(1, 2, size=(3, *shape)).astype(np.float32)
+    if nan:
+        values[0, 10:20, 10:30] = np.nan  # red alone is missing: the branch still has green
+        values[2, 30:40, 10:30] = np.nan  # the terrain branch has nothing left
+    paths = [folder / "image.tif", folder / "terrain.tif"]
+    raster.write(paths[0], raster.Raster(values[[1, 0]], grid, (raster.Band("green"), raster.Band("red"))))
+    raster.write(paths[1], raster.Raster(values[2:], grid, (raster.Band("slope", "deg"),)))
+    return paths, values
+
+
+def run(paths: list[Path], model: Trained, overlap: float = 0.5) -> dict[str, np.ndarray]:
+    with infer.Scene(paths, model) as opened:
+        parts = list(infer.predict(opened, model, infer.InferSettings(overlap_frac=overlap, batch_size=3)))
+    assert [p.rows.start for p in parts[1:]] == [p.rows.stop for p in parts[:-1]]
+    return {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("probability", "uncertainty")}
+
+
+@pytest.mark.parametrize("shape", [(200, 150), (64, 64), (40, 300), (65, 127), (30, 30)])
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_tiled_equals_whole_for_any_size(tmp_path: Path, shape: tuple[int, int], overlap: float) -> None:
+    paths, values = scene(tmp_path, shape)
+    got = run(paths, trained(), overlap)
+    red = np.clip((values[0] - 1) / 2, -6, 6)
+    np.testing.assert_allclose(got["probability"], 1 / (1 + np.exp(-2 * red)), atol=1e-5)
+    np.testing.assert_allclose(got["uncertainty"], 0, atol=2e-3)
+
+
+def test_temperature_softens_the_map_and_moves_no_pixel_across_the_boundary(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (64, 64))
+    sharp, soft = (run(paths, trained(temperature=t))["probability"] for t in (1.0, 3.0))
+    assert np.abs(soft - 0.5).mean() < np.abs(sharp - 0.5).mean()
+    np.testing.assert_array_equal(sharp > 0.5, soft > 0.5)
+
+
+def test_no_map_where_a_branch_has_no_data_and_only_there(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (100, 100), nan=True)
+    got = run(paths, trained())["probability"]
+    expected = np.zeros((100, 100), bool)
+    expected[30:40, 10:30] = True
+    np.testing.assert_array_equal(np.isnan(got), expected)
+
+
+def test_blended_windows_leave_no_seam(tmp_path: Path) -> None:
+    """With a real network, steps across window borders are no larger than steps anywhere else."""
+    paths, _ = scene(tmp_path, (256, 256))
+    got = run(paths, trained(HPCLNet))["probability"]
+    steps = np.abs(np.diff(got, axis=1)).mean(axis=0)
+    borders = steps[31::32]
+    assert borders.mean() < 1.25 * np.delete(steps, np.arange(31, 255, 32)).mean()
+
+
+def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
+    class ByWindow(PerPixel):
+        count = 0
+
+        def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+            red = bands["optical"][:, :1]
+            sign = torch.ones_like(red)
+            for i in range(len(sign)):
+                sign[i] *= 5 if (type(self).count + i) % 2 else -5
+            type(self).count += len(sign)
+            return Outputs(torch.cat([-sign, sign], 1), red, None)
+
+    paths, _ = scene(tmp_path, (64, 96))
+    got = run(paths, trained(ByWindow))
+    assert got["uncertainty"][32, 48] > 0.4
+    assert got["uncertainty"][32, 2] < 0.01
+
+
+def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (64, 64))
+    with pytest.raises(infer.InferError, match="band 'slope', which this area lacks"):
+        infer.Scene(paths[:1], trained())

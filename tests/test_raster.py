@@ -1,0 +1,165 @@
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from hpcl import raster, vector
+
+GRID = raster.Grid((300, 500), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+MARS = (
+    'PROJCS["Mars equirectangular",GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,0]],PRIMEM["Reference",0],'
+    'UNIT["degree",0.0174532925199433]],PROJECTION["Equirectangular"],PARAMETER["standard_parallel_1",0],'
+    'PARAMETER["central_meridian",0],PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["metre",1]]'
+)
+
+
+def values() -> np.ndarray:
+    out = np.random.default_rng(0).normal(size=(2, 300, 500)).astype(np.float32)
+    out[:, 40:60, :30] = np.nan
+    return out
+
+
+def write(path: Path, grid: raster.Grid = GRID) -> np.ndarray:
+    raster.write(path, raster.Raster(values(), grid, (raster.Band("slope", "deg"), raster.Band("n_up"))))
+    return values()
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32648", MARS])
+def test_what_is_written_comes_back(tmp_path: Path, crs: str) -> None:
+    grid = raster.Grid((300, 500), GRID.affine, crs)
+    written = write(tmp_path / "a.tif", grid)
+    back = raster.read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(back.values, written)
+    assert back.bands == (raster.Band("slope", "deg"), raster.Band("n_up"))
+    assert back.grid.affine == grid.affine
+    assert back.grid.crs == grid.crs
+    np.testing.assert_array_equal(back["n_up"], written[1])
+
+
+def test_equal_rasters_are_equal_bytes_and_cloud_optimised(tmp_path: Path) -> None:
+    import rasterio
+
+    for name in ("a.tif", "b.tif"):
+        write(tmp_path / name)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
+
+
+def test_a_window_beyond_the_edge_is_nodata_there(tmp_path: Path) -> None:
+    written = write(tmp_path / "a.tif")
+    with raster.Source(tmp_path / "a.tif") as source:
+        got = source.read((slice(0, 10), slice(490, 500)), ["n_up"], halo_px=3)
+    assert got.shape == (1, 16, 16)
+    assert np.isnan(got[0, :3]).all()
+    assert np.isnan(got[0, :, 13:]).all()
+    np.testing.assert_array_equal(got[0, 3:, :13], written[1, :13, 487:])
+
+
+def test_numeric_nodata_is_nan_from_the_read_on(tmp_path: Path) -> None:
+    import rasterio
+
+    with rasterio.open(
+        tmp_path / "dem.tif", "w", driver="GTiff", height=4, width=4, count=1, dtype="int16", nodata=-32768,
+        crs="EPSG:32648", transform=GRID.affine,
+    ) as file:  # fmt: skip
+        file.write(np.array([[[1, -32768, 3, 4]] * 4], np.int16))
+    got = raster.read(tmp_path / "dem.tif").values
+    assert got.dtype == np.float32
+    assert np.isnan(got[0, :, 1]).all()
+    assert np.isnan(got).sum() == 4
+
+
+def test_failed_writing_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif")
+    before = (tmp_path / "a.tif").read_bytes()
+
+    def half_a_map() -> None:
+        with raster.create(tmp_path / "a.tif", GRID, [raster.Band("x")]) as sink:
+            sink.write(np.zeros((1, 300, 500), np.float32))
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        half_a_map()
+    assert (tmp_path / "a.tif").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_missing_broken_and_wrongly_asked_files_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(raster.RasterError, match="does not exist"):
+        raster.read(tmp_path / "none.tif")
+    (tmp_path / "text.tif").write_text("no raster")
+    with pytest.raises(raster.RasterError, match="not a raster GDAL can read"):
+        raster.read(tmp_path / "text.tif")
+    write(tmp_path / "a.tif")
+    with pytest.raises(raster.RasterError, match="no band 'aspect'; it has slope, n_up"):
+        raster.read(tmp_path / "a.tif", ["aspect"])
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(raster.RasterError, match="truncated"):
+        raster.read(tmp_path / "cut.tif")
+
+
+def mean_of_neighbours(block: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    return ndimage.uniform_filter(block, (0, 5, 5), mode="constant", cval=np.nan)[:, 2:-2, 2:-2]
+
+
+@pytest.mark.parametrize("block_px", [64, 100, 1024])
+def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> None:
+    written = np.nan_to_num(values())
+    raster.write(tmp_path / "a.tif", raster.Raster(written, GRID, (raster.Band("x"), raster.Band("y"))))
+    seen: list[tuple[int, int]] = []
+    with raster.create(tmp_path / "b.tif", GRID, [raster.Band("x"), raster.Band("y")]) as sink:
+        raster.map_blocks(
+            mean_of_neighbours,
+            [tmp_path / "a.tif"],
+            sink,
+            halo_px=2,
+            block_px=block_px,
+            progress=lambda *at: seen.append(at),
+        )
+    whole = mean_of_neighbours(np.pad(written, ((0, 0), (2, 2), (2, 2)), constant_values=np.nan))
+    np.testing.assert_allclose(raster.read(tmp_path / "b.tif").values, whole, atol=1e-6)
+    total = len(list(raster.blocks((300, 500), block_px)))
+    assert seen == [(n + 1, total) for n in range(total)]
+
+
+def test_two_inputs_keep_their_order(tmp_path: Path) -> None:
+    written = write(tmp_path / "a.tif")
+    with raster.create(tmp_path / "b.tif", GRID, [raster.Band("d")]) as sink:
+        raster.map_blocks(
+            functools.partial(np.subtract),
+            [tmp_path / "a.tif"] * 2,
+            sink,
+            input_bands=[["n_up"], ["slope"]],
+            block_px=128,
+        )
+    np.testing.assert_array_equal(raster.read(tmp_path / "b.tif").values[0], written[1] - written[0])
+
+
+def test_equal_tables_are_equal_bytes_whatever_the_clock_says(tmp_path: Path) -> None:
+    import time
+
+    import geopandas as gpd
+    import shapely
+
+    table = gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32648")
+    vector.write(tmp_path / "a.gpkg", table)
+    time.sleep(1.1)
+    other = tmp_path / "other"
+    vector.write(other / "a.gpkg", table)
+    assert (tmp_path / "a.gpkg").read_bytes() == (other / "a.gpkg").read_bytes()
+    assert vector.read(tmp_path / "a.gpkg").equals(table)
+
+
+def test_unreadable_vectors_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(vector.VectorError, match="does not exist"):
+        vector.read(tmp_path / "none.gpkg")
+    (tmp_path / "text.gpkg").write_text("no vector")
+    with pytest.raises(vector.VectorError, match="not a vector file"):
+        vector.read(tmp_path / "text.gpkg")

@@ -1,0 +1,99 @@
+"""Parameters, errors and JSON as every stage meets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from stages._stage import ParameterError, params, progress, read_json, write_json
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class Record:
+    rate: float
+    epochs: int
+    names: tuple[str, ...]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def given(text: str) -> Any:
+    Path("params.yaml").write_text(text)
+    return params("train", Record)
+
+
+def test_parameters_are_read_as_dvc_reads_them() -> None:
+    """YAML 1.2: 3e-4 is a number, `off` a word."""
+    record = given("train: {rate: 3e-4, epochs: 2, names: [off, b]}")
+    assert record == Record(rate=3e-4, epochs=2, names=("off", "b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train: {rate: 0.1, epohcs: 2, names: []}", r"unknown parameter 'train\.epohcs'; did you mean 'epochs'"),
+        ("train: {rate: 0.1, names: []}", r"parameter 'train\.epochs' is missing"),
+        ("train: {rate: fast, epochs: 2, names: []}", r"'train\.rate' is 'fast', but input should be a valid number"),
+        ("train: {rate: 0.1, epochs: '2', names: []}", r"'train\.epochs' is '2', but input should be a valid integer"),
+        ("trian: {rate: 0.1}", r"no section 'train'; did you mean 'trian'"),
+        ("train: {rate: [", "is not YAML"),
+    ],
+)
+def test_bad_parameters_are_named(text: str, sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        given(text)
+
+
+def test_missing_file_is_a_sentence() -> None:
+    with pytest.raises(ParameterError, match="run the stage from the root"):
+        params("train", Record)
+
+
+def test_json_is_sorted_rounded_and_without_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1 / 3, "a": float("nan"), "c": [1, {"d": 2.0}]})
+    assert (tmp_path / "a.json").read_text().index('"a"') < (tmp_path / "a.json").read_text().index('"b"')
+    assert read_json(tmp_path / "a.json") == {"a": None, "b": 0.333333333, "c": [1, {"d": 2.0}]}
+
+
+def test_progress_in_a_log_is_a_line_every_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = progress("work")
+    for done in range(1, 101):
+        tell(done, 100)
+    assert capsys.readouterr().out.splitlines() == [f"work: {n}/100" for n in range(10, 101, 10)]
+
+
+STAGE = """
+from stages._stage import run
+class Ours(ValueError): ...
+Ours.__module__ = "hpcl.any"
+def main(area: str) -> None:
+    raise {error}("the sentence")
+run(main)
+"""
+
+
+def process(tmp_path: Path, error: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    (tmp_path / "some.py").write_text(STAGE.format(error=error))
+    env = {"PYTHONPATH": str(ROOT), "HPCL_TRACK": "off"}
+    return subprocess.run([sys.executable, "some.py", *arguments], env=env, capture_output=True, text=True, check=False)
+
+
+def test_our_errors_are_one_sentence_and_bugs_keep_their_traceback(tmp_path: Path) -> None:
+    ours = process(tmp_path, "Ours", "west")
+    assert (ours.returncode, ours.stderr) == (1, "some: the sentence\n")
+    bug = process(tmp_path, "KeyError", "west")
+    assert bug.returncode == 1
+    assert "Traceback" in bug.stderr
+
+
+def test_wrong_arguments_show_the_usage(tmp_path: Path) -> None:
+    assert "usage: python -m stages.some <area>" in process(tmp_path, "Ours").stderr
