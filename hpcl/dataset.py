@@ -41,10 +41,10 @@ class AugmentSettings:
 
 
 def hillshade(east: Float32, north: Float32, up: Float32, azimuth_deg: float, altitude_deg: float) -> Float32:
-    """Shaded relief 1..255 of a unit surface normal under a sun, scaled as gdaldem writes it: ``1 + 254 h``."""
+    """Shaded relief 0..1 of a unit surface normal under a sun (Lambert), as the terrain stage writes it."""
     azimuth, altitude = np.radians([azimuth_deg, altitude_deg])
     lit = np.sin(altitude) * up + np.cos(altitude) * (np.sin(azimuth) * east + np.cos(azimuth) * north)
-    return (1 + 254 * np.maximum(lit, 0)).astype(np.float32)
+    return np.maximum(lit, 0).astype(np.float32)
 
 
 def turn(

@@ -20,14 +20,15 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_record
 
@@ -43,13 +44,16 @@ class ReportSettings:
     it is read for a map; larger scenes are shrunk. ``attention_windows``: explained windows shown per area.
     """
 
-    dpi: int = Field(ge=50, le=600)
+    dpi: int = Field(ge=20, le=600)
     map_px: int = Field(ge=64)
     attention_windows: int = Field(ge=0)
 
 
 WIDTH_IN = 5.2
 """Width of a figure: two stand side by side on a page, one fills a phone."""
+
+LEGEND_IN, BAR_IN = 0.20, 0.46
+"""Height of a row of a legend, and of a colour bar with its label."""
 
 BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#555555"
 INK, QUIET = "#222222", "#666666"
@@ -124,11 +128,27 @@ def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def png(figure: Figure, settings: ReportSettings) -> bytes:
-    """The figure as a PNG file, which depends on what it shows alone."""
-    buffer = io.BytesIO()
+    """The figure as a PNG file, which depends on what it shows alone.
+
+    In 256 colours, chosen so that even the rarest comes out right (a small legend patch too): a third of the bytes, so
+    that the page can be sent by mail.
+    """
     with style.context(["default", STYLE]):
-        figure.savefig(buffer, format="png", dpi=settings.dpi, metadata={"Software": None})
-    return buffer.getvalue()
+        figure.set_dpi(settings.dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    rgb = np.asarray(canvas.buffer_rgba())[..., :3]
+    image = Image.fromarray(rgb)
+    palette = Image.new("P", (1, 1))
+    colours = image.quantize(255, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette.putpalette([255, 255, 255, *colours[: 255 * 3]])
+    index = np.array(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
+    index[(rgb == 255).all(axis=-1)] = 0  # Pillow looks colours up roughly, and paper must not turn grey
+    reduced = Image.fromarray(index)
+    reduced.putpalette(palette.getpalette() or [])
+    packed = io.BytesIO()
+    reduced.save(packed, "png", optimize=True)
+    return packed.getvalue()
 
 
 # ---- what is drawn ---------------------------------------------------------------------------------------------------
@@ -205,7 +225,7 @@ def _over(base: Array, known: Array, colour: Array, alpha: Array) -> Array:
 def _map(extent_km: tuple[float, float, float, float], title: str, source: str, foot_in: float) -> tuple[Figure, Axes]:
     """A figure with one map of true proportions, and ``foot_in`` inches below it for a legend."""
     west, east, south, north = extent_km
-    left, right, top, axis = 0.62, 0.12, 0.32, 0.40
+    left, right, top, axis = 0.62, 0.20, 0.32, 0.40
     width = WIDTH_IN - left - right
     height = width * (north - south) / (east - west)
     if height > 1.45 * width:
@@ -278,11 +298,17 @@ def _scale_bar(axes: Axes, extent_km: tuple[float, float, float, float]) -> None
 
 def _north_arrow(axes: Axes) -> None:
     """North is up on every grid of this project."""
+    x, y = (inches * axes.figure.dpi / side for inches, side in zip((0.2, 0.42), axes.bbox.size, strict=True))
+    corner = (1 - 1.15 * x, 1 - 1.1 * y)
+    axes.add_patch(Rectangle(corner, x, y, transform=axes.transAxes, color="white", alpha=0.8, lw=0, zorder=5))
+    middle = 1 - 0.65 * x
     axes.annotate(
-        "N", (0.955, 0.985), (0.955, 0.90), xycoords="axes fraction", ha="center", va="top", size=8, weight="bold",
-        color=INK, zorder=6, bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "lw": 0},
+        "", (middle, 1 - 0.12 * y), (middle, 1 - 0.62 * y), xycoords="axes fraction", zorder=6,
         arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 0},
     )  # fmt: skip
+    axes.text(
+        middle, 1 - 1.06 * y, "N", transform=axes.transAxes, ha="center", va="bottom", size=7.5, weight="bold", zorder=6
+    )
 
 
 def _outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) -> None:
@@ -297,11 +323,14 @@ def _legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
     )  # fmt: skip
 
 
-def _colour_bar(figure: Figure, axes: Axes, mapping: ScalarMappable, label: str, extend: str = "neither") -> None:
-    """A horizontal bar in the foot of a map."""
+def _colour_bar(
+    figure: Figure, axes: Axes, mapping: ScalarMappable, label: str, foot_in: float, extend: str = "neither"
+) -> None:
+    """A horizontal bar at the top of a foot of ``foot_in`` inches."""
     height = figure.get_size_inches()[1]
     place = axes.get_position()
-    bar = figure.add_axes((place.x0 + 0.15 * place.width, 0.52 / height, 0.7 * place.width, 0.09 / height))
+    at = (place.x0 + 0.12 * place.width, (0.22 + foot_in - 0.12) / height, 0.76 * place.width, 0.09 / height)
+    bar = figure.add_axes(at)
     drawn = figure.colorbar(mapping, cax=bar, orientation="horizontal", extend=extend)
     drawn.outline.set_linewidth(0.5)
     drawn.set_label(label, size=7.5, labelpad=1)
@@ -326,7 +355,7 @@ INVENTORY = "#332288"
 def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
     """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
     source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: image", source, 0.22 if ground.inventory else 0.0)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: image", source, LEGEND_IN if ground.inventory else 0.0)
     axes.imshow(_image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     if ground.inventory:
         _outlines(axes, ground.inventory, "white", 1.5)
@@ -341,14 +370,14 @@ def _probability_colours() -> Colormap:
 
 def _probability_alpha(probability: Array) -> Array:
     """Low probabilities let the relief through."""
-    return np.clip(np.nan_to_num(probability) / 0.3, 0, 1) * 0.72
+    return np.clip(np.nan_to_num(probability) / 0.3, 0, 1) * 0.66
 
 
 @_styled
 def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figure:
     """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it."""
     source = f"data/predict/{ground.area}/ probability.tif and landslides.gpkg, over data/terrain/{ground.area}"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, 0.66)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, BAR_IN + LEGEND_IN)
     base, known = _shade(ground)
     colours = _probability_colours()
     rgb = _over(base, known, colours(np.nan_to_num(probability))[..., :3], _probability_alpha(probability))
@@ -361,7 +390,13 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
     _outlines(axes, ground.mapped, INK, 0.9)
     steps = np.linspace(0, 1, 256)
     blended = 0.75 + _probability_alpha(steps)[:, None] * (colours(steps)[:, :3] - 0.75)
-    _colour_bar(figure, axes, ScalarMappable(Normalize(0, 1), ListedColormap(blended)), "probability of landslide")
+    _colour_bar(
+        figure,
+        axes,
+        ScalarMappable(Normalize(0, 1), ListedColormap(blended)),
+        "probability of landslide",
+        BAR_IN + LEGEND_IN,
+    )
     _legend(figure, [_line(INK, f"mapped landslide (probability ≥ {threshold:.2f})")], 1)
     return figure
 
@@ -370,14 +405,14 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
     """Hits, misses and false alarms ``codes`` ``(row, column)`` on the test split; ``area_km2`` of each code."""
     source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy (test split)"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong on test ground", source, 0.40)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong on test ground", source, 2 * LEGEND_IN)
     base, known = _shade(ground, pale=0.1)
     pale, _ = _shade(ground, pale=0.72)
     rgb = np.where((codes == NOT_SCORED)[..., None], pale, base)
     for code, colour in _OUTCOME_COLOR.items():
         rgb = _over(rgb, known, np.array(to_rgb(colour)), 0.82 * (codes == code))
     shown = known | (codes != NOT_SCORED)
-    axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="nearest")
+    axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
     handles = [_patch(_OUTCOME_COLOR[code], f"{name}, {area_km2[code]:.3g} km²") for code, name in names.items()]
     handles.append(_patch("#c9c9c9", f"rightly left out, {area_km2[BACKGROUND]:.3g} km²"))
@@ -390,12 +425,12 @@ def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> 
 def split_map(ground: Ground, split: Array, block: Array) -> Figure:
     """Which ground the model learnt from, was chosen by and is judged on: ``split`` codes and ``block`` numbers."""
     source = f"data/tiles/{ground.area}.split.npy and .block.npy; numbers are the test blocks of the tables"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: split", source, 0.40)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: split", source, 2 * LEGEND_IN)
     base, known = _shade(ground)
     rgb = base
     for code, colour in _SPLIT_COLOR.items():
         rgb = _over(rgb, known, np.array(to_rgb(colour)), (0.9 if code == 3 else 0.55) * (split == code))
-    axes.imshow(_rgba(rgb, known | (split < 4)), extent=ground.extent_km, aspect="auto", interpolation="nearest")
+    axes.imshow(_rgba(rgb, known | (split < 4)), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     _outlines(axes, ground.inventory, INVENTORY, 0.8)
     west, east, south, north = ground.extent_km
     for number in np.unique(block[(split == 2) & (block >= 0)]):
@@ -417,15 +452,15 @@ def _mixed(code: int) -> Array:
 def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
     """How much overlapping windows disagree about a pixel ``(row, column)``."""
     source = f"data/predict/{ground.area}/probability.tif, band uncertainty"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: disagreement between windows", source, 0.66)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: disagreement between windows", source, BAR_IN + LEGEND_IN)
     known = uncertainty[np.isfinite(uncertainty)]
     most = float(np.percentile(known, 99.5)) if known.size else 0.0
     shown = axes.imshow(
         uncertainty, extent=ground.extent_km, aspect="auto", interpolation="antialiased", cmap="cividis",
         vmin=0, vmax=most or 1.0,
     )  # fmt: skip
-    _outlines(axes, ground.mapped, "white", 0.7)
-    _colour_bar(figure, axes, shown, "standard deviation of the probability between windows", "max")
+    _outlines(axes, ground.mapped, "white", 0.5)
+    _colour_bar(figure, axes, shown, "standard deviation of the probability between windows", BAR_IN + LEGEND_IN, "max")
     _legend(figure, [_line("#bbbbbb", "mapped landslide")], 1)
     return figure
 
@@ -438,28 +473,39 @@ def residual_limit(*residuals: Array) -> float:
 
 @_styled
 def residual_map(
-    area: str, when: str, residual: Array, extent_km: tuple[float, float, float, float], limit: float, unit: str
+    area: str,
+    when: str,
+    residual: Array,
+    extent_km: tuple[float, float, float, float],
+    limit: float,
+    name: str,
+    unit: str,
 ) -> Figure:
-    """Residuals of the coregistration ``when`` ('before' or 'after'), ``(row, column)`` on the DEM's grid."""
+    """Residuals of the coregistration ``when`` ('before' or 'after'), ``(row, column)``; ``name`` says of what."""
     known = residual[np.isfinite(residual)]
     source = f"data/coregister/{area}/residual_{when}.tif"
-    figure, axes = _map(extent_km, f"{area}: residual {when} alignment", source, 0.48)
+    label = f"{name.replace('_', ' ')} [{unit or '-'}]"
+    figure, axes = _map(extent_km, f"{area}: residual {when} alignment", source, BAR_IN)
     shown = axes.imshow(
-        residual, extent=extent_km, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-limit, vmax=limit
+        residual, extent=extent_km, aspect="auto", interpolation="antialiased", cmap="RdBu_r", vmin=-limit, vmax=limit
     )
     if known.size:
         middle = float(np.median(known))
         nmad = 1.4826 * float(np.median(np.abs(known - middle)))
-        text = f"median {middle:+.3g}, NMAD {nmad:.3g}{' ' + unit if unit else ''}"
-        axes.set_title(text, loc="right", size=7.5, weight="normal", color=QUIET, pad=3)
-    _colour_bar(figure, axes, shown, f"residual [{unit or '-'}]", "both")
+        label += f"; median {middle:+.2g}, spread (NMAD) {nmad:.2g}"
+    _colour_bar(figure, axes, shown, label, BAR_IN, "both")
     return figure
 
 
-def _chart(height_in: float) -> Figure:
-    """A figure that lays itself out, with a line kept free at the bottom for the source."""
-    free = 0.16 / height_in
-    return Figure(figsize=(WIDTH_IN, height_in), layout=ConstrainedLayoutEngine(rect=(0, free, 1, 1 - free)))
+def _chart(height_in: float, title: str, source: str, left_in: float = 0.62) -> tuple[Figure, Axes]:
+    """A figure with one diagram, a title above it, and a row for the legend below."""
+    bottom = 0.22 + LEGEND_IN + 0.42
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    place = (left_in / WIDTH_IN, bottom / height_in, 1 - (left_in + 0.2) / WIDTH_IN, 1 - (bottom + 0.32) / height_in)
+    axes = figure.add_axes(place)
+    axes.set_title(title)
+    _source(figure, source)
+    return figure, axes
 
 
 # ---- attention -------------------------------------------------------------------------------------------------------
@@ -497,13 +543,13 @@ def attention(
             axes.grid(False)
             if column:
                 cam = cams[prefix + layers[column - 1]]
-                drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+                drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
                 if not np.nan_to_num(cam).any():
                     axes.text(0.5, 0.5, "blank", transform=axes.transAxes, ha="center", va="center", color="white")
             elif row == 0:
-                axes.imshow(_image_rgba(image), interpolation="nearest")
+                axes.imshow(_image_rgba(image), interpolation="antialiased")
             else:
-                axes.imshow(_stretched(hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="nearest")
+                axes.imshow(_stretched(hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="antialiased")
             if landslide.any():
                 axes.contour(landslide, levels=[0.5], colors=["#56F0FF" if column else YELLOW], linewidths=0.9)
             if row == 0:
@@ -527,16 +573,15 @@ def attention(
 
 def _image_rgba(bands: Array) -> Array:
     rgb = np.stack([_stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
-    known: Array = np.isfinite(bands).all(axis=0)
-    return _rgba(rgb, known)
+    return _rgba(rgb, np.asarray(np.isfinite(bands).all(axis=0)))
 
 
 @_styled
 def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]) -> Figure:
     """Share of attention at landslide boundaries by layer, trained and untrained, beside the boundary's share of ground."""
     layers = [name for name in shares if not name.startswith("untrained_")]
-    figure = _chart(1.35 + 0.3 * len(layers))
-    axes = figure.add_subplot()
+    title, source = f"{area}: attention at boundaries", f"data/explain/{area}/facts.json"
+    figure, axes = _chart(1.3 + 0.3 * len(layers), title, source, left_in=0.9)
     at = np.arange(len(layers))
     for prefix, label, fill in (("", "trained", BLUE), ("untrained_", "untrained control", "white")):
         values = [shares.get(prefix + name, {}).get("boundary_attention_frac") for name in layers]
@@ -547,9 +592,7 @@ def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]
     axes.set(yticks=at, yticklabels=layers, ylim=(len(layers) - 0.5, -0.5), xlabel="share at landslide boundaries [%]")
     axes.set_xlim(left=0)
     axes.margins(x=0.1)
-    axes.set_title(f"{area}: attention at boundaries")
-    figure.legend(loc="outside lower center", ncols=3)
-    _source(figure, f"data/explain/{area}/facts.json")
+    _legend(figure, axes.get_legend_handles_labels()[0], 3)
     return figure
 
 
@@ -563,8 +606,7 @@ def _floats(values: Sequence[float | None]) -> Array:
 @_styled
 def training(curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str) -> Figure:
     """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
-    figure = _chart(3.1)
-    axes = figure.add_subplot()
+    figure, axes = _chart(3.1, title, "reports/train/curves.csv")
     colours = [BLUE, VERMILION, "#009E73", "#CC79A7"]
     marker = "o" if len(curves) < 40 else ""
     for (column, label), colour in zip(lines.items(), colours, strict=False):
@@ -574,17 +616,16 @@ def training(curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_ep
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=unit)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=3)
-    _source(figure, "reports/train/curves.csv")
+    _legend(figure, axes.get_legend_handles_labels()[0], 4)
     return figure
 
 
 @_styled
 def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
-    figure = _chart(4.3)
-    axes = figure.add_subplot()
+    figure, axes = _chart(
+        4.4, "Precision and recall on test ground", "reports/evaluate/precision_recall.csv and metrics.json"
+    )
     axes.grid(False)
     recall, precision = np.meshgrid(np.linspace(0.01, 1, 200), np.linspace(0.01, 1, 200))
     iou = 1 / (1 / recall + 1 / precision - 1)
@@ -604,36 +645,34 @@ def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, An
             )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall (share of landslide ground that is mapped)")
     axes.set_ylabel("precision (share of mapped ground that is landslide)")
-    axes.set_title("Precision and recall on test ground")
-    figure.legend(loc="outside lower center", ncols=3)
-    _source(figure, "reports/evaluate/precision_recall.csv, metrics.json")
+    _legend(figure, axes.get_legend_handles_labels()[0], 3)
     return figure
 
 
 @_styled
 def reliability(bins: pd.DataFrame) -> Figure:
     """Share of landslide among pixels of equal probability, and how many pixels have it."""
-    figure = _chart(4.3)
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    figure, axes = _chart(4.4, "Calibration on test ground", "reports/evaluate/reliability.csv")
+    x, y, width, height = axes.get_position().bounds
+    below = figure.add_axes((x, y, width, 0.2 * height), sharex=axes)
+    axes.set_position((x, y + 0.27 * height, width, 0.73 * height))
+    axes.tick_params(labelbottom=False)
     axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle="--", label="perfect")
     for name, mine in bins.groupby("map", sort=False):
-        style_of = {"color": _MAP_COLOR[name], "label": MAPS[name]}
-        axes.plot(mine["mean_probability"], mine["landslide_frac"], marker=_MAP_MARKER[name], **style_of)
+        marker, colour = _MAP_MARKER[name], _MAP_COLOR[name]
+        axes.plot(mine["mean_probability"], mine["landslide_frac"], marker=marker, color=colour, label=MAPS[name])
         edges = np.append(mine["from_probability"].to_numpy(), mine["to_probability"].iloc[-1])
-        below.stairs(mine["pixels"] / mine["pixels"].sum() * 100, edges, color=_MAP_COLOR[name], linewidth=1.4)
+        below.stairs(mine["pixels"] / mine["pixels"].sum() * 100, edges, color=colour, linewidth=1.4)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of landslide")
     below.set(xlabel="predicted probability of landslide", ylabel="pixels [%]", yscale="log")
-    axes.set_title("Calibration on test ground")
-    figure.legend(loc="outside lower center", ncols=3)
-    _source(figure, "reports/evaluate/reliability.csv")
+    _legend(figure, axes.get_legend_handles_labels()[0], 3)
     return figure
 
 
 @_styled
 def score_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Every score of every map with its interval."""
-    figure = _chart(4.3)
-    axes = figure.add_subplot()
+    figure, axes = _chart(4.4, "Scores on test ground", "reports/evaluate/metrics.json", left_in=1.05)
     for offset, (name, label) in zip((-0.22, 0.0, 0.22), MAPS.items(), strict=True):
         for row, score in enumerate(SCORES):
             value = metrics[name].get(score)
@@ -651,7 +690,5 @@ def score_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1)
     axes.set_xlabel("score, with block-bootstrap interval [-]")
     axes.grid(False, axis="y")
-    axes.set_title("Scores on test ground")
-    figure.legend(loc="outside lower center", ncols=3)
-    _source(figure, "reports/evaluate/metrics.json")
+    _legend(figure, axes.get_legend_handles_labels()[0], 3)
     return figure

@@ -32,7 +32,8 @@ from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
-from rasterio.warp import reproject
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from hpcl import raster, vector
@@ -59,8 +60,6 @@ SENTINELS = (
 """Numbers that programs write for "no data"."""
 CLEAR_FRAC, CLEAR_M = 0.1, 10.0
 """A sentinel stands clear of the data: by this share of their range; no natural surface jumps by more metres either."""
-ZERO_FRAC = 0.001
-"""Some elevations are 0; nodata written as 0 is at least this share of the pixels."""
 EDGE_FRAC, EDGE_JUMP_FRAC = 0.05, 0.3
 """Fill of an image: this share of its edge, and the scene beside it has this share of its mean brightness at least."""
 
@@ -217,7 +216,7 @@ def _clip(span: slice, size: int) -> slice | None:
 @lru_cache(maxsize=64)
 def _horizontal(crs: pyproj.CRS) -> CRS:
     """A CRS without its heights, named by its EPSG code if it surely has one (a search that takes half a second)."""
-    flat = crs.sub_crs_list[0] if crs.is_compound else crs.to_2d() if len(crs.axis_info) == 3 else crs
+    flat = crs.to_2d() if len(crs.axis_info) == 3 else crs
     code = flat.to_epsg(min_confidence=100)
     return CRS(f"EPSG:{code}" if code else flat.to_wkt())
 
@@ -401,14 +400,25 @@ def read_onto(raw: Raw, grid: Grid, target: Grid, resampling: Resampling, zoom: 
         half = target.shape[axis] // 2
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
         return np.concatenate([read_onto(raw, grid, part, resampling, zoom) for part in parts], axis=1 + axis)
-    out = np.full((len(raw.bands), height, width), np.nan, np.float32)
-    reproject(
-        raw.read(window), out, src_transform=grid[window].affine, src_crs=str(grid.crs), src_nodata=np.nan,
-        dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=resampling,
-        tolerance=0,                # pixels; GDAL's .125 would be seen by the co-registration
-        XSCALE=zoom, YSCALE=zoom,   # else guessed from the sizes of the windows: a rotated grid would be blurred
-        UNIFIED_SRC_NODATA="NO",    # else a hole in one layer is data as long as another layer has some
-    )  # fmt: skip
+    values = raw.read(window)
+    shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": "float32"}
+    # Not rasterio.warp.reproject: its transformer is up to .125 pixel off, which the co-registration would see.
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", crs=str(grid.crs), transform=grid[window].affine, nodata=np.nan, **shape
+        ) as file:
+            file.write(values)
+        with (
+            memory.open() as file,
+            WarpedVRT(
+                file, crs=str(target.crs), transform=target.affine, height=height, width=width, resampling=resampling,
+                src_nodata=np.nan, nodata=np.nan,
+                tolerance=1e-4,            # pixels
+                XSCALE=zoom, YSCALE=zoom,  # else guessed from the sizes of windows: a rotated grid would be blurred
+                UNIFIED_SRC_NODATA="NO",   # else a hole in one layer is data as long as another layer has some
+            ) as warped,
+        ):  # fmt: skip
+            out: Floats = warped.read()
     return out
 
 
@@ -475,8 +485,7 @@ class _Seen:
         clear = min(clear, CLEAR_M) if elevation else clear
         for code, count in (self.codes or {}).items():
             alone = self.low > self.high
-            frequent = code != 0 or count >= ZERO_FRAC * self.valid
-            if frequent and (alone or max(self.low - code, code - self.high) > clear):
+            if alone or max(self.low - code, code - self.high) > clear:
                 return code, count / self.valid
         return None
 

@@ -184,11 +184,13 @@ class Patches:
     pairs, and joined at the end.
     """
 
+    _COLUMNS = ("row_px", "column_px", "pixels", "hit_pixels", "block")
+
     def __init__(self) -> None:
         self._rows = 0
         self._count = 0
         self._last: Array | None = None
-        self._parts: list[pd.DataFrame] = []
+        self._parts: list[Array] = [np.zeros((0, len(self._COLUMNS)), dtype=np.int64)]
         self._pairs: list[Array] = [np.zeros((0, 2), dtype=np.int64)]
 
     def add(self, mask: Array, hit: Array, block: Array) -> None:
@@ -198,20 +200,15 @@ class Patches:
         patch = labels.ravel()[at] - 1
         first = np.zeros(count, dtype=np.int64)
         first[patch[::-1]] = at[::-1]  # of the writes to one element the last stays: the northernmost pixel
-        part = pd.DataFrame(
-            {
-                "row_px": self._rows + first // mask.shape[1],
-                "column_px": first % mask.shape[1],
-                "pixels": np.bincount(patch, minlength=count),
-                "hit_pixels": np.bincount(patch, weights=hit.ravel()[at], minlength=count).astype(np.int64),
-                "block": block.ravel()[first],
-            }
-        )
+        row, column = np.divmod(first, mask.shape[1])
+        pixels = np.bincount(patch, minlength=count)
+        hit_pixels = np.bincount(patch, weights=hit.ravel()[at], minlength=count).astype(np.int64)
+        part = np.stack([self._rows + row, column, pixels, hit_pixels, block.ravel()[first]], axis=1)
         labels[labels > 0] += self._count
         if self._last is not None:
             self._pairs.extend(_touching(self._last, labels[0]))
         self._parts.append(part)
-        self._last = labels[-1]
+        self._last = labels[-1].copy()  # a view would keep the whole strip
         self._rows += len(mask)
         self._count += count
 
@@ -220,7 +217,7 @@ class Patches:
         a, b = np.concatenate(self._pairs).T - 1
         links = sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(self._count, self._count))
         _, patch = sparse.csgraph.connected_components(links, directed=False)
-        parts = pd.concat(self._parts, ignore_index=True).assign(patch=patch)
+        parts = pd.DataFrame(np.concatenate(self._parts), columns=list(self._COLUMNS)).assign(patch=patch)
         parts = parts.sort_values(["row_px", "column_px"], kind="stable")
         how = {"row_px": "first", "column_px": "first", "pixels": "sum", "hit_pixels": "sum", "block": "first"}
         return parts.groupby("patch", sort=False).agg(how).reset_index(drop=True)

@@ -21,6 +21,9 @@ from hpcl.figures import BACKGROUND, FALSE_ALARM, HIT, MAPS, MISS, SCORES
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""
 
+LARGEST = 20
+"""Landslides of the test ground that are listed one by one."""
+
 MOST_ROWS = 60
 """Longer tables are cut on the page; the CSV files hold them whole."""
 
@@ -60,6 +63,7 @@ class Report:
     metrics: Facts
     objects: pd.DataFrame
     blocks: pd.DataFrame
+    """objects.csv and blocks.csv of the stage evaluate."""
 
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; color: var(--ink); background: #fff; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }
 .frame { max-width: 74rem; margin: 0 auto; padding: 0 1.25rem 4rem; }
-header { padding: 2.2rem 0 1rem; border-bottom: 3px solid var(--accent); margin-bottom: 1.5rem; }
+header { padding: 2.2rem 0 0; border-top: 4px solid var(--accent); }
 header .kind { color: var(--quiet); margin: 0; font-size: .9rem; letter-spacing: .02em; }
 h1 { font-size: 2rem; line-height: 1.2; margin: .15rem 0 .6rem; letter-spacing: -.01em; }
 h2 { font-size: 1.45rem; line-height: 1.25; margin: 3rem 0 .8rem; padding-top: .7rem; border-top: 1px solid var(--line); }
@@ -213,10 +217,12 @@ ul { padding-left: 1.2rem; }
 li { margin: .25rem 0; }
 .lead { font-size: 1.12rem; }
 .note { color: var(--quiet); font-size: .88rem; }
-nav { font-size: .92rem; }
-nav ol { list-style: none; margin: 0; padding: 0; columns: 15rem; }
-nav li { margin: .15rem 0; break-inside: avoid; }
-nav li li { padding-left: .9rem; }
+.top { display: grid; grid-template-columns: minmax(0, 46rem) minmax(12rem, 18rem); gap: 1rem 3rem;
+  justify-content: space-between; align-items: start; }
+nav { font-size: .92rem; border-left: 1px solid var(--line); padding-left: 1.2rem; margin-top: .8rem; }
+nav p { margin: 0 0 .3rem; font-weight: 600; }
+nav ol { list-style: none; margin: 0; padding: 0; }
+nav li { margin: .2rem 0; }
 nav a { color: var(--accent); text-decoration: none; }
 nav a:hover { text-decoration: underline; }
 .callout { border-left: 4px solid var(--quiet); background: var(--soft); padding: .55rem 1rem; margin: 1rem 0; max-width: 46rem; }
@@ -225,14 +231,14 @@ nav a:hover { text-decoration: underline; }
 .callout.bad { border-color: #b3401a; background: #fcf0ec; }
 .callout.good { border-color: #0b7a55; background: #edf7f3; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.2rem 0; }
-.card { border: 1px solid var(--line); border-top: 3px solid var(--accent); padding: .55rem .8rem .6rem; }
+.card { border: 1px solid var(--line); border-radius: 3px; padding: .55rem .8rem .6rem; }
 .card b { display: block; font-size: 1.65rem; line-height: 1.2; font-weight: 600; font-variant-numeric: tabular-nums; }
 .card span { display: block; font-size: .82rem; color: var(--quiet); line-height: 1.35; }
 .card .name { color: var(--ink); font-weight: 600; }
 .plates { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem 1.6rem;
   align-items: start; margin: 1rem 0; }
 figure { margin: 0; break-inside: avoid; }
-figure.wide { margin: 1rem 0; }
+figure.wide { margin: 1rem 0 1.6rem; max-width: 58rem; }
 img { display: block; width: 100%; height: auto; }
 .plates figure { max-width: 36rem; }
 figcaption { font-size: .88rem; color: var(--quiet); line-height: 1.45; margin-top: .3rem; max-width: 46rem; }
@@ -247,6 +253,7 @@ thead th { border-bottom: 2px solid #9aa5af; font-weight: 600; vertical-align: b
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--quiet); font-size: .88rem; }
+@media (max-width: 56rem) { .top { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   h1 { font-size: 1.55rem; } h2 { font-size: 1.25rem; } header { padding-top: 1.2rem; }
   .facts th { white-space: normal; }
@@ -274,7 +281,7 @@ def render(report: Report) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<div class="frame">\n{_header(report, title)}\n{_contents(sections)}\n<main>\n'
+        f'<div class="frame">\n{_header(report, title, sections)}\n<main>\n'
         + "\n".join(_section(section, 2) for section in sections)
         + "\n</main>\n<footer>Made by the stage <code>report</code>. The figures are in <code>reports/figures</code>, the numbers"
         " in <code>reports/evaluate</code> and <code>reports/train</code>, the maps in <code>data/predict</code>."
@@ -289,28 +296,24 @@ def _section(section: Section, level: int) -> str:
 
 
 def _contents(sections: Sequence[Section]) -> str:
-    def entry(section: Section) -> str:
-        below = "".join(entry(part) for part in section.subsections)
-        nested = f"<ol>{below}</ol>" if below else ""
-        return f'<li><a href="#{section.key}">{escape(section.title)}</a>{nested}</li>'
-
-    return f'<nav aria-label="Contents"><ol>{"".join(entry(section) for section in sections)}</ol></nav>'
+    entries = "".join(f'<li><a href="#{section.key}">{escape(section.title)}</a></li>' for section in sections)
+    return f'<nav aria-label="Contents"><p>On this page</p><ol>{entries}</ol></nav>'
 
 
 # ---- the top of the page ---------------------------------------------------------------------------------------------
 
 
-def _header(report: Report, title: str) -> str:
+def _header(report: Report, title: str, sections: Sequence[Section]) -> str:
     return "\n".join(
         [
             '<header><p class="kind">HPCL-Net: old landslides from imagery and terrain</p>',
             f"<h1>{escape(title)}</h1>",
-            _paragraph(_what(report), "lead"),
-            _paragraph(_how_well(report), "lead"),
+            f'<div class="top"><div>{_paragraph(_what(report), "lead")}{_paragraph(_how_well(report), "lead")}',
             *_warnings(report),
+            f"</div>{_contents(sections)}</div>",
             _cards(report),
-            "</header>",
             _overview(report),
+            "</header>",
         ]
     )
 
@@ -321,7 +324,7 @@ def _ground_km2(area: Area) -> float:
 
 
 def _valid_frac(area: Area) -> float:
-    return float(area.ingest.get("valid_frac", {}).get("image", 1.0))
+    return float(area.ingest["valid_frac"]["image"])
 
 
 def _what(report: Report) -> str:
@@ -413,27 +416,33 @@ def _cards(report: Report) -> str:
 
 
 def _overview(report: Report) -> str:
-    rows = []
-    for area in report.areas:
-        rows.append(
-            [
-                area.name,
-                "synthetic" if area.synthetic else "delivered files",
-                _role(area),
-                _short(_ground_km2(area)),
-                _short(area.ingest["pixel_m"]),
-                _short(area.ingest.get("dem_pixel_m")),
-                f"{area.ingest['inventory']['n']:,}" if area.ingest.get("inventory") else "none",
-                f"{area.predict['landslides']:,}",
-                _short(area.predict["landslide_area_m2"] / 1e6),
-                _percent(area.predict["landslide_area_m2"] / 1e6 / _ground_km2(area)),
-            ]
-        )
+    rows = [
+        [
+            area.name,
+            "synthetic" if area.synthetic else "as delivered",
+            _role(area),
+            _short(_ground_km2(area)),
+            f"{area.ingest['pixel_m']:.4g} / {area.ingest['dem_pixel_m']:.4g}",
+            f"{area.ingest['inventory']['n']:,}" if area.ingest["inventory"] else "none",
+            f"{area.predict['landslides']:,}",
+            _short(area.predict["landslide_area_m2"] / 1e6),
+            _percent(area.predict["landslide_area_m2"] / 1e6 / _ground_km2(area)),
+        ]
+        for area in report.areas
+    ]
     head = [
-        "area", "data", "blocks", "imaged [km²]", "pixel [m]", "DEM pixel [m]", "inventory [landslides]",
-        "mapped [landslides]", "mapped [km²]", "mapped [share]",
-    ]  # fmt: skip
-    return _table("What was mapped", head, rows, words=3)
+        "area",
+        "ground",
+        "blocks",
+        "imaged [km²]",
+        "pixel / DEM [m]",
+        "inventory",
+        "mapped",
+        "mapped [km²]",
+        "share",
+    ]
+    note = "Inventory and mapped: numbers of landslides. Share: mapped ground of imaged ground."
+    return _table("What was mapped", head, rows, words=3, note=note)
 
 
 def _role(area: Area) -> str:
@@ -454,7 +463,7 @@ def _key(*parts: str) -> str:
 
 def _area(area: Area, report: Report) -> Section:
     plates, name = _Plates(report.figures), area.name
-    ground = f"{_short(_ground_km2(area))} km² at {_short(area.ingest['pixel_m'])} m in {area.ingest['crs_name']}"
+    ground = f"{_short(_ground_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
     intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
     intro += (
         f"Mapped: {_count(area.predict['landslides'], 'landslide')}, {_short(area.predict['landslide_area_m2'] / 1e6)} km², "
@@ -529,6 +538,15 @@ _METHODS = {
     "image": "hillshade against the image",
     "none": "no alignment was tried",
 }
+_QUALITIES = {
+    "nmad_m": "spread of the elevation difference (NMAD) [m]",
+    "correlation": "correlation of brightness with shading",
+}
+_RESIDUALS = {
+    "reference": "DEM minus reference DEM, in metres",
+    "image": "brightness minus shading, in standard deviations of the brightness",
+}
+_KEPT = "Sideways, the DEM stays where it was."
 
 
 def _coregistration(area: Area, plates: _Plates) -> Section:
@@ -536,33 +554,34 @@ def _coregistration(area: Area, plates: _Plates) -> Section:
     verdict = (
         _callout("Accepted.", shift["reason"], "good")
         if shift["accepted"]
-        else _callout("REJECTED.", f"{shift['reason']} The DEM stays where it was.", "bad")
+        else _callout("REJECTED.", f"{shift['reason']} {_KEPT}", "bad")
     )
-    rows = [("method", _METHODS.get(shift["method"], shift["method"]))]
+    rows: list[tuple[str, str]] = [("method", str(_METHODS.get(shift["method"], shift["method"])))]
     label = "shift" if shift["accepted"] else "shift that was found, and not applied"
-    if shift.get("east_m") is not None:
+    if shift["accepted"] or shift["east_m"] or shift["north_m"]:
         east, north = _signed(shift["east_m"], 2), _signed(shift["north_m"], 2)
         rows.append((label, f"{east} m east, {north} m north"))
-    if shift.get("east_px") is not None:
         east, north = _signed(shift["east_px"], 3), _signed(shift["north_px"], 3)
         rows.append((f"{label}, in DEM pixels", f"{east} east, {north} north"))
-    if shift.get("vertical_m") is not None:
-        rows.append(("vertical", f"{_signed(shift['vertical_m'], 2)} m"))
-    if shift.get("quality_before") is not None:
-        rows.append(("quality", f"{_short(shift['quality_before'])} before, {_short(shift['quality_after'])} after"))
-    if shift.get("sun"):
-        sun = shift["sun"]
-        rows.append(
-            ("estimated sun", f"azimuth {_number(sun['azimuth_deg'], 0)}°, {_number(sun['altitude_deg'], 0)}° high")
-        )
+    if shift.get("standard_error_px") is not None:
+        rows.append(("standard error", f"{_number(shift['standard_error_px'], 3)} DEM pixels"))
+    if shift["vertical_m"]:
+        rows.append(("added to the elevation", f"{_signed(shift['vertical_m'], 2)} m"))
+    if shift["quality_before"] is not None:
+        name_of = _QUALITIES.get(str(shift.get("quality")), "quality")
+        rows.append((name_of, f"{_short(shift['quality_before'])} before, {_short(shift['quality_after'])} after"))
+    if shift["sun"]:
+        azimuth, altitude = shift["sun"]["azimuth_deg"], shift["sun"]["altitude_deg"]
+        high = "altitude unknown" if altitude is None else f"altitude {_number(altitude, 0)}°"
+        rows.append(("estimated sun of the image", f"azimuth {_number(azimuth, 0)}°, {high}"))
     pictures = [
         plates.one(
             f"{name}_residual_{when}.png",
             f"Residuals of {name} {when} the alignment of the DEM.",
-            f"Residual {when} the alignment{tail}. Both maps have the same colours; hatched: no data. The smaller and the "
-            "more random, the better.",
+            f"Residual {when} the alignment{tail}: {_RESIDUALS.get(shift['method'], 'what the two disagree about')}. The same "
+            "colours before and after; hatched: no data. The smaller and the more random, the better.",
         )
-        for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " that was rejected"))
+        for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " (nothing was moved)"))
     ]
     missing = "" if any(pictures) else _paragraph("There are no residual rasters: nothing was compared.", "note")
     body = [verdict, _facts("The alignment of the DEM with the image", rows), plates.row(*pictures), missing]
@@ -723,7 +742,29 @@ def _objects(report: Report) -> str:
         for row in sizes
     ]
     head = ["size of the landslide", "in the inventory", *MAPS.values()]
-    return _table("Landslides found, by size", head, rows, note="One by one: reports/evaluate/objects.csv.")
+    return _table("Landslides found, by size", head, rows) + _largest(report)
+
+
+def _largest(report: Report) -> str:
+    """The landslides that matter most, one by one, with a place to look at."""
+    rows = []
+    for found in report.objects.nlargest(LARGEST, "area_m2").to_dict("records"):
+        a, b, c, d, e, f = report.tiles["areas"][found["area"]]["transform"]
+        column, row = found["column_px"], found["row_px"]
+        rows.append(
+            [
+                str(found["area"]),
+                str(found["block"]),
+                _number((a * column + b * row + c) / 1e3, 2),
+                _number((d * column + e * row + f) / 1e3, 2),
+                _short(found["area_m2"] / 1e4),
+                *(_percent(found[f"{name}_mapped_frac"], 0) for name in MAPS),
+            ]
+        )
+    head = ["area", "block", "east [km]", "north [km]", "size [ha]", *(f"{label}: shown" for label in MAPS.values())]
+    note = "East, north: the northernmost pixel. Shown: share of the landslide that a map shows. All: "
+    table = _table("The largest landslides of the test ground", head, rows, note=note + "reports/evaluate/objects.csv.")
+    return _details(f"The largest landslides, one by one ({len(rows)})", table)
 
 
 def _by_area(report: Report) -> str:
@@ -812,7 +853,7 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
             tell("ingest", what if " " in str(what) else f"{what} was reprojected.")
         if (frac := _valid_frac(area)) < 1:
             tell("ingest", f"{_percent(1 - frac)} of the image has no data: not mapped.")
-        if area.ingest.get("inventory") and (unknown := area.ingest["inventory"].get("unknown_frac")):
+        if area.ingest["inventory"] and (unknown := area.ingest["inventory"].get("unknown_frac")):
             tell("ingest", f"Of {_percent(unknown)} of the grid nobody knows whether it is landslide: not scored.")
         tell("coregister", f"{'Accepted' if area.shift['accepted'] else 'REJECTED'}: {area.shift['reason']}")
         if area.tiles is None:
@@ -887,7 +928,12 @@ def _provenance(report: Report) -> Section:
         for band in report.tiles["bands"]
     ]
     grids = [
-        [area.name, area.ingest["crs_name"], " × ".join(map(str, area.ingest["shape"])), _short(area.ingest["pixel_m"])]
+        [
+            area.name,
+            area.ingest["crs_name"],
+            " × ".join(map(str, area.ingest["shape"])),
+            f"{area.ingest['pixel_m']:.6g}",
+        ]
         for area in report.areas
     ]
     stale = [a.name for a in report.areas if a.predict.get("weights_sha256") not in (None, model["weights_sha256"])]

@@ -222,7 +222,9 @@ def _stripes(x: Array, y: Array, across_x: Array, across_y: Array, salt: int) ->
     column, row = np.floor(x), np.floor(y)
     lattice = _Lattice.around(column, row, salt)
     jitter_x, jitter_y = (0.5 + 0.25 * n.astype(np.float32) for n in (lattice.a, lattice.b))
-    fx, fy, turn_x, turn_y = (a.astype(np.float32) for a in (x - column, y - row, 2 * np.pi * across_x, 2 * np.pi * across_y))
+    fx, fy, turn_x, turn_y = (
+        a.astype(np.float32) for a in (x - column, y - row, 2 * np.pi * across_x, 2 * np.pi * across_y)
+    )
     cosine, sine = np.zeros_like(fx), np.full_like(fx, 1e-9)
     for right in (-1, 0, 1):
         for up in (-1, 0, 1):
@@ -308,27 +310,28 @@ def slide_change(slide: Feature, x: Array, y: Array) -> tuple[Array, Array]:
     return lobe - drop - bench + hummocks, wiped
 
 
-def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.random.Generator, salt: int) -> list[Feature]:
+def place_landslides(
+    area: AreaSettings, settings: SynthesizeSettings, rng: np.random.Generator, salt: int
+) -> list[Feature]:
     """Landslides on slopes that are long enough for them, facing downhill, apart, until their share of ground is reached."""
     width_m, height_m = area.columns * settings.pixel_m, area.rows * settings.pixel_m
     shortest, longest = settings.landslide_length_m
     wanted_m2 = settings.landslide_frac * width_m * height_m
     placed: list[Feature] = []
-    for _ in range(60):
-        n = max(16, int(width_m * height_m / 40_000))
+    n = math.ceil(width_m * height_m / 1500)
+    for _ in range(4):
         length = 1 / rng.uniform(1 / longest, 1 / shortest, n)
         drawn = _drawn(rng, n, width_m, height_m, length, salt)
         rise = relief(drawn.x - 0.5 * length * drawn.down_east, drawn.y - 0.5 * length * drawn.down_north, salt)
         toe = relief(drawn.x + 0.5 * length * drawn.down_east, drawn.y + 0.5 * length * drawn.down_north, salt)
         low = relief(drawn.x + 0.3 * length * drawn.down_east, drawn.y + 0.3 * length * drawn.down_north, salt)
         fall = (rise - toe) / length
-        good = (fall > 0.17) & (fall < 0.45) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
-        for i in np.flatnonzero(good):
-            slide = _feature(
-                drawn, i, length[i], length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095), 0.0, rng, up=0.5
-            )
+        good = (fall > 0.22) & (fall < 0.50) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
+        for i in np.flatnonzero(good).tolist():
+            width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
+            slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
             missing_m2 = wanted_m2 - sum(map(_area_m2, placed))
-            if _fits(slide, placed, width_m, height_m, margin_m=10.0) and _area_m2(slide) < 1.15 * missing_m2:
+            if _fits(slide, placed, width_m, height_m, 10.0) and _area_m2(slide) < 1.15 * missing_m2:
                 placed.append(slide)
         if sum(map(_area_m2, placed)) > 0.96 * wanted_m2:
             break
@@ -364,20 +367,25 @@ def _drawn(rng: np.random.Generator, n: int, width_m: float, height_m: float, re
 
 
 def _feature(
-    at: _Drawn, i: int, length_m: float, width_m: float, depth_m: float, floor_m: float, rng: np.random.Generator, up: float = 0.0
+    at: _Drawn, i: int, size: tuple[float, float, float, float], rng: np.random.Generator, up: float = 0.0
 ) -> Feature:
-    """The feature whose highest point lies ``up`` of its length uphill of the i-th place."""
-    x, y = at.x[i] - up * length_m * at.down_east[i], at.y[i] - up * length_m * at.down_north[i]
-    numbers = (x, y, at.down_east[i], at.down_north[i], length_m, width_m, depth_m, floor_m, rng.uniform(0, 1))
-    return Feature(*map(float, numbers), salt=int(rng.integers(2**31)))
+    """A feature of (length, width, depth, floor) whose highest point lies ``up`` of its length uphill of the i-th place."""
+    x, y = at.x[i] - up * size[0] * at.down_east[i], at.y[i] - up * size[0] * at.down_north[i]
+    length_m, width_m, depth_m, floor_m = map(float, size)
+    down_east, down_north = float(at.down_east[i]), float(at.down_north[i])
+    age, salt = float(rng.uniform(0, 1)), int(rng.integers(2**31))
+    return Feature(float(x), float(y), down_east, down_north, length_m, width_m, depth_m, floor_m, age, salt)
 
 
-def _fits(new: Feature, others: Iterable[Feature], width_m: float, height_m: float, margin_m: float) -> bool:
+def _fits(
+    new: Feature, others: Iterable[Feature], width_m: float, height_m: float, margin_m: float, apart_frac: float = 0.82
+) -> bool:
+    """Whether a feature stays inside the area, less a margin, and far enough from the others."""
     x, y = new.centre
     side = margin_m + new.reach_m * 0.95
     if not (side < x < width_m - side and side < -y < height_m - side):
         return False
-    return all(math.dist(new.centre, o.centre) > 0.82 * (new.reach_m + o.reach_m) for o in others)
+    return all(math.dist(new.centre, o.centre) > apart_frac * (new.reach_m + o.reach_m) for o in others)
 
 
 # ---------------------------------------------------------------------------------------------------------- look-alikes
@@ -398,17 +406,18 @@ def cut_bank(bank: Feature, x: Array, y: Array, height: Array) -> Array:
     ring = np.hypot((u - bank.length_m) / bank.length_m, v / (bank.width_m / 2))
     inside_m = (1 - ring) * bank.length_m
     ground = bank.floor_m + 0.04 * (bank.length_m - u)
-    return np.minimum(ground - height, 0) * _step(inside_m, 0, 2.2 * bank.depth_m)
+    return np.minimum(ground - height, 0) * _step(inside_m, 0, 1.3 * bank.depth_m)
 
 
 def gully_head(gully: Feature, x: Array, y: Array) -> Array:
     """Change of elevation [m] by a trench that starts in a steep bowl below the shoulder and runs out downhill."""
     u, v = gully.local(x, y)
     along = u / gully.length_m
-    v = v - 0.12 * gully.length_m * _noise(u, np.zeros_like(u), 0.9 * gully.length_m, gully.salt) * _step(along, 0, 0.4)
-    half = gully.width_m / 2 * (1 + 0.7 * np.exp(-(((along - 0.16) / 0.12) ** 2)))
-    trench = np.maximum(1 - np.abs(v) / half, 0)
-    return -gully.depth_m * _step(trench, 0, 0.85) * _step(along, 0, 0.13) * (1 - _step(along, 0.55, 1))
+    v = v - 0.17 * gully.length_m * _noise(u, np.zeros_like(u), 0.8 * gully.length_m, gully.salt) * _step(along, 0, 0.5)
+    bowl = 0.8 * np.exp(-(((along - 0.15) / 0.11) ** 2))
+    half = gully.width_m / 2 * np.maximum(1 - 0.45 * along + bowl, 0.1)
+    side = _step(1 - np.abs(v) / half, 0, 1.1)
+    return -gully.depth_m * side * _step(along, 0, 0.14) * (1 - _step(along, 0.25, 1))
 
 
 def place_look_alikes(
@@ -422,18 +431,18 @@ def place_look_alikes(
     at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
     foot, beyond = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 1.4))
     drop = relief(at.x, at.y, salt) - foot
-    for i in np.flatnonzero((drop > 0.24 * size) & (np.abs(foot - beyond) < 0.06 * size)):
-        bank = _feature(at, i, size[i], size[i] * rng.uniform(1.6, 3.2), min(drop[i], 22.0), foot[i], rng)
-        if len(banks) < len(slides) and _fits(bank, [*slides, *banks], width_m, height_m, margin_m=-200.0):
+    for i in np.flatnonzero((drop > 0.24 * size) & (np.abs(foot - beyond) < 0.06 * size)).tolist():
+        bank = _feature(at, i, (size[i], size[i] * rng.uniform(1.6, 3.2), drop[i], foot[i]), rng)
+        if len(banks) < len(slides) and _fits(bank, [*slides, *banks], width_m, height_m, -200.0):
             banks.append(bank)
     heads: list[Feature] = []
-    size = rng.uniform(120, 260, n)
+    size = rng.uniform(150, 320, n)
     at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
     foot, middle = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 0.5))
     crown = relief(at.x, at.y, salt)
-    for i in np.flatnonzero((crown - middle > 0.09 * size) & (middle - foot > 0.06 * size) & (at.fall < 0.45)):
-        head = _feature(at, i, size[i], rng.uniform(44, 70), rng.uniform(9, 16), foot[i], rng)
-        if len(heads) < len(slides) and _fits(head, [*slides, *banks, *heads], width_m, height_m, margin_m=-200.0):
+    for i in np.flatnonzero((crown - middle > 0.09 * size) & (middle - foot > 0.06 * size) & (at.fall < 0.45)).tolist():
+        head = _feature(at, i, (size[i], rng.uniform(36, 60), rng.uniform(9, 15), foot[i]), rng)
+        if len(heads) < len(slides) and _fits(head, [*slides, *banks, *heads], width_m, height_m, -200.0, 0.65):
             heads.append(head)
     return banks, heads
 
@@ -509,7 +518,8 @@ def _near(feature: Feature, x: Array, y: Array) -> tuple[Array, ...] | None:
     r = feature.reach_m * 1.25
     if not (x.min() - r < east < x.max() + r and y.min() - r < north < y.max() + r):
         return None
-    return np.nonzero((np.abs(x - east) < r) & (np.abs(y - north) < r))
+    at = np.nonzero((np.abs(x - east) < r) & (np.abs(y - north) < r))
+    return at if at[0].size else None
 
 
 def scene(area: AreaSettings, settings: SynthesizeSettings) -> Scene:
@@ -564,10 +574,14 @@ def optical(world: Scene, grid: raster.Grid, roi: raster.Roi) -> Array:
     patches = _fractal(x, y, 420, salt + 80, octaves=4, gain=0.6)
     shrubs = _step(_fractal(x, y, 22, salt + 90, octaves=2, gain=0.7), 0.1, 0.7)
     plants = 0.30 + 0.22 * patches - 0.25 * north + 0.09 * world.inside(x, y, part=0.45)
-    plants = np.clip(plants * (1 - 0.6 * farmed) + 0.30 * farmed * (crop + 0.6) + 0.28 * shrubs * (1 - farmed), 0.02, 0.95)
+    plants = np.clip(
+        plants * (1 - 0.6 * farmed) + 0.30 * farmed * (crop + 0.6) + 0.28 * shrubs * (1 - farmed), 0.02, 0.95
+    )
     soil = 1 + 0.10 * _fractal(x, y, 260, salt + 100, octaves=4, gain=0.6) + 0.12 * farmed * tilled
     values = np.empty((4, *x.shape))
-    for i, (bare, green, haze) in enumerate(((0.27, 0.06, 0.02), (0.21, 0.09, 0.03), (0.14, 0.05, 0.045), (0.33, 0.44, 0.01))):
+    for i, (bare, green, haze) in enumerate(
+        ((0.27, 0.06, 0.02), (0.21, 0.09, 0.03), (0.14, 0.05, 0.045), (0.33, 0.44, 0.01))
+    ):
         surface = bare * soil * (1 - plants) + green * plants
         values[i] = surface * light + haze + 0.006 * _grain(x, y, pixel_m, salt + 110 + 2 * i)
     values = np.clip(np.rint(values * 10_000), 1, 65_535)
@@ -579,7 +593,7 @@ def _seen(world: Scene, x: Array, y: Array) -> Array:
     """Whether the image has data: not beyond the slanting edge of the swath, not under a masked cloud."""
     width_m, height_m = (n * world.settings.pixel_m for n in (world.area.columns, world.area.rows))
     swath = x / width_m + 0.06 * (-y / height_m) < 1.03
-    clouds = _fractal(x, y, 900, world.salt + 120, octaves=3) > 1.02
+    clouds = _fractal(x, y, 900, world.salt + 120, octaves=3) > 0.75
     return swath & ~clouds
 
 
@@ -601,7 +615,7 @@ def dem(world: Scene, grid: raster.Grid, roi: raster.Roi, *, shifted: bool) -> A
         noise_m, pixel_m, salt = settings.reference_noise_m, settings.reference_pixel_m, world.salt + 150
     height += noise_m * (0.7 * _grain(x, y, pixel_m, salt) + 1.2 * _noise(x, y, 12 * pixel_m, salt + 2))
     height = np.round(height, 2)
-    height[_fractal(x, y, 260, salt + 5, octaves=3) > 1.12] = DEM_NODATA
+    height[_fractal(x, y, 260, salt + 5, octaves=3) > 0.75] = DEM_NODATA
     return height.astype(np.float32)[None]
 
 
@@ -683,7 +697,9 @@ def refuse_foreign(folder: Path) -> None:
     try:
         written = json.loads(marker.read_text())["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SynthError(f"{marker} was not written by synthesize, so {folder} is not overwritten; {remedy}.") from error
+        raise SynthError(
+            f"{marker} was not written by synthesize, so {folder} is not overwritten; {remedy}."
+        ) from error
     for path in sorted(folder.rglob("*")):
         if path != marker and (path.is_dir() or written.get(path.name) != _sha256(path)):
             raise SynthError(f"{path} was not written by synthesize, so {folder} is not overwritten; {remedy}.")
@@ -695,7 +711,10 @@ def _sha256(path: Path) -> str:
 
 
 def synthesize(
-    folder: Path, name: str, settings: SynthesizeSettings, progress: Callable[[int, int], None] = lambda done, total: None
+    folder: Path,
+    name: str,
+    settings: SynthesizeSettings,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write the area ``name`` to ``folder``, whole or not at all, in place of an earlier synthetic one; return its truth.
 
@@ -733,7 +752,14 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     ]
     if area.reference_dem:
         files.append(
-            ("reference_dem.tif", reference, metres, "float32", DEM_NODATA, lambda roi: dem(world, reference, roi, shifted=False))
+            (
+                "reference_dem.tif",
+                reference,
+                metres,
+                "float32",
+                DEM_NODATA,
+                lambda roi: dem(world, reference, roi, shifted=False),
+            )
         )
     side_px = 512
     total, done = sum(len(list(raster.blocks(grid.shape, side_px))) for _, grid, *_ in files), 0

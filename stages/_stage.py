@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from stages import _track
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
+LOG_EVERY_S = 10.0
 
 
 class ParameterError(ValueError):
@@ -90,24 +92,24 @@ def run(main: Callable[..., None]) -> None:
 
 
 def progress(label: str) -> Callable[[int, int], None]:
-    """A hook ``(done, total)``: a bar on a terminal, a plain line every tenth in a log."""
-    bar: list[tqdm] = []
+    """A hook ``(done, total)``: a bar on a terminal, in a log a plain line every ten seconds."""
     if sys.stderr.isatty():
+        bar = tqdm(desc=label, leave=False)
 
         def draw(done: int, total: int) -> None:
-            if not bar:
-                bar.append(tqdm(desc=label, total=total, leave=False))
-            bar[0].update(done - bar[0].n)
+            bar.total = total
+            bar.update(done - bar.n)
             if done >= total:
-                bar.pop().close()
+                bar.close()
 
         return draw
 
-    tenth = [0]
+    told = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        if done * 10 // max(total, 1) > tenth[0] and total >= 10:
-            tenth[0] = done * 10 // total
+        nonlocal told
+        if time.monotonic() - told >= LOG_EVERY_S:
+            told = time.monotonic()
             print(f"{label}: {done}/{total}")
 
     return tell

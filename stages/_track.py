@@ -3,7 +3,7 @@
 A stage only appends what happens to a journal of its own, ``$DVC_ROOT/.dvc/tmp/hpcl_track/<execution>.jsonl``. That
 needs no import of MLflow (several seconds, in each of some twenty processes), and nothing is lost when a server is
 down or a process is killed. `deliver` carries the journals to MLflow: after each epoch of the training, when a stage
-fails, in the last stage `track` and in ``python -m stages._track sync``.
+fails, in the last stage `track` and in ``python -m stages.tracking sync``.
 
 Outside DVC (no ``DVC_ROOT``) nothing is tracked. ``HPCL_TRACK=off`` switches tracking off, ``HPCL_TRACK=strict`` makes
 its errors stop the work; otherwise they are reported and the work goes on.
@@ -48,6 +48,7 @@ LAST = "track"  # the stage that completes the parent run; its own entry in dvc.
 PATIENCE_S = 60.0  # after a failed delivery, training does not try again for so long
 PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
+STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
 
 
@@ -151,10 +152,25 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        what = sentence(error)
         if _mode() == "strict":
-            raise TrackingError(f"tracking failed and HPCL_TRACK is strict: {sentence}") from error
-        print(f"tracking: {sentence}; the work goes on, `make sync` delivers it later", file=sys.stderr, flush=True)
+            raise TrackingError(f"tracking failed and HPCL_TRACK is strict: {what}") from error
+        later = "the work goes on; `python -m stages.tracking sync` delivers it later"
+        print(f"tracking: {what}: {later}", file=sys.stderr, flush=True)
+
+
+def sentence(error: Exception) -> str:
+    """An error in one short line."""
+    return _public(" ".join(f"{type(error).__name__}: {error}".split()))[:160]
+
+
+def _public(text: str) -> str:
+    """Without the name and password of an address.
+
+    >>> _public("at http://me:secret@host:5000/api")
+    'at http://host:5000/api'
+    """
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _mode() -> str:
@@ -321,28 +337,30 @@ def _flat(value: Any, name: str = "", between: str = ".") -> Iterator[tuple[str,
         yield name, value
 
 
-def _results(lock: str, pipeline: str, params: str) -> dict[str, str]:
-    """Every out of the living stages with its hash, from the texts of dvc.lock, dvc.yaml and params.yaml.
-
-    DVC keeps the entries of areas and stages that are gone; they are left out.
-    """
+def _living(lock: str, pipeline: str, params: str) -> dict[str, dict[str, Any]]:
+    """The entries of dvc.lock, given as text, without those of areas and stages that are gone: DVC keeps them."""
     settings, stages = _yaml(params), _yaml(pipeline).get("stages", {})
     items = {*map(str, settings.get("areas") or []), *((settings.get("synthesize") or {}).get("areas") or {})}
-    outs = {}
+    found = {}
     for name, entry in _yaml(lock).get("stages", {}).items():
         stage, _, item = name.partition("@")
         if stage in stages and (not item or item in items):
-            outs.update({out["path"]: out.get("md5", "") for out in entry.get("outs", [])})
-    return outs
+            found[name] = entry
+    return found
 
 
-def _lock_key(outs: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()
+def _living_here() -> dict[str, dict[str, Any]]:
+    return _living(*(Path(name).read_text(encoding="utf-8") for name in STATE_FILES))
 
 
-def _here() -> dict[str, str]:
-    texts = [Path(name).read_text(encoding="utf-8") for name in ("dvc.lock", "dvc.yaml", "params.yaml")]
-    return _results(*texts)
+def _hashes(entries: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, str]:
+    """Path and hash of all ``outs`` or ``deps`` of entries of dvc.lock."""
+    return {item["path"]: item.get("md5", "") for entry in entries.values() for item in entry.get(kind, [])}
+
+
+def _lock_key(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Identity of the results: the hash of all outs."""
+    return hashlib.sha256(json.dumps(_hashes(entries, "outs"), sort_keys=True).encode()).hexdigest()
 
 
 def _is_complete_here() -> bool:
@@ -357,9 +375,9 @@ def _is_complete_here() -> bool:
     return all(path.exists() and _md5(path) == md5 for path, md5 in deps.items())
 
 
-def _git(*arguments: str, text: str = "") -> str:
+def _git(*arguments: str, root: Path | None = None) -> str:
     try:
-        return subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout
     except OSError:
         return ""  # no git: a state is then known by its keys alone
 
@@ -534,8 +552,8 @@ class Store:
 
         Other results from the same input make a parent of their own, ``...-rep2``: what should not happen is seen.
         """
-        outs = _here()
-        key = _lock_key(outs)
+        entries = _living_here()
+        key = _lock_key(entries)
         repeats = self.find({**PIPELINE, "hpcl.input_key": state["key"]})
         for run in repeats:
             if run.data.tags.get("hpcl.lock_key") == key:
@@ -553,8 +571,8 @@ class Store:
                     self.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
         run_id = run.info.run_id
         self.log_numbers(run_id)
-        self.log_files(run_id, outs)
-        self.log_provenance(run_id, outs)
+        self.log_files(run_id)
+        self.log_provenance(run_id, entries)
         self.client.set_tag(run_id, "hpcl.confirmed_ms", str(_now_ms()))
         self.client.set_tag(run_id, "hpcl.lock_key", key)  # last: a broken-off completion is done again
         self.client.set_terminated(run_id, "FINISHED")
@@ -571,7 +589,7 @@ class Store:
                 for row in rows if rows and "epoch" in rows[0] else []:
                     for name, value in row.items():
                         if name != "epoch" and (number := _number(value)) is not None:
-                            point = self.entities.Metric(f"curves/{name}", number, now_ms, int(row["epoch"]))
+                            point = self.entities.Metric(f"curves/{name}", number, now_ms, int(float(row["epoch"])))
                             histories.setdefault(point.key, []).append(point)
         for path in reversed(_declared("metrics")):  # the last stage's numbers matter most
             if path.exists():
@@ -585,26 +603,25 @@ class Store:
         for start in range(0, len(points), 1000):
             self.client.log_batch(run_id, metrics=points[start : start + 1000])
 
-    def log_files(self, run_id: str, outs: Mapping[str, str]) -> None:
+    def log_files(self, run_id: str) -> None:
         """Figures, report, tables and what defines the state, as artifacts."""
-        files = {*_declared("metrics"), *_declared("plots"), *_declared("outs", only_in_git=True)}
+        files = {*_declared("metrics"), *_declared("plots"), *_declared("outs")}
+        files = {path for path in files if path.parts[0] == "reports"}  # data/ is large, and stays with DVC
         for path in sorted(path for path in files if path.exists()):
             place = "/".join(path.parts[1:] if path.is_dir() else path.parts[1:-1])
             if path.is_dir():
                 self.client.log_artifacts(run_id, str(path), place or None)
             else:
                 self.client.log_artifact(run_id, str(path), place or None)
-        for name in ("params.yaml", "dvc.yaml", "dvc.lock"):
+        for name in STATE_FILES:
             self.client.log_artifact(run_id, name, "state")
-        self.client.log_dict(run_id, dict(outs), "state/outs.json")
 
-    def log_provenance(self, run_id: str, outs: Mapping[str, str]) -> None:
-        """Data with DVC's hash as digest, and the model, whose bytes stay with DVC."""
-        make = self.entities
-        used: dict[str, str] = {}
-        for name, entry in _yaml_file("dvc.lock")["stages"].items():
-            if name.partition("@")[0] in ("ingest", "train"):
-                used |= {dep["path"]: dep["md5"] for dep in entry["deps"] if dep["path"].startswith("data/")}
+    def log_provenance(self, run_id: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Hashes of all outs; data with DVC's hash as digest; the model, whose bytes stay with DVC."""
+        make, outs = self.entities, _hashes(entries, "outs")
+        self.client.log_dict(run_id, outs, "state/outs.json")
+        readers = {name: entry for name, entry in entries.items() if name.partition("@")[0] in ("ingest", "train")}
+        used = {path: md5 for path, md5 in _hashes(readers, "deps").items() if path.startswith("data/")}
         self.client.log_inputs(
             run_id,
             [
@@ -629,16 +646,17 @@ class Store:
     def tie(self) -> int:
         """Name on each completed parent the DVC experiments and the commits that hold its results; how many did."""
         names: dict[str, set[str]] = {}
-        for tag, revisions in (("dvc.exp.name", _experiments()), ("git.results_commit", _commits())):
+        found = (("dvc.exp.name", _experiments(self.root)), ("git.results_commit", _commits(self.root)))
+        for tag, revisions in found:
             for revision, name in revisions.items():
-                texts = [_git("show", f"{revision}:{file}") for file in ("dvc.lock", "dvc.yaml", "params.yaml")]
+                texts = [_git("show", f"{revision}:{file}", root=self.root) for file in STATE_FILES]
                 if texts[0]:
-                    names.setdefault(f"{tag} {_lock_key(_results(*texts))}", set()).add(name)
+                    names.setdefault(f"{tag} {_lock_key(_living(*texts))}", set()).add(name)
         tied = 0
         for run in self.find(PIPELINE):
             for tag in ("dvc.exp.name", "git.results_commit"):
-                found = names.get(f"{tag} {run.data.tags.get('hpcl.lock_key')}")
-                if found and run.data.tags.get(tag) != (value := ", ".join(sorted(found))[:8000]):
+                here = names.get(f"{tag} {run.data.tags.get('hpcl.lock_key')}")
+                if here and run.data.tags.get(tag) != (value := ", ".join(sorted(here))[:8000]):
                     self.client.set_tag(run.info.run_id, tag, value)
                     tied += 1
         return tied
@@ -651,15 +669,13 @@ class Store:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _declared(kind: str, only_in_git: bool = False) -> list[Path]:
+def _declared(kind: str) -> list[Path]:
     """Paths that dvc.yaml declares as outs, metrics or plots; those of per-area stages (templates) are left out."""
-    paths = []
+    paths: list[str] = []
     for stage in _yaml_file("dvc.yaml").get("stages", {}).values():
         for entry in stage.get("do", stage).get(kind, []):
-            path, options = next(iter(entry.items())) if isinstance(entry, Mapping) else (entry, {})
-            if "${" not in path and not (only_in_git and (options or {}).get("cache", True)):
-                paths.append(Path(path))
-    return paths
+            paths += [path for path in ([entry] if isinstance(entry, str) else entry) if "${" not in path]
+    return [Path(path) for path in paths]
 
 
 def _number(value: Any) -> float | None:
@@ -673,16 +689,16 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _experiments() -> dict[str, str]:
+def _experiments(root: Path) -> dict[str, str]:
     """Commit and name of each DVC experiment; refs/exps/exec, /stash and /celery are DVC's workbench."""
-    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps", root=root).splitlines()
     found = [re.fullmatch(r"([0-9a-f]+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)", line) for line in lines]
     return {match[1]: match[2] for match in found if match}
 
 
-def _commits() -> dict[str, str]:
+def _commits(root: Path) -> dict[str, str]:
     """The commits on branches and tags that changed dvc.lock."""
-    listed = _git("log", "--branches", "--tags", "--remotes", "--format=%H", "--", "dvc.lock").split()
+    listed = _git("log", "--branches", "--tags", "--remotes", "--format=%H", "--", "dvc.lock", root=root).split()
     return {commit: commit[:12] for commit in listed}
 
 
@@ -699,10 +715,10 @@ def complete() -> None:
         store.deliver()
         run = store.complete(_state(Path(root)))
         store.tie()
-        print(f"MLflow run '{run.info.run_name}' of {store.uri}")
+        print(f"MLflow run '{run.info.run_name}' of {_public(store.uri)}")
 
 
-def sync(root: Path) -> str:
+def sync(root: Path) -> None:
     """Bring MLflow up to date with what DVC and git know: journals, finished results, experiments, commits."""
     with _store(root, wait_s=120.0) as store:
         store.deliver()
@@ -711,11 +727,11 @@ def sync(root: Path) -> str:
             store.complete(_state(root))
         store.close_idle()
         tied = store.tie()
-        results = "the results here are in it" if whole else "there are no finished results here to add"
-        return f"{store.uri}: {results}; {tied} names of experiments or commits added."
+        results = "has the results that are here" if whole else "got no results: there are no finished ones here"
+        print(f"{_public(store.uri)} {results}; {tied} names of experiments and commits are new.")
 
 
-def init(root: Path) -> str:
+def init(root: Path) -> None:
     """Once per clone: DVC's site cache in a private folder, the MLflow store, the committed results in it.
 
     DVC's default site cache is world-writable (CVE-2025-69872); the option takes an absolute path only, so it goes
@@ -729,19 +745,24 @@ def init(root: Path) -> str:
     settings.read_dict({"core": {"site_cache_dir": str(private)}})
     with (root / ".dvc" / "config.local").open("w") as file:
         settings.write(file)
-    return sync(root)
+    if _mode() != "off":
+        with _reported():
+            sync(root)
 
 
-def _cli(arguments: list[str]) -> None:
-    """``init``: once per clone. ``sync``: after experiments and commits."""
-    commands = {"init": init, "sync": sync}
-    if len(arguments) != 1 or arguments[0] not in commands:
-        sys.exit(f"usage: python -m stages._track {'|'.join(commands)}")
-    root = Path.cwd()
-    if not (root / ".dvc").is_dir():
-        sys.exit("tracking: run this from the root of the project; there is no .dvc here.")
-    print(commands[arguments[0]](root))
-
-
-if __name__ == "__main__":
-    _cli(sys.argv[1:])
+def ui(root: Path) -> None:
+    """The MLflow UI on this machine alone, open on the pipeline's runs; after a `sync`, until Ctrl-C."""
+    sync(root)
+    _, uri, experiment = _connect(root)
+    port = os.environ.get("PORT") or "5000"
+    server = _public(uri) if uri.startswith("http") else f"http://127.0.0.1:{port}"
+    query = "workflowType=machine_learning&searchFilter=tags.%60dvc.role%60%20%3D%20%27pipeline%27"
+    print(f"The runs: {server}/#/experiments/{experiment}/runs?{query}", flush=True)
+    if uri.startswith("http"):
+        return
+    print(
+        "The server starts in about 10 s and has no password: it answers this machine only. Ctrl-C ends it.", flush=True
+    )
+    lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ENABLE_AI_GATEWAY": "false"}  # 2 processes, not 10
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    os.execve(sys.executable, command, {**os.environ, **lean, "MLFLOW_BACKEND_STORE_URI": uri})

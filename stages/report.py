@@ -181,15 +181,17 @@ def _outlines(path: Path) -> list[Array]:
 def _residuals(name: str, settings: figures.ReportSettings) -> dict[str, Any]:
     """Residuals before and after the coregistration, if it compared anything."""
     paths = {when: DATA / "coregister" / name / f"residual_{when}.tif" for when in ("before", "after")}
-    values, extents, units = {}, {}, {}
+    values, extents, bands = {}, {}, {}
     for when, path in paths.items():
         if path.exists():
             with raster.Source(path) as source:
                 values[when] = source.thumbnail(settings.map_px)[0]
-                extents[when], units[when] = _extent_km(source.grid), source.bands[0].unit
+                extents[when], bands[when] = _extent_km(source.grid), source.bands[0]
     limit = figures.residual_limit(*values.values())
     return {
-        f"residual_{when}": figures.residual_map(name, when, residual, extents[when], limit, units[when])
+        f"residual_{when}": figures.residual_map(
+            name, when, residual, extents[when], limit, bands[when].name, bands[when].unit
+        )
         for when, residual in values.items()
     }
 

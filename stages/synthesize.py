@@ -13,7 +13,9 @@ def main(area: str) -> None:
     settings = params("synthesize", synth.SynthesizeSettings)
     truth = synth.synthesize(Path("data/raw") / area, area, settings, progress(f"synthesize {area}"))
     slides = truth["landslides"]
-    print(f"{area}: {slides['planted']} landslides on {slides['frac']:.1%} of the ground, {slides['mapped']} of them mapped.")
+    print(
+        f"{area}: {slides['planted']} landslides on {slides['frac']:.1%} of the ground, {slides['mapped']} of them mapped."
+    )
 
 
 if __name__ == "__main__":

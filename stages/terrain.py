@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-from hpcl.terrain import TerrainSettings, derive
-from stages._stage import params, progress, run
+from hpcl.terrain import TerrainSettings, derive, kinds, names
+from stages._stage import params, progress, run, write_json
 
 
 def main(area: str) -> None:
-    """Write data/terrain/<area>/terrain.tif."""
+    """Write data/terrain/<area>/: terrain.tif, and facts.json that says how its bands turn and under which sun."""
     settings = params("terrain", TerrainSettings)
-    elevation = Path("data/coregister") / area / "dem.tif"
-    derive(elevation, Path("data/terrain") / area / "terrain.tif", settings, progress=progress(f"terrain of {area}"))
+    out = Path("data/terrain") / area
+    derive(Path("data/coregister") / area / "dem.tif", out / "terrain.tif", settings, progress=progress(f"terrain {area}"))
+    sun = {"azimuth_deg": settings.sun_azimuth_deg, "altitude_deg": settings.sun_altitude_deg}
+    write_json(out / "facts.json", {"sun": sun, "kinds": kinds(names(settings))})
 
 
 if __name__ == "__main__":

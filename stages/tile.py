@@ -12,7 +12,7 @@ import pandas as pd
 import rasterio.features
 import shapely
 
-from hpcl import raster, terrain, tiles, vector
+from hpcl import raster, tiles, vector
 from stages._stage import params, progress, read_json, run, write_json
 
 OUT = Path("data/tiles")
@@ -72,7 +72,7 @@ def main() -> None:
             "classes": classes,
             "window_px": settings.window_px,
             "gap_px": settings.gap_px,
-            "sun": read_json(Path("data/terrain") / areas[0] / "facts.json")["sun"],
+            "sun": _terrain_facts(areas[0])["sun"],
             "split": tiles.share_of(blocks),
         },
     )
@@ -104,7 +104,13 @@ def _same_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]:
                 f"{', '.join(b.name for b in seen[first])}; training areas need the same bands."
             )
     names = [b.name for b in seen[first]]
-    return seen[first], ["image"] * image_count + [terrain.kind(name) for name in names[image_count:]]
+    kinds = _terrain_facts(first)["kinds"]
+    return seen[first], ["image"] * image_count + [kinds[name] for name in names[image_count:]]
+
+
+def _terrain_facts(area: str) -> Any:
+    """How the terrain bands turn, and the sun of their hillshade; one parameter section makes them equal in all areas."""
+    return read_json(Path("data/terrain") / area / "facts.json")
 
 
 def _same_classes(areas: list[str]) -> list[str]:

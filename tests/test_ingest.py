@@ -248,6 +248,24 @@ def test_a_dem_in_another_crs_lands_on_its_ground(area, crs, what):
     assert f"({crs})) and was projected to WGS 84 / UTM zone 48N (EPSG:32648)" in facts["findings"][0]
 
 
+def test_a_wide_dem_is_projected_to_a_hundredth_of_a_pixel():
+    """A hundred kilometres at 70 degrees north, where the approximation that GDAL makes by default is .08 pixel off."""
+    degrees = raster.Grid((700, 1600), Affine(2e-3, 0, 107, 0, -1e-3, 70), "EPSG:4326")
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", UTM, always_xy=True).transform(107.1, 69.85)
+    metres = raster.Grid((300, 1000), Affine(100.0, 0, x, 0, -100.0, y), UTM)
+    y -= NORTH
+
+    class Planted:
+        bands = (raster.Band("northing"),)
+
+        def read(self, roi):
+            return eastings(degrees[roi].affine, degrees[roi].shape, "EPSG:4326", 1) - y
+
+    values = ingest.read_onto(Planted(), degrees, metres, Resampling.cubic, 1.0)
+    expected = eastings(metres.affine, metres.shape, UTM, 1) - y
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1.0)
+
+
 def test_a_dem_whose_crs_is_only_written_differently_is_not_resampled(area):
     other = "+proj=utm +zone=48 +ellps=WGS84 +units=m"
     assert pyproj.CRS(other) != pyproj.CRS(UTM)
@@ -441,6 +459,7 @@ def test_every_way_to_mark_nodata_becomes_nan(area, how):
         values = values.astype(np.float32)
         values[:, hole] = -1
         values[:, 10:20, 30:40] = np.nan
+        values[:, 15:20, 30:35] = np.inf
         write_tif(area / "optical.tif", values, IMAGE, nodata=-1)
     image = raster.read(run(area)[1] / "image.tif")
     np.testing.assert_array_equal(np.isnan(image.values), np.broadcast_to(hole, (4, 60, 80)))
@@ -534,6 +553,23 @@ def test_fill_along_the_edge_is_nodata(area, dtype, fill):
     assert f"`rio edit-info --nodata {fill} {area / 'optical.tif'}`" in sentence
     write_tif(area / "optical.tif", values, IMAGE, names=BANDS, nodata=fill)
     assert np.isnan(raster.read(run(area)[1] / "image.tif").values)[:, corners].all()
+
+
+def test_fill_is_looked_for_alike_in_blocks_of_any_size():
+    rng = np.random.default_rng(4)
+    values = np.where(rng.random((60, 80)) < 0.4, 0, rng.integers(1, 200, (2, 60, 80)))
+    valid = np.broadcast_to(rng.random((60, 80)) < 0.9, values.shape)
+    whole, parts = ingest._Edge(0.0, (60, 80)), ingest._Edge(0.0, (60, 80))
+    whole.add(values, valid, np.s_[0:60, 0:80])
+    for roi in raster.blocks((60, 80), 7):
+        parts.add(values[:, *roi], valid[:, *roi], roi)
+    for a, b in zip([*whole.filled, *whole.beside], [*parts.filled, *parts.beside], strict=True):
+        np.testing.assert_array_equal(a, b)
+    fill = (values == 0).all(axis=0) & valid[0]
+    np.testing.assert_array_equal(whole.filled[0], fill[:, [0, -1]].T)
+    np.testing.assert_array_equal(whole.filled[1], fill[[0, -1]])
+    row = np.flatnonzero(valid[0, 33] & (values[:, 33] > 0).any(axis=0))
+    np.testing.assert_array_equal(whole.beside[0][:, 33], values[:, 33, row[[0, -1]]].max(axis=0))
 
 
 def test_a_layer_without_data_on_the_ground_is_refused(area):

@@ -1,6 +1,7 @@
 """Scores of a map: scikit-learn, plain loops and planted scenes as oracles; intervals that cover the truth."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +90,11 @@ def test_several_classes_are_landslide_against_the_rest_but_for_the_mean_iou():
 
 
 def test_a_rare_class_mapped_well_may_lift_the_mean_iou_above_the_accuracy():
-    found = metrics.scores(np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 49], [0, 0, 49, 0]]))
+    matrix = np.diag([0, 0, 1, 1])
+    matrix[0, 1] = 50
+    found = metrics.scores(matrix)
     assert found["miou"] == 0.5
-    assert found["accuracy"] == 1  # of landslide against the rest
+    assert found["accuracy"] == pytest.approx(2 / 52)
 
 
 def test_many_matrices_at_once_equal_one_at_a_time():
@@ -165,6 +168,23 @@ def test_strips_do_not_show(monkeypatch, strip_px):
     assert np.array_equal(striped.histogram, whole.histogram)
     pd.testing.assert_frame_equal(striped.objects, whole.objects)
     assert striped.no_prediction_px == whole.no_prediction_px
+
+
+def test_memory_does_not_grow_with_the_scene(monkeypatch):
+    monkeypatch.setattr(metrics, "STRIP_PX", 50_000)
+
+    def peak(rows: int) -> int:
+        flat = (rows, 500)
+        labels = np.broadcast_to((np.arange(500) // 50 % 2).astype(np.uint8), flat)  # one row, however many
+        scene = metrics.Scene(labels, np.broadcast_to(np.uint8(metrics.TEST), flat), np.broadcast_to(0, flat), 4.0)
+        tracemalloc.start()
+        metrics.tally(scene, lambda rows: np.full(labels[rows].shape, 0.7, np.float32), 0.5, settings())
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    peak(200)  # what the first call imports is no part of it
+    assert peak(3_000) < 1.1 * peak(300)
 
 
 def test_what_is_exactly_at_the_threshold_is_mapped():
@@ -517,6 +537,7 @@ def test_the_stage_scores_all_areas_as_one_split(tmp_path, monkeypatch, capsys):
     assert found["hpcl_net"]["landslide_iou"] == pytest.approx(iou)
     assert len(blocks) == found["counts"]["test_blocks"]
     objects = pd.read_csv(out / "objects.csv")
+    assert objects.area_m2.sum() / 4 == pytest.approx(found["counts"]["landslide_frac"] * found["counts"]["test_px"])
     rate = (objects.hpcl_net_mapped_frac >= 0.5).mean()
     assert found["hpcl_net"]["object_detection_rate"] == pytest.approx(rate)
     assert sum(row["objects"] for row in found["object_sizes"]) == len(objects)
@@ -541,11 +562,28 @@ def test_metrics_stay_few_and_the_stage_repeats_itself_byte_for_byte(tmp_path, m
     assert count_numbers(json.loads(first["metrics.json"])) <= 40
 
 
-def test_a_map_on_another_grid_is_refused(tmp_path, monkeypatch):
+def test_an_area_without_test_ground_has_no_part_in_the_scores(tmp_path, monkeypatch):
+    areas = plant_areas(tmp_path)
+    np.save(tmp_path / "data/tiles/east.split.npy", np.zeros_like(areas["east"][0].split))
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    found = json.loads((tmp_path / "reports/evaluate/metrics.json").read_text())
+    scene, maps = areas["west"]
+    test, truth, mapped = chosen(scene, maps["hpcl_net"], 0.4)
+    assert found["counts"]["test_px"] == test.sum()
+    assert found["hpcl_net"]["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth[test], mapped[test]))
+    assert [row["area"] for row in found["areas"]] == ["west"]
+    for table in ("objects", "blocks"):
+        assert set(pd.read_csv(tmp_path / f"reports/evaluate/{table}.csv")["area"]) == {"west"}
+
+
+@pytest.mark.parametrize(("rows", "east_m"), [(83, 500_002.0), (82, 500_000.0)])
+def test_a_map_on_another_grid_is_refused(tmp_path, monkeypatch, rows, east_m):
     plant_areas(tmp_path)
-    (tmp_path / "data/predict/west/probability.tif").write_bytes(
-        (tmp_path / "data/predict/east/probability.tif").read_bytes()
-    )
+    path = tmp_path / "data/predict/west/probability.tif"
+    grid = raster.Grid((rows, 97), Affine(2, 0, east_m, 0, -2, 4_000_000), "EPSG:32649")
+    values = raster.read(path, ["probability"]).values[:, :rows]
+    raster.write(path, raster.Raster(values, grid, (raster.Band("probability"),)))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(metrics.MetricsError, match="does not lie on the grid"):
         evaluate.main()

@@ -44,7 +44,8 @@ def test_two_planted_blobs_come_back_with_their_size_place_and_probability(tmp_p
     probability, uncertainty = np.full((40, 50), 0.1), np.full((40, 50), 0.05)
     probability[30:36, 5:25] = 0.8
     probability[3:10, 30:35] = 0.6
-    probability[3, 30] = 0.95
+    probability[3, 30] = 0.9
+    probability[9, 34] = 0.5  # exactly at the threshold
     uncertainty[30:36, 5:25] = 0.2
     table = vectorise(plant(tmp_path / "p.tif", probability, uncertainty), weights_sha256="abc", threshold=0.5)
 
@@ -56,7 +57,7 @@ def test_two_planted_blobs_come_back_with_their_size_place_and_probability(tmp_p
     assert table["class"].tolist() == ["landslide"] * 2
     assert table["area_m2"].tolist() == [35 * 4, 120 * 4]
     assert table["length_m"].to_numpy() == pytest.approx([14, 40])
-    assert table["mean_probability"].to_numpy() == pytest.approx([(34 * 0.6 + 0.95) / 35, 0.8])
+    assert table["mean_probability"].to_numpy() == pytest.approx([(33 * 0.6 + 0.9 + 0.5) / 35, 0.8])
     assert table["mean_uncertainty"].to_numpy() == pytest.approx([0.05, 0.2])
     assert table["weights_sha256"].tolist() == ["abc", "abc"]
     assert table["threshold"].tolist() == [0.5, 0.5]
@@ -129,6 +130,13 @@ def test_smoothing_leaves_valid_polygons_that_do_not_overlap_and_keep_the_unit(t
     assert smooth.geometry.union_all().area == pytest.approx(smooth["area_m2"].sum())
     assert smooth.geometry.union_all().area == pytest.approx(plain["area_m2"].sum(), rel=0.05)
     assert shapely.get_num_coordinates(smooth.geometry).sum() < 0.6 * shapely.get_num_coordinates(plain.geometry).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_that_touch_do_not_come_to_overlap_when_they_are_smoothed(tmp_path, seed):
+    table = vectorise(plant(tmp_path / "p.tif", rough((60, 60), seed, blur_px=0.6)), 0.0, simplify_px=3.0)
+    assert table.is_valid.all()
+    assert table.geometry.union_all().area == pytest.approx(table["area_m2"].sum(), rel=1e-9)
 
 
 def test_order_is_north_to_south(tmp_path):

@@ -1,0 +1,29 @@
+"""Lay the DEM of one area on its image, where that can be shown to be right, and resample it once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcl import coregister, vector
+from stages._stage import params, progress, run, write_json
+
+
+def main(area: str) -> None:
+    """data/ingest/<area> -> data/coregister/<area>: dem.tif, residual_before.tif, residual_after.tif, shift.json."""
+    settings = params("coregister", coregister.CoregisterSettings)
+    raw, out = Path("data/ingest") / area, Path("data/coregister") / area
+    image, dem, reference, slides = (raw / f for f in ("image.tif", "dem.tif", "reference_dem.tif", "landslides.gpkg"))
+    if reference.exists():
+        unstable = vector.read(slides) if slides.exists() else None
+        other, shift = reference, coregister.align(reference, dem, settings, unstable)
+    else:
+        other, shift = image, coregister.align_to_image(image, dem, settings)
+    coregister.apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
+    coregister.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
+    coregister.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
+    write_json(out / "shift.json", shift.facts())
+    print(f"{area}: {shift.reason}")
+
+
+if __name__ == "__main__":
+    run(main)

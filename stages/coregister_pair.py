@@ -1,0 +1,22 @@
+"""Say how far one DEM must be moved to lie on another: any two DEMs, no pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcl import coregister
+from stages._stage import params, run
+
+
+def main(reference: str, dem: str) -> None:
+    """Print the shift in metres and in columns and rows of ``dem``; nothing is written."""
+    settings = params("coregister", coregister.CoregisterSettings)
+    shift = coregister.align(Path(reference), Path(dem), settings)
+    columns, rows = coregister.in_pixels(Path(dem), shift)
+    print(f"move {dem} by {shift.east_m:+.2f} m east, {shift.north_m:+.2f} m north, {shift.vertical_m:+.3f} m up")
+    print(f"that is {columns:+.4f} columns (to the right) and {rows:+.4f} rows (down) of its grid")
+    print(f"{'accepted' if shift.accepted else 'rejected'}: {shift.reason}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,441 @@
+"""Planted shifts come back, by both methods; what cannot be known is refused; nothing is moved without a gain."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import Resampling
+from scipy.ndimage import binary_dilation, gaussian_filter
+from shapely.geometry import box
+
+from hpcl import coregister, raster, shading
+from hpcl.coregister import CoregisterSettings, Shift, align, align_to_image, apply, in_pixels, read_on, residuals
+
+SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
+DEM_M, IMAGE_M = 5.0, 2.0
+WEST, NORTH = 600_000.0, 4_000_000.0
+ELEVATION = (raster.Band("elevation", "m"),)
+SUN_AZIMUTH_DEG, SUN_ALTITUDE_DEG = 140.0, 40.0
+
+
+class Ground:
+    """Hills that can be asked for their height anywhere: plane waves of 40 to 900 m length and random direction."""
+
+    def __init__(self, seed=0, height_m=1.0):
+        rng = np.random.default_rng(seed)
+        length, direction = np.exp(rng.uniform(np.log(40), np.log(900), 120)), rng.uniform(0, 2 * np.pi, 120)
+        self.k = 2 * np.pi / length * np.array([np.cos(direction), np.sin(direction)])
+        self.wave = height_m * 0.012 * length * np.exp(1j * rng.uniform(0, 2 * np.pi, 120))
+
+    def waves(self, east, north, wave):
+        """Sum of the waves at every ``north`` (rows) and ``east`` (columns)."""
+        rows, columns = np.exp(1j * np.outer(north - NORTH, self.k[1])), np.exp(1j * np.outer(east - WEST, self.k[0]))
+        return ((rows * wave) @ columns.T).real
+
+    def elevation(self, east, north):
+        return 500 + self.waves(east, north, self.wave)
+
+    def light(self, east, north, azimuth_deg=SUN_AZIMUTH_DEG, altitude_deg=SUN_ALTITUDE_DEG):
+        """Cosine of the angle between the true normal and the sun."""
+        p, q = (self.waves(east, north, 1j * k * self.wave) for k in self.k)
+        azimuth, altitude = math.radians(azimuth_deg), math.radians(altitude_deg)
+        level = math.sin(azimuth) * p + math.cos(azimuth) * q
+        return np.maximum(math.sin(altitude) - math.cos(altitude) * level, 0) / np.sqrt(1 + p * p + q * q)
+
+
+def grid_of(shape, pixel_m, west=WEST, north=NORTH):
+    return raster.Grid(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), "EPSG:32649")
+
+
+def centres(grid):
+    """East of every column, north of every row."""
+    rows, columns = (np.arange(size) + 0.5 for size in grid.shape)
+    return grid.affine.c + grid.affine.a * columns, grid.affine.f + grid.affine.e * rows
+
+
+def save(path, grid, *layers, bands=ELEVATION):
+    raster.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
+    return path
+
+
+DEM_GRID = grid_of((150, 170), DEM_M, WEST - 50, NORTH + 50)
+IMAGE_GRID = grid_of((325, 375), IMAGE_M)
+
+
+def displaced(ground, move_m, noise_m=0.2, up_m=0.0, grid=DEM_GRID, seed=5):
+    """A DEM that must be moved by ``move_m`` east and north, and down by ``up_m``, to lie right."""
+    east, north = centres(grid)
+    noise = noise_m * np.random.default_rng(seed).normal(size=grid.shape)
+    return ground.elevation(east + move_m[0], north + move_m[1]) + up_m + noise
+
+
+def picture(ground, grid=IMAGE_GRID, albedo=0.3, noise=0.03, seed=7, **sun):
+    """The ground in that light, with blotches of soil and with grain."""
+    rng = np.random.default_rng(seed)
+    blotches = gaussian_filter(rng.normal(size=grid.shape), 12)
+    soil = 1 + albedo * blotches / blotches.std()
+    return 1000 * (soil * ground.light(*centres(grid), **sun) + noise * rng.normal(size=grid.shape)) + 100
+
+
+def colours(*names):
+    return tuple(raster.Band(name) for name in names)
+
+
+def error_px(shift, move_m):
+    return math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) / DEM_M
+
+
+# ---------------------------------------------------------------------------------------------- against a reference
+
+
+@pytest.mark.parametrize(
+    ("move_m", "reference_m"),
+    [((2.1, -1.3), DEM_M), ((-17.0, 11.0), DEM_M), ((3.2, 4.4), 10.0), ((-1.9, 2.7), 3.0)],
+    ids=["part of a pixel", "several pixels", "coarse reference", "fine reference"],
+)
+def test_planted_shift_to_a_reference(tmp_path, move_m, reference_m):
+    ground, reference = Ground(), grid_of((round(760 / reference_m),) * 2, reference_m, WEST - 40, NORTH + 40)
+    z = ground.elevation(*centres(reference)) + 0.2 * np.random.default_rng(1).normal(size=reference.shape)
+    dem = displaced(ground, move_m, up_m=3.0)
+    dem[40:60, 30:70] = np.nan
+    shift = align(save(tmp_path / "r.tif", reference, z), save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert shift.accepted, shift.reason
+    assert error_px(shift, move_m) < 0.1
+    assert shift.vertical_m == pytest.approx(-3.0, abs=0.03)
+    assert shift.quality_after < 0.5 < shift.quality_before
+    assert shift.facts()["east_px"] == pytest.approx(move_m[0] / DEM_M, abs=0.1)
+
+
+def test_ground_that_slid_is_left_out(tmp_path):
+    """Two thirds of the ground have sunk and moved; only the rest may be asked."""
+    ground, move_m = Ground(), (2.0, 1.5)
+    z = ground.elevation(*centres(DEM_GRID))
+    dem = displaced(ground, move_m)
+    slid = displaced(ground, (-9.0, 6.0)) - 12
+    dem[:, :110] = slid[:, :110]
+    reference, moving = save(tmp_path / "r.tif", DEM_GRID, z), save(tmp_path / "d.tif", DEM_GRID, dem)
+    left, bottom, _, top = DEM_GRID.boundingbox.bbox
+    slides = gpd.GeoDataFrame(geometry=[box(left, bottom, left + 110 * DEM_M, top)], crs="EPSG:32649")
+    masked, naive = align(reference, moving, SETTINGS, slides), align(reference, moving, SETTINGS)
+    assert masked.accepted
+    assert error_px(masked, move_m) < 0.1
+    assert masked.vertical_m == pytest.approx(0, abs=0.1)
+    assert error_px(naive, move_m) > 1
+
+
+def test_two_equal_dems(tmp_path):
+    """What lies right stays: neither the same file nor the same ground under other noise is moved."""
+    ground = Ground()
+    reference = save(tmp_path / "r.tif", DEM_GRID, displaced(ground, (0, 0), seed=1))
+    for dem in (reference, save(tmp_path / "d.tif", DEM_GRID, displaced(ground, (0, 0), seed=2))):
+        shift = align(reference, dem, SETTINGS)
+        assert not shift.accepted
+        assert "minimum_gain_frac" in shift.reason
+        assert error_px(shift, (0, 0)) < 0.02
+        assert shift.move_m == (0, 0)
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # xDEM, of bins of aspect that a flat DEM does not fill
+@pytest.mark.parametrize("what", ["flat", "noise", "elsewhere", "other hills", "too far"])
+def test_reference_that_says_nothing(tmp_path, what):
+    ground = Ground()
+    z, grid = displaced(ground, (0, 0)), DEM_GRID
+    dem = displaced(ground, (60.0, 0.0) if what == "too far" else (3.0, 2.0))
+    if what == "flat":
+        z, dem = np.full(z.shape, 100.0), np.full(z.shape, 101.0)
+    elif what == "noise":
+        z, dem = (np.random.default_rng(seed).normal(size=z.shape) for seed in (1, 2))
+    elif what == "other hills":
+        z = Ground(seed=9).elevation(*centres(DEM_GRID))
+    elif what == "elsewhere":
+        grid = grid_of(z.shape, DEM_M, WEST + 5000)
+    shift = align(save(tmp_path / "r.tif", grid, z), save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert not shift.accepted
+    assert "not moved" in shift.reason
+    assert shift.move_m == (0, 0)
+
+
+def test_pair_in_degrees(tmp_path):
+    """Two DEMs in geographic coordinates: 3 columns and 5 rows, as whole files are cut against each other."""
+    step = 1 / 3600
+    grid = raster.Grid((220, 240), rasterio.Affine(step, 0, 104.0, 0, -step, 36.0), "EPSG:4326")
+    z = Ground(height_m=8.0).elevation(WEST + np.arange(250) * 25.0, NORTH - np.arange(230) * 31.0)
+    reference = save(tmp_path / "r.tif", grid, z[:220, :240])
+    dem = save(tmp_path / "d.tif", grid, z[5:225, 3:243])
+    shift = align(reference, dem, SETTINGS)
+    assert shift.accepted
+    assert in_pixels(dem, shift) == pytest.approx((3, 5), abs=0.1)
+    assert shift.east_m == pytest.approx(3 * 25.05, abs=2)
+    assert shift.north_m == pytest.approx(-5 * 30.82, abs=2)
+
+
+# ------------------------------------------------------------------------------------------------ against the image
+
+
+@pytest.mark.parametrize("move_m", [(2.1, -1.3), (-17.0, 11.0)], ids=["part of a pixel", "several pixels"])
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_planted_shift_to_an_image(tmp_path, move_m, gaps):
+    ground = Ground()
+    dem, grey, dull = displaced(ground, move_m), picture(ground), picture(ground, albedo=0.8, noise=0.3, seed=8)
+    if gaps:
+        dem[40:60, 30:70] = np.nan
+        grey[:, 300:] = grey[200:230, 50:120] = np.nan
+    image = save(tmp_path / "i.tif", IMAGE_GRID, dull, grey, bands=colours("dull", "grey"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert shift.accepted, shift.reason
+    assert error_px(shift, move_m) < 0.1
+    assert error_px(shift, move_m) < 4 * shift.standard_error_px + 0.02
+    facts = shift.facts()
+    assert facts["band"] == "grey"
+    assert facts["sun"]["azimuth_deg"] == pytest.approx(SUN_AZIMUTH_DEG, abs=6)
+    assert facts["sun"]["altitude_deg"] == pytest.approx(SUN_ALTITUDE_DEG, abs=15)
+    assert facts["quality_after"] > facts["quality_before"]
+    json.dumps(facts, allow_nan=False)
+
+
+def test_image_coarser_than_the_dem(tmp_path):
+    ground, move_m = Ground(height_m=1.5), (3.0, -4.0)
+    dem_grid, image_grid = grid_of((700, 720), 2.0, WEST - 30, NORTH + 30), grid_of((130, 140), 10.0)
+    dem = save(tmp_path / "d.tif", dem_grid, displaced(ground, move_m, grid=dem_grid))
+    image = save(tmp_path / "i.tif", image_grid, picture(ground, image_grid, noise=0.01), bands=colours("grey"))
+    shift = align_to_image(image, dem, SETTINGS)
+    assert shift.accepted, shift.reason
+    assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 1.0  # a tenth of the image's pixel
+    assert shift.facts()["north_px"] == pytest.approx(-2.0, abs=0.5)
+
+
+def test_image_that_fits_already(tmp_path):
+    ground = Ground()
+    image = save(tmp_path / "i.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, displaced(ground, (0, 0))), SETTINGS)
+    assert not shift.accepted
+    assert error_px(shift, (0, 0)) < 0.05
+    assert shift.move_m == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "seed"),
+    [
+        *((what, seed) for what in ("noise", "soil", "level ground") for seed in range(3)),
+        ("other hills", 10),
+        ("black", 0),
+        ("flat ground", 0),
+    ],
+)
+def test_image_that_says_nothing(tmp_path, what, seed):
+    ground, rng = Ground(), np.random.default_rng(seed)
+    dem, grey = displaced(ground, (3.0, 2.0)), picture(ground)
+    if what == "noise":
+        grey = rng.normal(size=grey.shape)
+    elif what == "soil":
+        grey = gaussian_filter(rng.normal(size=grey.shape), 3)
+    elif what == "other hills":
+        grey = picture(Ground(seed))
+    elif what == "black":
+        grey = np.zeros(grey.shape)
+    elif what == "flat ground":
+        dem = np.full(dem.shape, 100.0)
+    elif what == "level ground":
+        dem = 100 + 0.1 * rng.normal(size=dem.shape)
+    image = save(tmp_path / "i.tif", IMAGE_GRID, grey, bands=colours("grey"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert not shift.accepted
+    assert shift.move_m == (0, 0)
+    assert shift.facts()["sun"] is None
+    assert shift.reason.startswith("No band of the image shows the relief of the DEM (")
+
+
+def test_bands_under_two_suns(tmp_path):
+    """Each band has its own sun: their mean would show no relief at all, the better of them does."""
+    ground, move_m = Ground(), (4.0, -3.0)
+    east = picture(ground, azimuth_deg=80.0, altitude_deg=30.0)
+    west = picture(ground, azimuth_deg=260.0, altitude_deg=30.0, seed=9, albedo=0.2)
+    image = save(tmp_path / "i.tif", IMAGE_GRID, east, west, bands=colours("east", "west"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, displaced(ground, move_m)), SETTINGS)
+    assert shift.accepted, shift.reason
+    assert error_px(shift, move_m) < 0.1
+    assert shift.facts()["sun"]["azimuth_deg"] == pytest.approx(80 if shift.facts()["band"] == "east" else 260, abs=6)
+
+
+def test_bands_that_do_not_lie_on_each_other(tmp_path):
+    """As in the published data of Valles Marineris: then no shift of the DEM is right."""
+    ground = Ground()
+    here = picture(ground)
+    there = np.roll(picture(ground, seed=9), 4, axis=1)
+    image = save(tmp_path / "i.tif", IMAGE_GRID, here, there, bands=colours("here", "there"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, displaced(ground, (0, 0))), SETTINGS)
+    assert not shift.accepted
+    assert "'here'" in shift.reason
+    assert "'there'" in shift.reason
+    assert "px apart" in shift.reason
+
+
+def test_relief_in_one_direction(tmp_path):
+    """Along straight ridges nothing fixes the shift."""
+    east, image_east = (np.broadcast_to(centres(grid)[0], grid.shape) for grid in (DEM_GRID, IMAGE_GRID))
+    ridges = sum(np.sin(2 * np.pi * east / length + length) * length / 40 for length in (60, 97, 151, 230))
+    light = sum(np.cos(2 * np.pi * image_east / length + length) for length in (60, 97, 151, 230))
+    image = save(tmp_path / "i.tif", IMAGE_GRID, light, bands=colours("grey"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, 100 + ridges), SETTINGS)
+    assert not shift.accepted
+
+
+def test_small_scene_is_refused(tmp_path):
+    ground, grid = Ground(), grid_of((30, 40), DEM_M)
+    image = save(tmp_path / "i.tif", grid, picture(ground, grid), bands=colours("grey"))
+    shift = align_to_image(image, save(tmp_path / "d.tif", grid, displaced(ground, (3, 2), grid=grid)), SETTINGS)
+    assert not shift.accepted
+    assert "patches" in shift.reason
+
+
+def test_shading_against_a_plain_loop():
+    """The multiple correlation at one shift, by scikit-learn on the pixels themselves."""
+    from sklearn.linear_model import LinearRegression
+
+    rng = np.random.default_rng(0)
+    margin, most, shape = 10, 3, (20, 24)
+    normal = rng.normal(size=(3, shape[0] + 2 * margin, shape[1] + 2 * margin))
+    row, column = 2, -1
+    inside = normal[:, margin + row : margin + row + shape[0], margin + column : margin + column + shape[1]]
+    bright = np.tensordot([2.0, -1.0, 0.5], inside, 1) + rng.normal(size=shape)
+    patch = shading.Patch(normal, np.ones(normal.shape[1:], bool), bright, np.ones(shape, bool))
+    x, y = inside.reshape(3, -1).T, bright.ravel()
+    fit = LinearRegression(fit_intercept=False).fit(x, y)
+    toward, correlation = shading.light([patch], (row, column))
+    np.testing.assert_allclose(toward, fit.coef_, rtol=1e-6)
+    assert correlation == pytest.approx(math.sqrt(1 - ((y - fit.predict(x)) ** 2).sum() / (y**2).sum()))
+    lag, own, power = shading.scan(patch, most)
+    np.testing.assert_allclose(lag[:, most + row, most + column], (x * y[:, None]).sum(0), rtol=1e-6)
+    surface = shading.explained(lag, own, power)
+    assert np.unravel_index(surface.argmax(), surface.shape) == (most + row, most + column)
+
+
+# ---------------------------------------------------------------------------------------------------- what is written
+
+
+def believed(east_m, north_m, up_m=0.0):
+    return Shift("reference", True, "", (DEM_M, DEM_M), east_m, north_m, up_m)
+
+
+def test_applied_shift_puts_the_ground_right(tmp_path):
+    ground, move_m = Ground(), (3.7, -2.9)
+    dem = save(tmp_path / "d.tif", DEM_GRID, displaced(ground, move_m, noise_m=0, up_m=4.0))
+    image = save(tmp_path / "i.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
+    apply(dem, image, believed(*move_m, -4.0), tmp_path / "out.tif")
+    out, truth = raster.read(tmp_path / "out.tif"), ground.elevation(*centres(IMAGE_GRID))
+    assert out.grid == IMAGE_GRID
+    assert out.bands == ELEVATION
+    assert np.abs(out["elevation"] - truth).max() < 0.15
+    apply(dem, image, replace(believed(*move_m, -4.0), accepted=False), tmp_path / "out.tif")
+    unmoved = raster.read(tmp_path / "out.tif")["elevation"]
+    assert np.abs(unmoved - truth).max() > 0.5, "a refused shift was applied"
+    assert np.median(unmoved - truth) == pytest.approx(0, abs=0.3)
+
+
+def test_gaps_neither_grow_nor_close(tmp_path):
+    z = Ground().elevation(*centres(DEM_GRID))
+    z[60:80, 50:90] = np.nan
+    z[100, 100] = np.nan
+    dem = save(tmp_path / "d.tif", DEM_GRID, z)
+    image = save(tmp_path / "i.tif", IMAGE_GRID, np.ones(IMAGE_GRID.shape), bands=colours("grey"))
+    apply(dem, image, believed(1.2, -0.7), tmp_path / "out.tif")
+    known = np.isfinite(raster.read(tmp_path / "out.tif")["elevation"])
+    east, north = centres(IMAGE_GRID)
+    columns, rows = (east - 1.2 - DEM_GRID.affine.c) // DEM_M, (DEM_GRID.affine.f - north - 0.7) // DEM_M
+    under = np.isnan(z)[np.ix_(rows.astype(int), columns.astype(int))]
+    assert not known[under & ~binary_dilation(~under, iterations=2)].any(), "a gap was filled"
+    assert known[~binary_dilation(under, iterations=2)].all(), "a gap grew"
+
+
+def test_blocks_do_not_show(tmp_path):
+    ground = Ground()
+    dem = save(tmp_path / "d.tif", DEM_GRID, displaced(ground, (2.0, 3.0)))
+    image = save(tmp_path / "i.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
+    reference = save(tmp_path / "r.tif", grid_of((90, 90), 10.0, WEST - 55, NORTH + 55), np.ones((90, 90)))
+    by_image = align_to_image(image, dem, SETTINGS)
+
+    def written(block_px):
+        apply(dem, image, by_image, tmp_path / "a.tif", block_px=block_px)
+        residuals(dem, image, by_image, tmp_path / "b.tif", moved=True, block_px=block_px)
+        residuals(dem, reference, believed(2.0, 3.0), tmp_path / "c.tif", moved=True, block_px=block_px)
+        return [raster.read(tmp_path / f"{name}.tif").values for name in "abc"]
+
+    for whole, parts in zip(written(1024), written(64), strict=True):
+        assert np.isfinite(whole).mean() > 0.5
+        np.testing.assert_allclose(parts, whole, atol=2e-4)  # a few units in the last place of 500 m
+
+
+def test_copies_where_pixels_are_shared(tmp_path):
+    z = Ground().elevation(*centres(DEM_GRID)).astype(np.float32)
+    with raster.Source(save(tmp_path / "d.tif", DEM_GRID, z)) as source:
+        got = read_on(source, DEM_GRID[10:30, 150:170].pad(5), Resampling.cubic)[0]
+    np.testing.assert_array_equal(got[:, :25], z[5:35, 145:170])
+    assert np.isnan(got[:, 25:]).all()
+
+
+def test_residuals_show_the_gain(tmp_path):
+    ground, move_m = Ground(), (6.0, -8.0)
+    dem = save(tmp_path / "d.tif", DEM_GRID, displaced(ground, move_m, up_m=2.0))
+    image = save(tmp_path / "i.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
+    reference = save(tmp_path / "r.tif", DEM_GRID, displaced(ground, (0, 0), seed=3))
+    for other, shift in ((image, align_to_image(image, dem, SETTINGS)), (reference, align(reference, dem, SETTINGS))):
+        spread = {}
+        for moved in (False, True):
+            residuals(dem, other, shift, tmp_path / "out.tif", moved=moved)
+            layer = raster.read(tmp_path / "out.tif")
+            spread[moved] = np.nanstd(layer.values)
+            assert layer.bands[0].unit == ("m" if other is reference else "")
+            assert layer.grid == DEM_GRID
+        assert spread[True] < 0.9 * spread[False]
+    assert np.nanmedian(layer.values) == pytest.approx(0, abs=0.05)
+
+
+def test_memory_is_flat(tmp_path, monkeypatch):
+    """A source far finer than its target is read in parts, with the same result."""
+    fine = grid_of((400, 400), 1.0)
+    z = Ground().elevation(*centres(fine))
+    with raster.Source(save(tmp_path / "d.tif", fine, z)) as source:
+        target = grid_of((30, 30), 12.0, WEST + 11, NORTH - 13)
+        whole = read_on(source, target, Resampling.cubic)
+        monkeypatch.setattr(coregister, "MOST_PX", 10_000)
+        np.testing.assert_allclose(read_on(source, target, Resampling.cubic), whole, atol=1e-3)
+    east, north = centres(target)
+    assert np.abs(whole[0] - Ground().elevation(east, north))[2:-2, 2:-2].max() < 3
+
+
+@pytest.mark.parametrize("with_reference", [True, False], ids=["reference", "image"])
+def test_stage(tmp_path, monkeypatch, capsys, with_reference):
+    from stages.coregister import main
+    from stages.coregister_pair import main as pair
+
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("coregister: {minimum_gain_frac: 0.02, maximum_shift_px: 8, sample_patches: 64}\n")
+    ground, folder, move_m = Ground(), Path("data/ingest/place"), (3.0, -2.0)
+    folder.mkdir(parents=True)
+    save(folder / "dem.tif", DEM_GRID, displaced(ground, move_m, up_m=1.0))
+    save(folder / "image.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
+    if with_reference:
+        save(folder / "reference_dem.tif", DEM_GRID, displaced(ground, (0, 0), seed=3))
+    main("place")
+    out = Path("data/coregister/place")
+    assert sorted(f.name for f in out.iterdir()) == [
+        "dem.tif",
+        "residual_after.tif",
+        "residual_before.tif",
+        "shift.json",
+    ]
+    facts = json.loads((out / "shift.json").read_text())
+    assert facts["accepted"]
+    assert facts["method"] == ("reference" if with_reference else "image")
+    assert math.hypot(facts["east_m"] - 3, facts["north_m"] + 2) < 0.1 * DEM_M
+    assert facts["reason"] in capsys.readouterr().out
+    if with_reference:
+        pair("data/ingest/place/reference_dem.tif", "data/ingest/place/dem.tif")
+        said = capsys.readouterr().out
+        assert "columns (to the right)" in said
+        assert "accepted" in said

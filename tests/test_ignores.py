@@ -1,0 +1,111 @@
+"""Git and DVC share one folder: each must see what is its own and nothing of the other's."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_dvc_yaml import ROOT, Stage, read_yaml, stages_of_the_project
+
+from stages import _track
+
+
+def is_ignored(path: str) -> bool:
+    done = subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT, check=False)
+    assert done.returncode in (0, 1), "git check-ignore failed"
+    return done.returncode == 0
+
+
+def kept_in_git() -> set[str]:
+    """Outs that dvc.yaml keeps out of DVC's cache: git must have them."""
+    found = set()
+    for stage in read_yaml(ROOT / "dvc.yaml")["stages"].values():
+        body = stage.get("do", stage)
+        for entry in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]:
+            if isinstance(entry, dict):
+                found |= {path for path, options in entry.items() if options.get("cache") is False}
+    return found
+
+
+@pytest.mark.parametrize("stage", stages_of_the_project(), ids=lambda stage: stage.name)
+def test_what_dvc_caches_is_ignored_by_git_and_nothing_else(stage: Stage) -> None:
+    for out in stage.outs:
+        assert is_ignored(out) == (out not in kept_in_git()), out
+
+
+def test_git_tracks_no_out_of_dvc() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    cached = {out for stage in stages_of_the_project() for out in stage.outs} - kept_in_git()
+    assert [path for path in tracked for out in cached if Path(path).is_relative_to(out)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "ignored"),
+    [
+        ("data/raw/my_area/optical.tif", True),
+        ("data/raw/my_area.dvc", False),
+        ("data/predict/my_area/landslides.gpkg", True),
+        ("mlflow.db", True),
+        ("mlflow.db-journal", True),
+        ("mlartifacts/1/figures/a.png", True),
+        (".ckpt/0/latest.safetensors", True),
+        (".dvc/config", False),
+        (".dvc/config.local", True),
+        (".dvc/site_cache/repo", True),
+        (".dvc/tmp/hpcl_track/lock", True),
+        ("dvc.lock", False),
+        ("hpcl/__pycache__/a.cpython-311.pyc", True),
+    ],
+)
+def test_gitignore(path: str, ignored: bool) -> None:
+    assert is_ignored(path) == ignored
+
+
+@pytest.fixture(scope="module")
+def dvcignore(tmp_path_factory: pytest.TempPathFactory):
+    """DVC's reading of our .dvcignore, in a folder of its own."""
+    from dvc.repo import Repo
+
+    root = tmp_path_factory.mktemp("ignores")
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text(f"[core]\n no_scm = true\n site_cache_dir = {root / '.dvc' / 'site'}\n")
+    (root / ".dvcignore").write_text((ROOT / ".dvcignore").read_text())
+    with Repo(str(root)) as repo:
+        yield lambda path: repo.dvcignore.is_ignored_dir(str(root / path))
+
+
+@pytest.mark.parametrize("path", ["stages/__pycache__", "hpcl/__pycache__", ".venv", ".ckpt", "mlartifacts"])
+def test_dvc_ignores(path: str, dvcignore) -> None:
+    assert dvcignore(path)
+
+
+@pytest.mark.parametrize("path", ["stages", "hpcl", "data/raw/my_area", "reports/figures"])
+def test_dvc_sees(path: str, dvcignore) -> None:
+    assert not dvcignore(path)
+
+
+def test_dvc_config_has_no_place_in_it() -> None:
+    """Analytics off; a path, an address or a credential belongs into .dvc/config.local."""
+    text = (ROOT / ".dvc" / "config").read_text()
+    assert "analytics = false" in text
+    assert "site_cache_dir" not in text
+    assert "/" not in text
+
+
+def test_site_cache_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's default, /var/tmp/dvc, is open to everybody (CVE-2025-69872); other local settings stay as they are."""
+    from dvc.config import Config
+
+    monkeypatch.setenv("HPCL_TRACK", "off")
+    (tmp_path / ".dvc").mkdir()
+    local = tmp_path / ".dvc" / "config.local"
+    local.write_text("['remote \"mine\"']\n    url = /some/where%20else\n")
+    _track.init(tmp_path)
+    _track.init(tmp_path)
+    config = Config(str(tmp_path / ".dvc"), validate=True)
+    place = Path(config["core"]["site_cache_dir"])
+    assert place == tmp_path / ".dvc" / "site_cache"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert config["remote"]["mine"]["url"] == "/some/where%20else"

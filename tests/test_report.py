@@ -1,0 +1,584 @@
+"""The report: equal bytes, one file, nothing hidden: what was rejected, not labelled or not scored is said."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import struct
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from affine import Affine
+from PIL import Image
+from scipy import ndimage
+
+from hpcl import figures, page, raster, vector
+from hpcl.raster import Band
+
+CRS = "EPSG:32648"
+SETTINGS = figures.ReportSettings(dpi=60, map_px=200, attention_windows=2)
+
+
+# ---- a project that the stages before `report` have left -------------------------------------------------------------
+
+
+@dataclass
+class Ground:
+    """One made-up area: what it is, and what the maps of it say."""
+
+    name: str
+    shape: tuple[int, int]
+    labelled: bool = True
+    test: bool = True
+    accepted: bool = True
+    reference: bool = True
+    bands: tuple[str, ...] = ("red", "green", "blue", "nir")
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(len(self.name))
+        rows, columns = self.shape
+        smooth = ndimage.gaussian_filter(rng.normal(size=self.shape), min(self.shape) / 12)
+        self.relief = smooth / smooth.std()
+        field = ndimage.gaussian_filter(rng.normal(size=self.shape), min(self.shape) / 20)
+        truth = field > np.quantile(field, 0.9)
+        self.labels = truth.astype(np.uint8)
+        self.labels[:, : columns // 20] = 255
+        noisy = field / field.std() + 0.5 * ndimage.gaussian_filter(rng.normal(size=self.shape), 2) * 7
+        self.probability = (1 / (1 + np.exp(-3 * (noisy - 1.3)))).astype(np.float32)
+        self.probability[-rows // 15 :, -columns // 10 :] = np.nan
+        self.block = (np.arange(rows)[:, None] * 3 // rows * 4 + np.arange(columns) * 4 // columns).astype(np.int32)
+        codes = np.array([0, 0, 1, 2, 0, 2, 0, 0, 1, 0, 2, 0] if self.test else [0, 1] * 6, np.uint8)
+        self.split = codes[self.block]
+        edge = np.zeros(self.shape, bool)
+        edge[1:] |= self.split[1:] != self.split[:-1]
+        edge[:, 1:] |= self.split[:, 1:] != self.split[:, :-1]
+        self.split[ndimage.binary_dilation(edge, iterations=max(1, rows // 60))] = 3
+        self.split[self.labels == 255] = 255
+        self.grid = raster.Grid(self.shape, Affine(2.0, 0, 500000, 0, -2.0, 3950000), CRS)
+        self.rng = rng
+
+
+def _json(path: Path, facts: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts))
+
+
+def _raster(path: Path, ground: Ground, values: Any, bands: list[Band]) -> None:
+    raster.write(path, raster.Raster(np.asarray(values, np.float32), ground.grid, tuple(bands)))
+
+
+def _polygons(path: Path, mask: Any, ground: Ground) -> int:
+    import rasterio.features
+
+    mask = np.asarray(mask, np.uint8)
+    found = rasterio.features.shapes(mask, mask=mask, transform=ground.grid.affine)
+    shapes = [shapely.geometry.shape(shape) for shape, _ in found]
+    vector.write(path, gpd.GeoDataFrame({"id": range(len(shapes))}, geometry=shapes, crs=CRS))
+    return len(shapes)
+
+
+def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None:
+    name, (rows, columns), rng = ground.name, ground.shape, ground.rng
+    tint = np.linspace(0.2, 0.5, len(ground.bands))[:, None, None]
+    image = tint + 0.05 * ground.relief + 0.02 * rng.normal(size=(len(ground.bands), rows, columns))
+    image[:, -rows // 15 :, -columns // 10 :] = np.nan
+    _raster(data / "ingest" / name / "image.tif", ground, image, [Band(b) for b in ground.bands])
+    inventory = None
+    if ground.labelled:
+        n = _polygons(data / "ingest" / name / "landslides.gpkg", ground.labels == 1, ground)
+        inventory = {"n": n, "repaired": 3, "area_change_frac": 0.001, "unknown_frac": 0.05, "landslide_frac": 0.1}
+        _raster(data / "ingest" / name / "labels.tif", ground, ground.labels[None], [Band("label")])
+    _json(
+        data / "ingest" / name / "facts.json",
+        {
+            "area": name, "crs_name": CRS, "pixel_m": 2.0, "dem_pixel_m": 8.0, "shape": [rows, columns],
+            "bands": [{"name": b, "unit": ""} for b in ground.bands], "valid_frac": {"image": 0.99},
+            "classes": ["landslide"] if ground.labelled else [], "inventory": inventory,
+            "findings": ["landslides.gpkg: 3 of 40 polygons were invalid & <repaired>."], "reprojected": [],
+        },
+    )  # fmt: skip
+    _json(
+        data / "coregister" / name / "shift.json",
+        {
+            "method": "reference" if ground.reference else "none",
+            "accepted": ground.accepted,
+            "reason": "The spread of the residuals fell from 3.1 m to 1.2 m."
+            if ground.accepted
+            else "The residuals after the shift are no smaller <than> before.",
+            "quality": "nmad_m", "east_m": 3.21, "north_m": -5.4, "vertical_m": 12.0, "east_px": 0.4, "north_px": -0.67,
+            "quality_before": 3.1, "quality_after": 1.2, "sun": None,
+        },
+    )  # fmt: skip
+    if ground.reference:
+        slope = np.gradient(ground.relief)[0]
+        for when, spread in (("before", 40.0), ("after", 5.0)):
+            residual = spread * slope / slope.std() * 0.1 + rng.normal(size=ground.shape)
+            path = data / "coregister" / name / f"residual_{when}.tif"
+            _raster(path, ground, residual[None], [Band("dem_minus_reference", "m")])
+    east, north = np.gradient(ground.relief * 20, 2.0)[::-1]
+    shade = np.clip(0.7 - 0.5 * east + 0.5 * north, 0, 1)
+    _raster(
+        data / "terrain" / name / "terrain.tif",
+        ground,
+        [ground.relief, shade],
+        [Band("slope", "deg"), Band("hillshade")],
+    )
+    _json(data / "terrain" / name / "facts.json", {"sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0}, "kinds": {}})
+    uncertainty = 0.2 * ground.probability * (1 - ground.probability)
+    _raster(
+        data / "predict" / name / "probability.tif",
+        ground,
+        [ground.probability, uncertainty],
+        [Band("probability"), Band("uncertainty")],
+    )
+    n = _polygons(data / "predict" / name / "landslides.gpkg", ground.probability >= threshold, ground)
+    _json(
+        data / "predict" / name / "facts.json",
+        {
+            "area": name, "threshold": threshold, "temperature": 1.3, "weights_sha256": "ab" * 32, "findings": [],
+            "input_sha256": "cd" * 32, "classes": ["landslide"], "landslides": n,
+            "landslide_area_m2": float((ground.probability >= threshold).sum() * 4.0),
+        },
+    )  # fmt: skip
+    _write_attention(data, ground, size)
+    if ground.labelled:
+        for what in ("labels", "split", "block"):
+            np.save(data / "tiles" / f"{name}.{what}.npy", getattr(ground, what))
+
+
+def _write_attention(data: Path, ground: Ground, size: int) -> None:
+    layers = ["optical", "terrain", "fused"]
+    names = [f"{prefix}{layer}" for prefix in ("", "untrained_") for layer in layers]
+    cams = np.full((len(names), *ground.shape), np.nan, np.float32)
+    windows = []
+    if ground.test:
+        windows = [
+            {"row_px": 5, "column_px": ground.shape[1] // 2},
+            {"row_px": ground.shape[0] - size // 2, "column_px": 3},
+        ]
+    for window in windows:
+        roi = np.s_[window["row_px"] : window["row_px"] + size, window["column_px"] : window["column_px"] + size]
+        for i in range(len(names)):
+            cam = ndimage.gaussian_filter(ground.rng.normal(size=ground.shape), size / 12)[roi]
+            cams[i][roi] = np.clip(cam / cam.max(), 0, 1) if i != 1 else 0.0
+    _raster(data / "explain" / ground.name / "attention.tif", ground, cams, [Band(name) for name in names])
+    known = ground.labelled and ground.test
+    shares = {
+        name: {
+            "boundary_attention_frac": (0.2 if "un" in name else 0.35) if known else None,
+            "boundary_ground_frac": 0.18 if known else None,
+            "blank_windows": 1 if name == "terrain" else 0,
+        }
+        for name in names
+    }
+    facts = {"windows": windows, "window_px": size, "attention": shares}
+    _json(data / "explain" / ground.name / "facts.json", facts)
+
+
+def _scores(iou: float, blocks: int, full: bool) -> dict[str, Any]:
+    values = dict.fromkeys(figures.SCORES, iou) | {
+        "f1": 2 * iou / (1 + iou),
+        "precision": iou + 0.2,
+        "recall": iou + 0.1,
+    }
+    if full:
+        values |= {"false_objects_per_km2": 3.4, "ece": 0.02, "brier": 0.05}
+    spread = {f"{k}_interval": [v - 0.08, v + 0.07] if blocks > 1 else [None, None] for k, v in values.items()}
+    return {**values, **spread}
+
+
+def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: float = 0.45) -> None:
+    """Everything that the stage `report` reads, shaped as the other stages write it."""
+    data, reports = root / "data", root / "reports"
+    (data / "tiles").mkdir(parents=True)
+    for ground in grounds:
+        _write_area(data, ground, threshold, size)
+    labelled = [g for g in grounds if g.labelled]
+    tested = [g for g in labelled if g.test]
+    bands = ["red", "green", "blue", "nir", "slope", "hillshade"]
+    _json(
+        data / "tiles" / "facts.json",
+        {
+            "bands": [{"name": b, "unit": "", "kind": "image", "mean": 0.3, "std": 0.1} for b in bands],
+            "sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0},
+            "classes": ["landslide"], "window_px": size, "gap_px": 4,
+            "areas": {
+                g.name: {
+                    "crs": CRS, "transform": list(g.grid.affine)[:6], "shape": list(g.shape), "pixel_m": 2.0,
+                    "divided_landslides": 2,
+                    "blocks": [
+                        {"id": i, "split": ("train", "val", "test")[int(np.bincount(g.split[g.block == i]).argmax() % 3)]}
+                        for i in range(12)
+                    ],
+                }
+                for g in labelled
+            },
+        },
+    )  # fmt: skip
+    _json(
+        data / "model" / "model.json",
+        {
+            "settings": {
+                "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False,
+                "output_stride": 8, "fusion": "coordinate_attention",
+            },
+            "weights_sha256": "ab" * 32, "threshold": threshold, "temperature": 1.3, "classes": ["landslide"],
+            "window_px": size, "bands": [],
+        },
+    )  # fmt: skip
+    _json(data / "baselines" / "facts.json", {"slope_threshold_deg": 14.25, "direction": "steeper"})
+    blocks = [(g.name, int(b)) for g in tested for b in np.unique(g.block[g.split == 2])]
+    none = [None, None]
+    _json(
+        reports / "evaluate" / "metrics.json",
+        {
+            "hpcl_net": _scores(0.52, len(blocks), full=True),
+            "slope_threshold": _scores(0.21, len(blocks), full=False),
+            "pixel_classifier": _scores(0.4, len(blocks), full=False),
+            "paired": {
+                "slope_threshold": {"landslide_iou_difference": 0.31, "interval": [0.2, 0.4] if len(blocks) > 1 else none},
+                "pixel_classifier": {"landslide_iou_difference": 0.12, "interval": [-0.01, 0.2] if len(blocks) > 1 else none},
+            },
+            "counts": {"test_blocks": len(blocks), "test_px": 123456, "landslide_frac": 0.09, "no_prediction_px": 12},
+            "areas": [
+                {"area": g.name, "test_blocks": 3, "test_px": 61728, "landslide_frac": 0.09, "no_prediction_px": 0}
+                | {f"{name}_landslide_iou": 0.4 for name in figures.MAPS}
+                for g in tested
+            ],
+            "object_sizes": [
+                {"size_class": size_class, "objects": 9} | {f"{name}_found": found for name in figures.MAPS}
+                for size_class, found in (("below 2000 m2", 4), ("from 2000 m2", 8))
+            ],
+        },
+    )  # fmt: skip
+    rows = [
+        {"map": m, "area": a, "block": b, "tn": 900, "fp": 20, "fn": 30, "tp": 50, "landslide_iou": 0.5, "objects": 4}
+        | {"boundary_both_px": 4, "boundary_either_px": 9, "objects_found": 3, "false_objects": 1}
+        for m in figures.MAPS
+        for a, b in blocks
+    ]
+    pd.DataFrame(rows).to_csv(reports / "evaluate" / "blocks.csv", index=False)
+    found = [
+        {"area": g.name, "block": 3, "row_px": 8, "column_px": 9, "area_m2": 900.0 * (i + 1)}
+        | {f"{m}_mapped_frac": i / 8 for m in figures.MAPS}
+        for g in tested
+        for i in range(8)
+    ]
+    pd.DataFrame(found).to_csv(reports / "evaluate" / "objects.csv", index=False)
+    recall = np.linspace(0.05, 1, 40)
+    curves, bins = [], []
+    for name, skill in (("hpcl_net", 3.0), ("pixel_classifier", 1.2)):
+        table = {"map": name, "threshold": 1 - recall, "precision": 1 - 0.9 * recall**skill, "recall": recall}
+        curves.append(pd.DataFrame(table))
+        low = np.arange(10) / 10
+        table = {"map": name, "from_probability": low, "to_probability": low + 0.1, "mean_probability": low + 0.05}
+        table |= {"landslide_frac": (low + 0.05) ** 1.2, "pixels": (1e6 * np.exp(-5 * low)).astype(int)}
+        bins.append(pd.DataFrame(table))
+    pd.concat(curves).to_csv(reports / "evaluate" / "precision_recall.csv", index=False)
+    pd.concat(bins).to_csv(reports / "evaluate" / "reliability.csv", index=False)
+    epoch = np.arange(20)
+    table = {"epoch": epoch, "loss": np.exp(-epoch / 8), "val_iou": 0.5 - 0.4 * np.exp(-epoch / 5), "val_loss": 0.4}
+    (reports / "train").mkdir(parents=True)
+    pd.DataFrame(table).to_csv(reports / "train" / "curves.csv", index=False)
+    facts = {
+        "val_iou": 0.5,
+        "threshold": threshold,
+        "temperature": 1.3,
+        "best_epoch": 15,
+        "epochs": 20,
+        "parameters": 10**7,
+    }
+    _json(reports / "train" / "summary.json", facts)
+    names = ", ".join(g.name for g in grounds)
+    numbers = f"dpi: {SETTINGS.dpi}, map_px: {SETTINGS.map_px}, attention_windows: {SETTINGS.attention_windows}"
+    (root / "params.yaml").write_text(f"areas: [{names}]\nreport: {{{numbers}}}\n")
+
+
+GROUNDS = [
+    Ground("synthetic_west", (96, 120)),
+    Ground("refused", (130, 80), accepted=False, bands=("gray",)),
+    Ground("bare", (70, 100), labelled=False, reference=False),
+    Ground("learnt", (80, 80), test=False),
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four areas and the report on them: as it should be, with a refused shift, without inventory, without test ground."""
+    root = tmp_path_factory.mktemp("project")
+    write_project(root, GROUNDS)
+    _report(root)
+    return root
+
+
+def _report(root: Path) -> None:
+    from stages import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        report.main()
+
+
+def _text(root: Path) -> str:
+    return (root / "reports" / "report.html").read_text(encoding="utf-8")
+
+
+def _areas_part(text: str, name: str) -> str:
+    start = text.index(f"<h2>Area {name}</h2>")
+    return text[start : text.index("<h2>", start + 10)]
+
+
+class _Page(HTMLParser):
+    """Every tag and attribute of a page; tags must close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, attribute: str) -> list[str]:
+        return [str(attrs[attribute]) for _, attrs in self.tags if attribute in attrs]
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_equal_input_gives_equal_bytes_whatever_the_users_style(project: Path, tmp_path: Path) -> None:
+    import matplotlib
+
+    (tmp_path / "again").mkdir()
+    write_project(
+        tmp_path / "again",
+        [Ground(g.name, g.shape, g.labelled, g.test, g.accepted, g.reference, g.bands) for g in GROUNDS],
+    )
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 20, "savefig.dpi": 30}):
+        _report(tmp_path / "again")
+    made = {p.relative_to(project): p.read_bytes() for p in sorted((project / "reports").rglob("*")) if p.is_file()}
+    for path, data in made.items():
+        assert (tmp_path / "again" / path).read_bytes() == data, path
+    assert len([path for path in made if path.suffix == ".png"]) > 20
+
+
+def test_the_page_needs_nothing_but_itself(project: Path) -> None:
+    text = _text(project)
+    shown = _Page(text)
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in shown.tags}
+    assert all(source.startswith("data:image/png;base64,") for source in shown.values("src"))
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in re.sub(r'src="data:[^"]*"', "", text)
+    ids = shown.values("id")
+    assert len(ids) == len(set(ids))
+    assert {href[1:] for href in shown.values("href")} <= set(ids)
+    assert all(href.startswith("#") for href in shown.values("href"))
+
+
+def test_every_figure_is_on_the_page_with_words_and_beside_it_as_a_file(project: Path) -> None:
+    text = _text(project)
+    images = [attrs for tag, attrs in _Page(text).tags if tag == "img"]
+    shown = {base64.b64decode(str(image["src"]).partition(",")[2]) for image in images}
+    files = {path.name: path.read_bytes() for path in (project / "reports" / "figures").glob("*.png")}
+    assert shown == set(files.values())
+    assert all(len(str(image["alt"])) > 20 for image in images)
+    assert text.count("<figcaption>") == len(images)
+    for data in files.values():
+        assert {name for name, _ in _chunks(data)} == {b"IHDR", b"PLTE", b"IDAT", b"IEND"}, "no date, no software"
+
+
+def _chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    at, out = 8, []
+    while at < len(png):
+        length = struct.unpack(">I", png[at : at + 4])[0]
+        out.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return out
+
+
+def test_synthetic_ground_is_called_so_and_other_ground_is_not(project: Path) -> None:
+    text = _text(project)
+    assert "synthetic_west is a synthetic area" in text
+    assert "They are no science" in text
+    assert "prove wiring, not science" in _areas_part(text, "synthetic_west")
+    assert "ynthetic" not in re.sub(r'src="data:[^"]*"', "", _areas_part(text, "refused"))
+
+
+def test_an_area_without_inventory_is_mapped_and_said_to_be_not_scored(project: Path) -> None:
+    part = _areas_part(_text(project), "bare")
+    assert "No inventory." in part
+    files = {path.name for path in (project / "reports" / "figures").glob("bare_*")}
+    assert {"bare_map.png", "bare_image.png", "bare_uncertainty.png", "bare_attention_1.png"} <= files
+    assert not files & {"bare_outcomes.png", "bare_split.png", "bare_attention_shares.png", "bare_residual_before.png"}
+    assert "There are no residual rasters" in part
+    assert "Without an inventory there is no boundary" in part
+
+
+def test_an_area_without_test_ground_shows_its_split_and_no_outcomes(project: Path) -> None:
+    part = _areas_part(_text(project), "learnt")
+    assert "No test ground here." in part
+    assert "No window of this area was explained" in part
+    files = {path.name for path in (project / "reports" / "figures").glob("learnt_*")}
+    assert "learnt_split.png" in files
+    assert "learnt_outcomes.png" not in files
+
+
+def test_a_refused_shift_is_shown_with_its_reason(project: Path) -> None:
+    text = _text(project)
+    part = _areas_part(text, "refused")
+    assert "<strong>REJECTED.</strong> The residuals after the shift are no smaller &lt;than&gt; before." in part
+    assert "shift that was found, and not applied" in part
+    assert "Accepted." not in part
+    assert "was rejected for refused;" in text
+    assert "REJECTED: The residuals after" in text.split("<h2>What was rejected, repaired or assumed</h2>")[1]
+    assert "REJECTED" not in _areas_part(text, "synthetic_west")
+
+
+def test_what_comes_from_data_is_escaped(project: Path) -> None:
+    text = _text(project)
+    assert "were invalid &amp; &lt;repaired&gt;." in text
+    assert "<repaired>" not in text
+
+
+@pytest.mark.parametrize(
+    ("gap", "bounds", "says"),
+    [
+        (0.1, (0.02, 0.2), "That is 0.10 above the slope threshold (0.21), with the interval [0.02, 0.20]"),
+        (-0.1, (-0.2, -0.02), "That is 0.10 below the slope threshold (0.21), with the interval [−0.20, −0.02]"),
+        (0.1, (-0.02, 0.2), "cannot be told apart here"),
+        (0.1, (None, None), "one block gives no interval"),
+    ],
+)
+def test_the_lead_is_worded_as_its_interval_bears_out(
+    gap: float, bounds: tuple[float | None, float | None], says: str
+) -> None:
+    metrics = {
+        "slope_threshold": {"landslide_iou": 0.21},
+        "paired": {"slope_threshold": {"landslide_iou_difference": gap, "interval": bounds}},
+    }
+    report = page.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame())
+    assert says in page._lead(report, "slope_threshold")
+
+
+def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) -> None:
+    ground = Ground("single", (60, 60))
+    ground.split[(ground.split == 2) & (ground.block != 3)] = 0
+    write_project(tmp_path, [ground])
+    _report(tmp_path)
+    assert "One test block." in _text(tmp_path)
+    assert "one block gives no interval" in _text(tmp_path)
+    assert not re.search(r"\b(nan|None)\b", re.sub(r'src="data:[^"]*"', "", _text(tmp_path)))
+
+
+# ---- hits, misses, false alarms --------------------------------------------------------------------------------------
+
+
+def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import report
+
+    monkeypatch.chdir(project)
+    ground, threshold = GROUNDS[0], 0.45
+    wanted = dict.fromkeys(range(5), 0)
+    for row, column in np.ndindex(ground.shape):
+        truth, code = ground.labels[row, column], ground.split[row, column]
+        mapped = ground.probability[row, column] >= threshold  # NaN: not mapped
+        if code != 2 or truth == 255:
+            wanted[figures.NOT_SCORED] += 1
+        elif truth:
+            wanted[figures.HIT if mapped else figures.MISS] += 1
+        else:
+            wanted[figures.FALSE_ALARM if mapped else figures.BACKGROUND] += 1
+    assert min(wanted.values()) > 0
+    codes, counts = report._outcomes(ground.name, threshold, max_px=200)
+    assert dict(enumerate(counts.tolist())) == wanted
+    assert codes.shape == ground.shape
+
+    flat = figures.Ground(ground.name, CRS, (0.0, 0.24, 0.0, 0.192), np.full(ground.shape, 0.5))
+    km2 = {code: n * 4e-6 for code, n in wanted.items()}
+    figure = figures.outcome_map(flat, codes, km2)
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    colours, pixels = np.unique(drawn.reshape(-1, drawn.shape[-1]).round(6), axis=0, return_counts=True)
+    assert sorted(pixels.tolist()) == sorted(wanted.values())
+    for code, (red, green, blue) in {figures.HIT: (0, 1, 2), figures.MISS: (2, 1, 0)}.items():
+        colour = colours[pixels.tolist().index(wanted[code])]
+        assert colour[red] < colour[green] < colour[blue], "hits are blue, misses are vermilion"
+    legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    for code, name in {figures.HIT: "hit", figures.MISS: "miss", figures.FALSE_ALARM: "false alarm"}.items():
+        assert f"{name}, {wanted[code] * 4e-6:.3g} km²" in legend
+
+
+def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import report
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(raster, "BLOCK_PX", 32)
+    monkeypatch.setattr(raster.blocks, "__defaults__", (32,))
+    whole, counts = report._outcomes(GROUNDS[0].name, 0.45, max_px=200)
+    codes, same = report._outcomes(GROUNDS[0].name, 0.45, max_px=50)
+    assert (same == counts).all()
+    rows, columns = (figures.sample(n, 120, 50) for n in GROUNDS[0].shape)
+    assert codes.shape == (40, 50)
+    np.testing.assert_array_equal(codes, whole[np.ix_(rows, columns)])
+
+
+def test_a_colour_of_few_pixels_survives_the_palette() -> None:
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(0)
+    rgb = rng.uniform(0.3, 0.9, (100, 100, 1)).repeat(3, axis=2)
+    rgb[50, 50] = (0.94, 0.89, 0.26)
+    figure = Figure(figsize=(1, 1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    axes.imshow(rgb, interpolation="nearest")
+    data = figures.png(figure, figures.ReportSettings(dpi=100, map_px=100, attention_windows=0))
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(shown[50, 50] - np.array([240, 227, 66])).max() < 25
+    assert np.abs(shown - (rgb * 255).round()).max() < 40
+
+
+# ---- thumbnails ------------------------------------------------------------------------------------------------------
+
+
+def test_a_thumbnail_averages_numbers_without_their_nodata(tmp_path: Path) -> None:
+    values = np.arange(2 * 40 * 60, dtype=np.float32).reshape(2, 40, 60)
+    values[0, :2, :2] = np.nan
+    values[1, 0, 2] = np.nan
+    grid = raster.Grid((40, 60), Affine(2.0, 0, 0, 0, -2.0, 0), CRS)
+    raster.write(tmp_path / "a.tif", raster.Raster(values, grid, (Band("one"), Band("two"))))
+    with raster.Source(tmp_path / "a.tif") as source:
+        small = source.thumbnail(30, ["two", "one"])
+        np.testing.assert_array_equal(source.thumbnail(1000), values)
+    assert small.shape == (2, 20, 30)
+    wanted = np.nanmean(values[1].reshape(20, 2, 30, 2), axis=(1, 3))
+    np.testing.assert_allclose(small[0], wanted, rtol=1e-6)
+    assert np.isnan(small[1, 0, 0])
+    assert np.isfinite(small[1]).sum() == 599
+
+
+def test_a_thumbnail_of_codes_holds_codes_only(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).choice([0, 7, 255], (1, 64, 64)).astype(np.uint8)
+    grid = raster.Grid((64, 64), Affine(2.0, 0, 0, 0, -2.0, 0), CRS)
+    raster.write(tmp_path / "a.tif", raster.Raster(codes, grid, (Band("label"),)), nodata=255)
+    with raster.Source(tmp_path / "a.tif") as source:
+        small = source.thumbnail(32)
+    assert small.dtype == np.uint8
+    assert small.shape == (1, 32, 32)
+    assert set(np.unique(small)) == {0, 7, 255}
