@@ -10,7 +10,9 @@ def main(area: str) -> None:
     """Write data/terrain/<area>/: terrain.tif, and facts.json that says how its bands turn and under which sun."""
     settings = params("terrain", TerrainSettings)
     out = Path("data/terrain") / area
-    derive(Path("data/coregister") / area / "dem.tif", out / "terrain.tif", settings, progress=progress(f"terrain {area}"))
+    derive(
+        Path("data/coregister") / area / "dem.tif", out / "terrain.tif", settings, progress=progress(f"terrain {area}")
+    )
     sun = {"azimuth_deg": settings.sun_azimuth_deg, "altitude_deg": settings.sun_altitude_deg}
     write_json(out / "facts.json", {"sun": sun, "kinds": kinds(names(settings))})
 

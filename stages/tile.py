@@ -1,7 +1,6 @@
 """Split the ground by place, lay the windows, and write what training needs: a few memory-mapped arrays."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ def main() -> None:
             "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."
         )
     OUT.mkdir(parents=True, exist_ok=True)
-    bands, kinds = _same_bands(areas)
-    labels = {a: _labels(a) for a in areas}
-    classes = _same_classes(areas)
+    bands, kinds = _common_bands(areas)
+    classes = sorted({name for area in areas for name in _classes(area)})
+    labels = {a: _labels(a, classes) for a in areas}
     blocks = tiles.assign([b for a in areas for b in tiles.lay_blocks(a, labels[a], settings.block_px)], settings)
     moments, windows, facts = tiles.Moments(len(bands)), [], {}
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
-        grid = _write_bands(area)
+        grid = _write_bands(area, bands)
         split_map = _array(area, "split", np.uint8, grid.shape)
         block_map = _array(area, "block", np.int32, grid.shape)
         tiles.paint(mine, labels[area], settings.gap_px, split_map, block_map)
@@ -88,24 +87,27 @@ def _stacks(area: str) -> tuple[Path, Path]:
     return Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"
 
 
-def _same_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]:
-    """The bands that every area has; all areas must agree, in names and in order."""
-    seen: dict[str, tuple[raster.Band, ...]] = {}
-    image_count = 0
+def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]:
+    """The bands that every area has, by name, in the first area's order, and their kinds; others are left out and said."""
+    seen: dict[str, dict[str, tuple[raster.Band, str]]] = {}
+    pixel_m = {}
     for area in areas:
         image, relief = _stacks(area)
+        kinds = _terrain_facts(area)["kinds"]
         with raster.Source(image) as a, raster.Source(relief) as b:
-            seen[area], image_count = a.bands + b.bands, len(a.bands)
-    first = areas[0]
-    for area in areas:
-        if [b.name for b in seen[area]] != [b.name for b in seen[first]]:
-            raise tiles.TileError(
-                f"Area '{area}' has the bands {', '.join(b.name for b in seen[area])}, but '{first}' has "
-                f"{', '.join(b.name for b in seen[first])}; training areas need the same bands."
-            )
-    names = [b.name for b in seen[first]]
-    kinds = _terrain_facts(first)["kinds"]
-    return seen[first], ["image"] * image_count + [kinds[name] for name in names[image_count:]]
+            seen[area] = {x.name: (x, "image") for x in a.bands} | {x.name: (x, kinds[x.name]) for x in b.bands}
+            pixel_m[area] = abs(a.grid.affine.a)
+    if max(pixel_m.values()) > 1.25 * min(pixel_m.values()):
+        sizes = ", ".join(f"{area} {size:g} m" for area, size in pixel_m.items())
+        raise tiles.TileError(
+            f"The areas have pixels of different size ({sizes}); resample them to one before training."
+        )
+    common = [name for name in seen[areas[0]] if all(name in found for found in seen.values())]
+    for area, found in seen.items():
+        for name in found.keys() - set(common):
+            print(f"tile: band '{name}' of {area} is left out, because not every area has it.")
+    chosen = [seen[areas[0]][name] for name in common]
+    return tuple(band for band, _ in chosen), [kind for _, kind in chosen]
 
 
 def _terrain_facts(area: str) -> Any:
@@ -113,21 +115,20 @@ def _terrain_facts(area: str) -> Any:
     return read_json(Path("data/terrain") / area / "facts.json")
 
 
-def _same_classes(areas: list[str]) -> list[str]:
-    classes = {a: read_json(Path("data/ingest") / a / "facts.json")["classes"] for a in areas}
-    if len({json.dumps(c) for c in classes.values()}) > 1:
-        raise tiles.TileError(
-            f"The inventories disagree about the classes: {classes}; use the same 'class' values in every area."
-        )
-    return list(classes[areas[0]])
+def _classes(area: str) -> list[str]:
+    return list(read_json(Path("data/ingest") / area / "facts.json")["classes"])
 
 
-def _labels(area: str) -> npt.NDArray[np.uint8]:
-    """The area's labels, as a memory-mapped copy among the tiles."""
+def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:
+    """The area's labels as a memory-mapped copy among the tiles, its own class codes turned into those of all areas."""
+    codes = np.full(256, tiles.UNKNOWN, np.uint8)
+    codes[0] = 0
+    for own, name in enumerate(_classes(area), start=1):
+        codes[own] = 1 + classes.index(name)
     with raster.Source(Path("data/ingest") / area / "labels.tif") as source:
         out = _array(area, "labels", np.uint8, source.grid.shape)
         for roi in raster.blocks(source.grid.shape):
-            out[roi] = source.read(roi)[0]
+            out[roi] = codes[source.read(roi)[0]]
     return out
 
 
@@ -135,13 +136,15 @@ def _array(area: str, what: str, dtype: Any, shape: Any) -> Any:
     return np.lib.format.open_memmap(OUT / f"{area}.{what}.npy", mode="w+", dtype=dtype, shape=tuple(shape))
 
 
-def _write_bands(area: str) -> raster.Grid:
+def _write_bands(area: str, bands: Sequence[raster.Band]) -> raster.Grid:
     image, relief = _stacks(area)
     with raster.Source(image) as a, raster.Source(relief) as b:
-        out = _array(area, "bands", np.float32, (len(a.bands) + len(b.bands), *a.grid.shape))
+        in_image = [x.name for x in bands if x.name in {y.name for y in a.bands}]
+        in_relief = [x.name for x in bands if x.name not in in_image]
+        out = _array(area, "bands", np.float32, (len(bands), *a.grid.shape))
         for roi in raster.blocks(a.grid.shape):
-            out[: len(a.bands), roi[0], roi[1]] = a.read(roi)
-            out[len(a.bands) :, roi[0], roi[1]] = b.read(roi)
+            out[: len(in_image), roi[0], roi[1]] = a.read(roi, in_image)
+            out[len(in_image) :, roi[0], roi[1]] = b.read(roi, in_relief)
         return a.grid
 
 
