@@ -10,7 +10,7 @@ Maps are drawn in kilometres of the area's own grid, north up; hatched ground ha
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
@@ -437,7 +437,10 @@ def split_map(ground: Ground, split: Array, block: Array) -> Figure:
         rows, columns = np.nonzero((block == number) & (split == 2))
         x = west + (columns.mean() + 0.5) / block.shape[1] * (east - west)
         y = north - (rows.mean() + 0.5) / block.shape[0] * (north - south)
-        axes.text(x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4)
+        axes.text(
+            x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4,
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "lw": 0},
+        )  # fmt: skip
     handles = [_patch(_mixed(code), name) for code, name in SPLITS.items()]
     _legend(figure, [*handles, _line(INVENTORY, "landslides of the inventory")], 3)
     return figure
@@ -484,7 +487,7 @@ def residual_map(
     """Residuals of the coregistration ``when`` ('before' or 'after'), ``(row, column)``; ``name`` says of what."""
     known = residual[np.isfinite(residual)]
     source = f"data/coregister/{area}/residual_{when}.tif"
-    label = f"{name.replace('_', ' ')} [{unit or '-'}]"
+    label = f"{name.replace('_', ' ').replace('dem', 'DEM')} [{unit or '-'}]"
     figure, axes = _map(extent_km, f"{area}: residual {when} alignment", source, BAR_IN)
     shown = axes.imshow(
         residual, extent=extent_km, aspect="auto", interpolation="antialiased", cmap="RdBu_r", vmin=-limit, vmax=limit
@@ -492,7 +495,8 @@ def residual_map(
     if known.size:
         middle = float(np.median(known))
         nmad = 1.4826 * float(np.median(np.abs(known - middle)))
-        label += f"; median {middle:+.2g}, spread (NMAD) {nmad:.2g}"
+        digits = max(0, 2 - int(np.floor(np.log10(limit))))
+        label += f"; median {middle:+.{digits}f}, spread (NMAD) {nmad:.{digits}f}"
     _colour_bar(figure, axes, shown, label, BAR_IN, "both")
     return figure
 
@@ -511,6 +515,15 @@ def _chart(height_in: float, title: str, source: str, left_in: float = 0.62) -> 
 # ---- attention -------------------------------------------------------------------------------------------------------
 
 
+def layers_of(attention: Iterable[str]) -> list[str]:
+    """The explained layers, without their untrained controls: branches first, then the fused map.
+
+    >>> layers_of(["fused", "optical", "terrain", "untrained_fused", "untrained_optical"])
+    ['optical', 'terrain', 'fused']
+    """
+    return sorted((name for name in attention if not name.startswith("untrained_")), key=lambda n: (n == "fused", n))
+
+
 @_styled
 def attention(
     title: str, image: Array, hillshade: Array, landslide: Array, cams: Mapping[str, Array], source: str
@@ -520,7 +533,7 @@ def attention(
     ``image`` ``(1 or 3, row, column)``; ``landslide`` bool ``(row, column)``, the truth, drawn as an outline;
     ``cams``: ``<layer>`` and ``untrained_<layer>`` to attention in 0..1, NaN where there is no data.
     """
-    layers = [name for name in cams if not name.startswith("untrained_")]
+    layers = layers_of(cams)
     columns = 1 + len(layers)
     height, width = hillshade.shape
     cell = (2 * WIDTH_IN - 0.5) / max(columns, 4) - 0.08
@@ -579,7 +592,7 @@ def _image_rgba(bands: Array) -> Array:
 @_styled
 def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]) -> Figure:
     """Share of attention at landslide boundaries by layer, trained and untrained, beside the boundary's share of ground."""
-    layers = [name for name in shares if not name.startswith("untrained_")]
+    layers = layers_of(shares)
     title, source = f"{area}: attention at boundaries", f"data/explain/{area}/facts.json"
     figure, axes = _chart(1.3 + 0.3 * len(layers), title, source, left_in=0.9)
     at = np.arange(len(layers))
@@ -665,6 +678,8 @@ def reliability(bins: pd.DataFrame) -> Figure:
         below.stairs(mine["pixels"] / mine["pixels"].sum() * 100, edges, color=colour, linewidth=1.4)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of landslide")
     below.set(xlabel="predicted probability of landslide", ylabel="pixels [%]", yscale="log")
+    below.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    below.minorticks_off()
     _legend(figure, axes.get_legend_handles_labels()[0], 3)
     return figure
 

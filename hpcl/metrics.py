@@ -23,13 +23,12 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_record
 from scipy import ndimage, sparse
 
+from hpcl.windows import strips
+
 Array = npt.NDArray[Any]
 
 TEST, UNKNOWN = 2, 255
 """Code of the test split in the split array, of an unknown pixel in the label array."""
-
-STRIP_PX = 2**20
-"""Pixels counted at a time."""
 
 CURVE_THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 """Thresholds of the precision-recall curve; float32 as the scores are, so that ``score >= threshold`` is one thing."""
@@ -283,13 +282,6 @@ class Tally:
     objects: pd.DataFrame
     """Inventory objects: ``block, row_px, column_px, area_m2, mapped_frac``."""
     no_prediction_px: int
-
-
-def strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Row slices of about `STRIP_PX` pixels that cover a ``(row, column)`` shape once."""
-    rows = max(1, STRIP_PX // shape[1])
-    for top in range(0, shape[0], rows):
-        yield slice(top, min(top + rows, shape[0]))
 
 
 def tally(

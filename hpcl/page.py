@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl.figures import BACKGROUND, FALSE_ALARM, HIT, MAPS, MISS, SCORES
+from hpcl.figures import BACKGROUND, FALSE_ALARM, HIT, MAPS, MISS, SCORES, layers_of
 
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""
@@ -190,8 +190,8 @@ class _Plates:
         width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # the PNG header says so
         data = base64.b64encode(png).decode("ascii")
         return (
-            f'<figure{_class(kind)}><img src="data:image/png;base64,{data}" width="{width}" height="{height}"'
-            f' alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
+            f'<figure{_class(kind)}><div><img src="data:image/png;base64,{data}" width="{width}" height="{height}"'
+            f' alt="{escape(alt)}"></div><figcaption>{escape(caption)}</figcaption></figure>'
         )
 
     @staticmethod
@@ -239,6 +239,8 @@ nav a:hover { text-decoration: underline; }
   align-items: start; margin: 1rem 0; }
 figure { margin: 0; break-inside: avoid; }
 figure.wide { margin: 1rem 0 1.6rem; max-width: 58rem; }
+figure.wide div { overflow-x: auto; }
+figure.wide img { min-width: 36rem; }
 img { display: block; width: 100%; height: auto; }
 .plates figure { max-width: 36rem; }
 figcaption { font-size: .88rem; color: var(--quiet); line-height: 1.45; margin-top: .3rem; max-width: 46rem; }
@@ -346,21 +348,23 @@ def _how_well(report: Report) -> str:
         f"training or in choosing the threshold, its landslide IoU is "
         f"{_number(ours['landslide_iou'], 2)}{_interval(ours['landslide_iou_interval'], 2)}. "
     )
-    return judged + " ".join(_lead(report, name) for name in report.metrics["paired"])
+    return judged + _leads(report)
 
 
-def _lead(report: Report, name: str) -> str:
-    """How far our map is ahead of a floor, in words that the interval bears out."""
-    paired = report.metrics["paired"][name]
-    gap, (low, high) = paired["landslide_iou_difference"], paired["interval"]
-    floor = f"the {MAPS[name]} ({_number(report.metrics[name]['landslide_iou'], 2)})"
-    size = f"{_number(abs(gap), 2)} {'above' if gap >= 0 else 'below'} {floor}"
-    bounds = f"{_interval((low, high), 2).strip()} for the difference"
-    if low is None or high is None:
-        return f"That is {size}; one block gives no interval."
-    if low <= 0 <= high:
-        return f"That is {size}, but the interval {bounds} includes 0: the two cannot be told apart here."
-    return f"That is {size}, with the interval {bounds}."
+def _leads(report: Report) -> str:
+    """How far our map is ahead of the floors, in words that the intervals bear out."""
+    gaps, open_ = [], []
+    for name, paired in report.metrics["paired"].items():
+        gap, (low, high) = paired["landslide_iou_difference"], paired["interval"]
+        floor = f"the {MAPS[name]} ({_number(report.metrics[name]['landslide_iou'], 2)})"
+        side = "above" if gap >= 0 else "below"
+        gaps.append(f"{_number(abs(gap), 2)} {side} {floor}, difference {_signed(gap, 2)}{_interval((low, high), 2)}")
+        if low is None or high is None or low <= 0 <= high:
+            open_.append(MAPS[name])
+    said = f"That is {'; and '.join(gaps)}."
+    if open_:
+        said += f" Whether it is better than the {_listed(open_)} cannot be told from these blocks."
+    return said
 
 
 def _warnings(report: Report) -> list[str]:
@@ -615,7 +619,7 @@ def _attention(area: Area, plates: _Plates) -> Section:
     )
     head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
     rows = []
-    for layer in [layer for layer in shares if not layer.startswith("untrained_")]:
+    for layer in layers_of(shares):
         ours, control = shares[layer], shares.get(f"untrained_{layer}", {})
         rows.append(
             [
@@ -687,8 +691,8 @@ def _scores(report: Report) -> Section:
             plates.one(
                 "precision_recall.png",
                 "Precision against recall for HPCL-Net and pixel classifier, with points for all three maps.",
-                "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen on validation "
-                "ground. Grey lines: equal landslide IoU.",
+                "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
+                "test ground. Grey lines: equal landslide IoU.",
             ),
             plates.one(
                 "reliability.png",

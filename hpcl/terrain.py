@@ -229,13 +229,23 @@ def _row(name: str) -> tuple[Attribute, float | None]:
     return row, float(parts[2])
 
 
-def kinds(bands: Iterable[str]) -> dict[str, Kind]:
-    """How each band of a terrain.tif turns with the map.
+def kind(band: str) -> Kind:
+    """What a flip of the map does to a band of terrain.tif.
 
-    >>> kinds(["n_north", "relief_20m"])
-    {'n_north': 'north', 'relief_20m': 'scalar'}
+    >>> kind("n_north"), kind("relief_20m")
+    ('north', 'scalar')
     """
-    return {name: _row(name)[0].kind for name in bands}
+    return _row(band)[0].kind
+
+
+def facts(settings: TerrainSettings) -> dict[str, Any]:
+    """What later stages must know of terrain.tif: its bands with unit, kind and source, and the hillshade's sun."""
+    rows = {name: _row(name)[0] for name in names(settings)}
+    return {
+        "bands": [{"name": name, "unit": r.unit, "kind": r.kind, "source": r.source} for name, r in rows.items()],
+        "smoothing_m": settings.smoothing_m,
+        "sun": {"azimuth_deg": settings.sun_azimuth_deg, "altitude_deg": settings.sun_altitude_deg},
+    }
 
 
 def derive(

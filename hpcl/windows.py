@@ -8,6 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+STRIP_PX = 2**20
+"""Pixels of a strip of full rows, for work that walks down a scene."""
+
+
+def strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Row slices of about `STRIP_PX` pixels that cover a ``(row, column)`` shape once.
+
+    >>> [(rows.start, rows.stop) for rows in strips((5, 2**19))]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    rows = max(1, STRIP_PX // shape[1])
+    for top in range(0, shape[0], rows):
+        yield slice(top, min(top + rows, shape[0]))
 
 
 def starts(length: int, window_px: int, stride_px: int) -> list[int]:

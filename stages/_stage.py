@@ -121,14 +121,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, facts: Any) -> None:
-    """Write facts with sorted keys; floats are rounded to 9 significant digits, beyond which machines differ."""
+    """Write facts with sorted keys; floats keep 12 significant digits: a tenth of a millimetre of a northing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.9g}") if value == value and abs(value) != float("inf") else None
+        return float(f"{value:.12g}") if value == value and abs(value) != float("inf") else None
     if isinstance(value, dict):
         return {str(k): _rounded(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

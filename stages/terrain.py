@@ -1,20 +1,19 @@
 """Derive slope, normal, hillshade, curvature, relief and texture from the aligned elevation, as one stack of bands."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
-from hpcl.terrain import TerrainSettings, derive, kinds, names
+from hpcl import terrain
 from stages._stage import params, progress, run, write_json
 
 
 def main(area: str) -> None:
-    """Write data/terrain/<area>/: terrain.tif, and facts.json that says how its bands turn and under which sun."""
-    settings = params("terrain", TerrainSettings)
-    out = Path("data/terrain") / area
-    derive(
-        Path("data/coregister") / area / "dem.tif", out / "terrain.tif", settings, progress=progress(f"terrain {area}")
-    )
-    sun = {"azimuth_deg": settings.sun_azimuth_deg, "altitude_deg": settings.sun_altitude_deg}
-    write_json(out / "facts.json", {"sun": sun, "kinds": kinds(names(settings))})
+    """data/coregister/<area>/dem.tif -> data/terrain/<area>: terrain.tif and facts.json."""
+    settings = params("terrain", terrain.TerrainSettings)
+    elevation, out = Path("data/coregister") / area / "dem.tif", Path("data/terrain") / area
+    terrain.derive(elevation, out / "terrain.tif", settings, progress=progress(f"terrain {area}"))
+    write_json(out / "facts.json", terrain.facts(settings))
 
 
 if __name__ == "__main__":

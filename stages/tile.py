@@ -93,7 +93,7 @@ def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]
     pixel_m = {}
     for area in areas:
         image, relief = _stacks(area)
-        kinds = _terrain_facts(area)["kinds"]
+        kinds = {band["name"]: band["kind"] for band in _terrain_facts(area)["bands"]}
         with raster.Source(image) as a, raster.Source(relief) as b:
             seen[area] = {x.name: (x, "image") for x in a.bands} | {x.name: (x, kinds[x.name]) for x in b.bands}
             pixel_m[area] = abs(a.grid.affine.a)

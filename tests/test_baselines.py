@@ -141,7 +141,7 @@ def test_strips_do_not_show(monkeypatch):
         return slope, collector.best(), np.sort(np.concatenate(maps))
 
     whole = learn()
-    monkeypatch.setattr(baselines, "STRIP_PX", 70 * 4)
+    monkeypatch.setattr("hpcl.windows.STRIP_PX", 70 * 4)
     striped = learn()
     assert striped[:2] == whole[:2]
     assert np.array_equal(striped[2], whole[2], equal_nan=True)

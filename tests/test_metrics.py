@@ -161,7 +161,7 @@ def test_ground_without_a_prediction_was_mapped_as_background_and_is_counted():
 def test_strips_do_not_show(monkeypatch, strip_px):
     scene, probability = blob_scene()
     whole = count(scene, probability)
-    monkeypatch.setattr(metrics, "STRIP_PX", strip_px)
+    monkeypatch.setattr("hpcl.windows.STRIP_PX", strip_px)
     striped = count(scene, probability)
     for name, values in vars(whole.blocks).items():
         assert getattr(striped.blocks, name) == pytest.approx(values, rel=1e-12), name
@@ -171,7 +171,7 @@ def test_strips_do_not_show(monkeypatch, strip_px):
 
 
 def test_memory_does_not_grow_with_the_scene(monkeypatch):
-    monkeypatch.setattr(metrics, "STRIP_PX", 50_000)
+    monkeypatch.setattr("hpcl.windows.STRIP_PX", 50_000)
 
     def peak(rows: int) -> int:
         flat = (rows, 500)

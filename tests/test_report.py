@@ -460,10 +460,10 @@ def test_what_comes_from_data_is_escaped(project: Path) -> None:
 @pytest.mark.parametrize(
     ("gap", "bounds", "says"),
     [
-        (0.1, (0.02, 0.2), "That is 0.10 above the slope threshold (0.21), with the interval [0.02, 0.20]"),
-        (-0.1, (-0.2, -0.02), "That is 0.10 below the slope threshold (0.21), with the interval [−0.20, −0.02]"),
-        (0.1, (-0.02, 0.2), "cannot be told apart here"),
-        (0.1, (None, None), "one block gives no interval"),
+        (0.1, (0.02, 0.2), "That is 0.10 above the slope threshold (0.21), difference +0.10 [0.02, 0.20]."),
+        (-0.1, (-0.2, -0.02), "That is 0.10 below the slope threshold (0.21), difference −0.10 [−0.20, −0.02]."),
+        (0.1, (-0.02, 0.2), "Whether it is better than the slope threshold cannot be told"),
+        (0.1, (None, None), "Whether it is better than the slope threshold cannot be told"),
     ],
 )
 def test_the_lead_is_worded_as_its_interval_bears_out(
@@ -474,7 +474,8 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         "paired": {"slope_threshold": {"landslide_iou_difference": gap, "interval": bounds}},
     }
     report = page.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame())
-    assert says in page._lead(report, "slope_threshold")
+    assert says in page._leads(report)
+    assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 
 
 def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) -> None:
@@ -483,7 +484,7 @@ def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) 
     write_project(tmp_path, [ground])
     _report(tmp_path)
     assert "One test block." in _text(tmp_path)
-    assert "one block gives no interval" in _text(tmp_path)
+    assert "cannot be told from these blocks" in _text(tmp_path)
     assert not re.search(r"\b(nan|None)\b", re.sub(r'src="data:[^"]*"', "", _text(tmp_path)))
 
 

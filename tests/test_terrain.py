@@ -1,5 +1,6 @@
 """Attributes of the ground: planted planes and domes, foreign oracles, blocks, gaps and flips."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import rasterio
 
 from hpcl import raster
-from hpcl.terrain import ATTRIBUTES, TerrainError, TerrainSettings, attributes, derive, hillshade, kinds, names
+from hpcl.terrain import ATTRIBUTES, TerrainError, TerrainSettings, attributes, derive, facts, hillshade, kind, names
 
 PLAIN = TerrainSettings(
     smoothing_m=0.0, sun_azimuth_deg=315.0, sun_altitude_deg=45.0, relief_radii_m=(10.0, 31.0), roughness_radius_m=8.0
@@ -120,8 +121,10 @@ def test_curvature_of_a_ridge():
 def test_slope_and_hillshade_in_a_plain_loop(tmp_path):
     """An independent oracle without any library: Horn's formula as printed, the shade as an angle between vectors."""
     z = hills((20, 17))
-    got = table(tmp_path, z, PLAIN)
-    sun = np.array([np.sin(np.pi * 1.75), np.cos(np.pi * 1.75), 1.0]) / np.sqrt(2)
+    got = table(tmp_path, z, replace(PLAIN, sun_azimuth_deg=120.0, sun_altitude_deg=10.0))
+    azimuth, altitude = np.radians([120.0, 10.0])
+    sun = [np.sin(azimuth) * np.cos(altitude), np.cos(azimuth) * np.cos(altitude), np.sin(altitude)]
+    assert (got["hillshade"] == 0).any()
     for i in range(1, 19):
         for j in range(1, 16):
             a, b, c, d, _, f, g, h, k = z[i - 1 : i + 2, j - 1 : j + 2].astype(float).ravel()
@@ -223,9 +226,9 @@ def test_derive_then_flip_equals_flip_then_derive(tmp_path, flip, settings):
     z = with_gaps(hills())
     geometry = {"left-right": z[:, ::-1], "up-down": z[::-1], "quarter turn": np.rot90(z)}[flip]
     before, after = table(tmp_path, z, settings), table(tmp_path, geometry, settings)
-    kind = kinds(band.name for band in before.bands)
-    moved = turned({name: before[name] for name in kind}, kind, flip)
-    for name in kind:
+    kinds = {band.name: kind(band.name) for band in before.bands}
+    moved = turned({name: before[name] for name in kinds}, kinds, flip)
+    for name in kinds:
         same = np.allclose(moved[name], after[name], atol=2e-4, equal_nan=True)
         assert same == (name != "hillshade"), f"{name}: {'differs' if not same else 'a flipped hillshade passed'}"
     lit = hillshade(np.stack([moved["n_east"], moved["n_north"], moved["n_up"]]), 315.0, 45.0)
@@ -240,15 +243,23 @@ def test_bands_carry_names_and_units(tmp_path):
         "slope": "deg", "n_east": "", "n_north": "", "n_up": "", "hillshade": "", "profile_curvature": "1/m",
         "plan_curvature": "1/m", "relief_10m": "m", "relief_31m": "m", "roughness": "m",
     }  # fmt: skip
-    assert set(kinds(units).values()) == {"scalar", "east", "north", "up", "hillshade"}
+    assert [kind(name) for name in units] == [
+        "scalar", "east", "north", "up", "hillshade", "scalar", "scalar", "scalar", "scalar", "scalar",
+    ]  # fmt: skip
     assert all(row.source for row in ATTRIBUTES.values())
+    assert [band["name"] for band in facts(PLAIN)["bands"]] == list(units)
+    assert facts(PLAIN)["sun"] == {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 
 
-def test_some_bands_only(tmp_path):
-    z = hills((40, 30))
-    some = table(tmp_path, z, PLAIN, bands=["hillshade", "slope"])
-    assert [band.name for band in some.bands] == ["hillshade", "slope"]
-    np.testing.assert_array_equal(some["slope"], table(tmp_path, z, PLAIN)["slope"])
+@pytest.mark.parametrize("settings", [PLAIN, SMOOTH], ids=["plain", "smoothed"])
+def test_some_bands_only(tmp_path, settings):
+    """Any band alone, which looks less far around, has the same bits as in the whole stack."""
+    z = with_gaps(hills((100, 90)))
+    whole = table(tmp_path, z, settings)
+    for name in ("slope", "n_east", "profile_curvature", "relief_10m", "roughness"):
+        alone = table(tmp_path, z, settings, bands=[name], block_px=32)
+        assert [band.name for band in alone.bands] == [name]
+        np.testing.assert_array_equal(alone[name], whole[name], err_msg=name)
 
 
 def test_pixels_that_are_not_square():
@@ -270,7 +281,7 @@ def test_refusals(tmp_path):
     with pytest.raises(TerrainError, match="radius of 10 m, less than the pixel of 220 m"):
         table(tmp_path, hills((30, 30)), PLAIN, pixel_m=220.0)
     with pytest.raises(TerrainError, match="'slop' is no attribute"):
-        kinds(["slop"])
+        kind("slop")
     south_up = raster.Grid((30, 30), rasterio.Affine(2, 0, 0, 0, 2, 0), "EPSG:32649")
     raster.write(tmp_path / "s.tif", raster.Raster(hills((30, 30))[None], south_up, (raster.Band("elevation", "m"),)))
     with pytest.raises(TerrainError, match="north-up"):
@@ -280,3 +291,23 @@ def test_refusals(tmp_path):
 def test_no_torch():
     code = "import sys, hpcl.terrain; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_stage(tmp_path, monkeypatch):
+    from stages.terrain import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(
+        "terrain: {smoothing_m: 4, sun_azimuth_deg: 315, sun_altitude_deg: 45, relief_radii_m: [20.0, 8], roughness_radius_m: 6}"
+    )
+    folder = tmp_path / "data/coregister/place"
+    folder.mkdir(parents=True)
+    elevation = raster.Band("elevation", "m")
+    raster.write(folder / "dem.tif", raster.Raster(hills((40, 50))[None], grid_of((40, 50)), (elevation,)))
+    main("place")
+    out = tmp_path / "data/terrain/place"
+    assert sorted(f.name for f in out.iterdir()) == ["facts.json", "terrain.tif"]
+    said = json.loads((out / "facts.json").read_text())
+    assert [band["name"] for band in said["bands"]] == [band.name for band in raster.read(out / "terrain.tif").bands]
+    assert {"relief_20m", "relief_8m"} <= {band["name"] for band in said["bands"]}
+    assert said["sun"]["azimuth_deg"] == 315
