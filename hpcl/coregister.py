@@ -12,8 +12,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -266,25 +266,29 @@ class _Ground:
     grids: list[raster.Grid]
     stable: list[npt.NDArray[np.bool_]]
 
-    def apart(self, move_m: tuple[float, float], reference_move_m: tuple[float, float] = (0, 0)) -> Array:
-        """Metres by which the DEM stands above its reference, both moved, wherever both are known on stable ground."""
-        pairs = zip(self.grids, self.stable, strict=True)
-        parts = [
-            (_elevation(self.dem, g, move_m) - _elevation(self.reference, g, reference_move_m))[m] for g, m in pairs
-        ]
-        joined = np.concatenate(parts)
+    @cached_property
+    def as_they_lie(self) -> tuple[list[Array], list[Array]]:
+        """Elevations of the reference and of the DEM in every patch, neither moved."""
+        return [_elevation(self.reference, g) for g in self.grids], [_elevation(self.dem, g) for g in self.grids]
+
+    def apart(self, reference: Iterable[Array], dem: Iterable[Array]) -> Array:
+        """Metres by which the DEM stands above its reference, wherever both are known on stable ground."""
+        joined = np.concatenate([(z - r)[m] for r, z, m in zip(reference, dem, self.stable, strict=True)])
         return joined[np.isfinite(joined)]
 
-    def nmads(self, move_m: tuple[float, float], pixel_m: tuple[float, float]) -> tuple[float, float]:
-        """NMAD of the difference without and with the shift, both after the same interpolation.
+    def without_and_with(self, move_m: tuple[float, float], pixel_m: tuple[float, float]) -> tuple[Array, Array]:
+        """The difference without and with a shift, both after the same interpolation.
 
         Interpolation between pixels smooths a DEM's noise, which alone can lower the NMAD by a quarter. So the part of
-        a pixel is shared: before, both DEMs are moved by half of it, after, one this way and the other that way.
+        a pixel is shared: without, both DEMs are moved by half of it, with, one this way and the other that way.
         """
-        half = [(m - round(m / side) * side) / 2 for m, side in zip(move_m, pixel_m, strict=True)]
-        before = self.apart((half[0], half[1]), (half[0], half[1]))
-        after = self.apart((move_m[0] - half[0], move_m[1] - half[1]), (-half[0], -half[1]))
-        return nmad(before), nmad(after)
+        half = np.array([(m - round(m / side) * side) / 2 for m, side in zip(move_m, pixel_m, strict=True)])
+
+        def moved(source: raster.Source, by_m: Array) -> list[Array]:
+            return [_elevation(source, grid, (float(by_m[0]), float(by_m[1]))) for grid in self.grids]
+
+        without = self.apart(moved(self.reference, half), moved(self.dem, half))
+        return without, self.apart(moved(self.reference, -half), moved(self.dem, np.array(move_m) - half))
 
 
 def align(reference: Path, dem: Path, settings: CoregisterSettings, unstable: gpd.GeoDataFrame | None = None) -> Shift:
@@ -298,13 +302,13 @@ def align(reference: Path, dem: Path, settings: CoregisterSettings, unstable: gp
 
 
 def _against(ground: _Ground, pixel_m: tuple[float, float], settings: CoregisterSettings) -> Shift:
-    apart = ground.apart((0, 0))
+    apart = ground.apart(*ground.as_they_lie)
     if len(apart) < LEAST_PX:
         few = f"Only {len(apart)} pixels of stable ground are known in the DEM and in its reference"
         return Shift("reference", False, f"{few}; the DEM was not moved.", pixel_m, quality="nmad_m")
     none = partial(
         Shift, "reference", False, pixel_m=pixel_m, quality="nmad_m", quality_before=nmad(apart),
-        vertical_m=0.0 - float(np.median(apart)),
+        vertical_m=_up_m(apart),
     )  # fmt: skip
     move_m = _nuth_kaab(ground, pixel_m)
     if isinstance(move_m, str):
@@ -314,7 +318,8 @@ def _against(ground: _Ground, pixel_m: tuple[float, float], settings: Coregister
             f"xDEM's shift of {_size_px(move_m, pixel_m):.1f} px is beyond coregister.maximum_shift_px, "
             f"{settings.maximum_shift_px}; the DEM was not moved. Raise that if it may lie so far off."
         )
-    before, after = ground.nmads(move_m, pixel_m)
+    without, moved = ground.without_and_with(move_m, pixel_m)
+    before, after = nmad(without), nmad(moved)
     accepted = before > 0 and 1 - after / before >= settings.minimum_gain_frac
     reason = (
         f"{_size(move_m, pixel_m)} takes the NMAD of the difference to the reference DEM from {before:.3g} to {after:.3g} m"
@@ -322,8 +327,13 @@ def _against(ground: _Ground, pixel_m: tuple[float, float], settings: Coregister
     )
     return Shift(
         "reference", accepted, reason, pixel_m, *move_m, quality="nmad_m", quality_before=before, quality_after=after,
-        vertical_m=0.0 - float(np.median(ground.apart(move_m if accepted else (0, 0)))),
+        vertical_m=_up_m(moved if accepted else without),
     )  # fmt: skip
+
+
+def _up_m(apart: Array) -> float:
+    """What must be added to a DEM that stands so far above its reference, to a tenth of a millimetre."""
+    return 0.0 - round(float(np.median(apart)), 4)
 
 
 def _ground(
@@ -363,7 +373,7 @@ def _nuth_kaab(ground: _Ground, pixel_m: tuple[float, float]) -> tuple[float, fl
     """
     from xdem.coreg import NuthKaab  # noqa: PLC0415  (6 s of import that areas without a reference do not need)
 
-    still, moving = (np.concatenate([_elevation(z, g) for g in ground.grids]) for z in (ground.reference, ground.dem))
+    still, moving = (np.concatenate(patches) for patches in ground.as_they_lie)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OptimizeWarning)  # of covariances, which nobody asked for
@@ -375,7 +385,7 @@ def _nuth_kaab(ground: _Ground, pixel_m: tuple[float, float]) -> tuple[float, fl
     except (ValueError, RuntimeError) as error:  # what xDEM and SciPy raise when there is nothing to fit
         return str(error).split(".")[0]
     east_m, north_m, _ = fit.to_translations()
-    return (float(east_m), float(north_m)) if math.isfinite(east_m + north_m) else "its fit is not finite"
+    return _rounded(east_m, north_m) if math.isfinite(east_m + north_m) else "its fit is not finite"
 
 
 # ------------------------------------------------------------------------------------------------- against the image
@@ -462,7 +472,7 @@ def _judged(
     settings: CoregisterSettings,
 ) -> Shift:  # fmt: skip
     """A shift that was found, believed if it is larger than its error and shows in the correlation."""
-    move_m = -fit.shift_px[1] * _pixel_m(grid)[0], fit.shift_px[0] * _pixel_m(grid)[1]
+    move_m = _rounded(-fit.shift_px[1] * _pixel_m(grid)[0], fit.shift_px[0] * _pixel_m(grid)[1])
     coarser = _pixel_m(grid)[0] / dem_px[0]
     error_px = fit.standard_error_px * coarser
     certain = math.hypot(*fit.shift_px) > CERTAIN * fit.standard_error_px
@@ -478,6 +488,11 @@ def _judged(
         quality_before=fit.correlation_before, quality_after=fit.correlation_after, standard_error_px=error_px,
         light=Light(band, _spread(patches), before, after),
     )  # fmt: skip
+
+
+def _rounded(east_m: float, north_m: float) -> tuple[float, float]:
+    """To a tenth of a millimetre: beyond it, the order of sums decides, which differs between machines."""
+    return round(float(east_m), 4) + 0.0, round(float(north_m), 4) + 0.0
 
 
 def _size(move_m: tuple[float, float], pixel_m: tuple[float, float]) -> str:

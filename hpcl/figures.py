@@ -27,7 +27,7 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_record
@@ -617,7 +617,9 @@ def _floats(values: Sequence[float | None]) -> Array:
 
 
 @_styled
-def training(curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str) -> Figure:
+def training(
+    curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str, *, logarithmic: bool
+) -> Figure:
     """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
     figure, axes = _chart(3.1, title, "reports/train/curves.csv")
     colours = [BLUE, VERMILION, "#009E73", "#CC79A7"]
@@ -628,7 +630,12 @@ def training(curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_ep
     axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=unit)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     _legend(figure, axes.get_legend_handles_labels()[0], 4)
     return figure
 

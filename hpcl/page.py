@@ -356,12 +356,15 @@ def _leads(report: Report) -> str:
     gaps, open_ = [], []
     for name, paired in report.metrics["paired"].items():
         gap, (low, high) = paired["landslide_iou_difference"], paired["interval"]
-        floor = f"the {MAPS[name]} ({_number(report.metrics[name]['landslide_iou'], 2)})"
-        side = "above" if gap >= 0 else "below"
-        gaps.append(f"{_number(abs(gap), 2)} {side} {floor}, difference {_signed(gap, 2)}{_interval((low, high), 2)}")
         if low is None or high is None or low <= 0 <= high:
             open_.append(MAPS[name])
-    said = f"That is {'; and '.join(gaps)}."
+        bounds = (low, high)
+        if gap < 0 and low is not None and high is not None:
+            bounds = (-high, -low)
+        floor = f"the {MAPS[name]} ({_number(report.metrics[name]['landslide_iou'], 2)})"
+        side = "above" if gap >= 0 else "below"
+        gaps.append(f"{_number(abs(gap), 2)}{_interval(bounds, 2)} {side} {floor}")
+    said = f"That is {_listed(gaps)}."
     if open_:
         said += f" Whether it is better than the {_listed(open_)} cannot be told from these blocks."
     return said
@@ -827,7 +830,8 @@ def _training(report: Report) -> Section:
             plates.one(
                 "training_loss.png",
                 "Training and validation loss by epoch.",
-                "Losses (pure numbers) by epoch: training, its contrastive part, and validation.",
+                "Loss of the segmentation on training and validation ground, and the contrastive loss before its weight "
+                "(pure numbers, logarithmic axis).",
             ),
             plates.one(
                 "training_watch.png",

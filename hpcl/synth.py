@@ -183,7 +183,7 @@ def relief(x: Array, y: Array, salt: int) -> Array:
     # Valleys run where a noise is zero; its size grows with the distance from there.
     main = np.abs(_fractal(bend_x, bend_y, 2100, salt + 10, octaves=3, gain=0.45) - 0.1)
     flank = np.clip((main - 0.03) / 0.62, 0, 1)
-    height = 128 * (0.55 * flank + 0.45 * _step(flank, 0, 1))
+    height = 116 * (0.55 * flank + 0.45 * _step(flank, 0, 1))
     side = np.abs(_fractal(bend_x, bend_y, 950, salt + 20, octaves=2, gain=0.4) - 0.1)
     # A tributary leaves the divide as a hollow and reaches the main valley at its floor.
     height = height - 0.58 * height * (1 - 0.6 * _step(main, 0.5, 1.0)) * (1 - _step(side, 0.0, 0.62))
@@ -305,7 +305,7 @@ def slide_change(slide: Feature, x: Array, y: Array) -> tuple[Array, Array]:
     lobe = 0.5 * slide.depth_m * _step(along, 0.40, 0.74) * _step(depth, 0, 0.17 * slide.length_m)
     wave_m = max(40.0, 0.26 * slide.length_m)
     hummocks = _noise(u, 0.5 * v, wave_m, slide.salt + 1) + 0.45 * _noise(u, 0.7 * v, 0.55 * wave_m, slide.salt + 2)
-    hummocks *= (0.010 * slide.length_m + 0.6) * (1 - 0.45 * slide.age) * _step(along, 0.3, 0.5) * _step(depth, 0, 14)
+    hummocks *= (0.012 * slide.length_m + 0.6) * (1 - 0.45 * slide.age) * _step(along, 0.3, 0.5) * _step(depth, 0, 14)
     wiped = (0.92 - 0.35 * slide.age) * _step(depth, -4, 12 + 10 * slide.age)
     return lobe - drop - bench + hummocks, wiped
 
@@ -326,7 +326,7 @@ def place_landslides(
         toe = relief(drawn.x + 0.5 * length * drawn.down_east, drawn.y + 0.5 * length * drawn.down_north, salt)
         low = relief(drawn.x + 0.3 * length * drawn.down_east, drawn.y + 0.3 * length * drawn.down_north, salt)
         fall = (rise - toe) / length
-        good = (fall > 0.22) & (fall < 0.50) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
+        good = (fall > 0.20) & (fall < 0.50) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
         for i in np.flatnonzero(good).tolist():
             width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
             slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
@@ -573,7 +573,7 @@ def optical(world: Scene, grid: raster.Grid, roi: raster.Roi) -> Array:
     crop, tilled = parcels(x, y, salt)
     patches = _fractal(x, y, 420, salt + 80, octaves=4, gain=0.6)
     shrubs = _step(_fractal(x, y, 22, salt + 90, octaves=2, gain=0.7), 0.1, 0.7)
-    plants = 0.30 + 0.22 * patches - 0.25 * north + 0.09 * world.inside(x, y, part=0.45)
+    plants = 0.30 + 0.22 * patches - 0.25 * north + 0.11 * world.inside(x, y, part=0.45)
     plants = np.clip(
         plants * (1 - 0.6 * farmed) + 0.30 * farmed * (crop + 0.6) + 0.28 * shrubs * (1 - farmed), 0.02, 0.95
     )

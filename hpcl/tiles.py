@@ -199,8 +199,8 @@ def lay_windows(
 ) -> Iterator[WindowAt]:
     """Windows that lie wholly in blocks of one split, so that not even their unlabelled context is shared.
 
-    Training windows step by ``stride_px``; validation and test windows stand side by side, so that no pixel is
-    counted twice. Scenes smaller than a window give one padded window.
+    Training windows step by ``stride_px``; validation and test windows stand side by side in their block, the last one
+    moved back to end with it. Scenes smaller than a window give one padded window.
     """
     rows, columns = sorted({b.rows.start for b in blocks}), sorted({b.columns.start for b in blocks})
     table = np.full((len(rows), len(columns)), -1)

@@ -54,14 +54,17 @@ def main(area: str) -> None:
 
 
 def _places(area: str, shape: raster.Shape, size: int, most: int) -> list[tuple[int, int]]:
-    """Test windows with landslide ground, most of it first; without an inventory, windows spread over the area."""
+    """Test windows with landslide ground, most of it first and none over another; without an inventory, windows spread
+    over the area."""
     windows = pd.read_csv(TILES / "windows.csv", dtype={"area": str})
     mine = windows[(windows["area"] == area) & (windows["split"] == "test") & (windows["landslide_frac"] > 0)]
-    if len(mine):
-        chosen = mine.sort_values(["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]).head(most)
-        return [(int(w.row_px), int(w.column_px)) for w in chosen.itertuples()]
     if area in read_json(TILES / "facts.json")["areas"]:
-        return []
+        chosen: list[tuple[int, int]] = []
+        for window in mine.sort_values(["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]).itertuples():
+            at = int(window.row_px), int(window.column_px)
+            if all(abs(at[0] - top) >= size or abs(at[1] - left) >= size for top, left in chosen):
+                chosen.append(at)
+        return chosen[:most]
     everywhere = [(top, left) for top in starts(shape[0], size, size) for left in starts(shape[1], size, size)]
     return everywhere[:: -(-len(everywhere) // most)]
 

@@ -55,7 +55,7 @@ def main() -> None:
 
 def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> dict[str, bytes]:
     curves = pd.read_csv(REPORTS / "train" / "curves.csv")
-    losses = {"loss": "training", "contrast_loss": "contrastive part", "val_loss": "validation"}
+    losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
     watches = {"val_iou": "validation landslide IoU", "key_spread": "spread of keys", "queue_fill": "filled queues"}
     best = training["best_epoch"]
     drawn = {
@@ -64,8 +64,10 @@ def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> di
             pd.read_csv(REPORTS / "evaluate" / "precision_recall.csv"), metrics
         ),
         "reliability": figures.reliability(pd.read_csv(REPORTS / "evaluate" / "reliability.csv")),
-        "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]"),
-        "training_watch": figures.training(curves, watches, "Validation and watches", best, "value [-]"),
+        "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]", logarithmic=True),
+        "training_watch": figures.training(
+            curves, watches, "Validation and watches", best, "value [-]", logarithmic=False
+        ),
     }
     return {f"{name}.png": figures.png(figure, settings) for name, figure in drawn.items()}
 

@@ -460,8 +460,8 @@ def test_what_comes_from_data_is_escaped(project: Path) -> None:
 @pytest.mark.parametrize(
     ("gap", "bounds", "says"),
     [
-        (0.1, (0.02, 0.2), "That is 0.10 above the slope threshold (0.21), difference +0.10 [0.02, 0.20]."),
-        (-0.1, (-0.2, -0.02), "That is 0.10 below the slope threshold (0.21), difference −0.10 [−0.20, −0.02]."),
+        (0.1, (0.02, 0.2), "That is 0.10 [0.02, 0.20] above the slope threshold (0.21)."),
+        (-0.1, (-0.2, -0.02), "That is 0.10 [0.02, 0.20] below the slope threshold (0.21)."),
         (0.1, (-0.02, 0.2), "Whether it is better than the slope threshold cannot be told"),
         (0.1, (None, None), "Whether it is better than the slope threshold cannot be told"),
     ],

@@ -1,0 +1,99 @@
+"""What `make demo` must have left behind. Run from the root after it; exits with 1 and says what is missing."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import rasterio
+
+FLOORS = ("slope_threshold", "pixel_classifier")
+NUMBERS = ("landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa")
+
+
+def check(holds: bool, claim: str) -> None:
+    """Print a claim and stop if it does not hold."""
+    print(f"{'ok  ' if holds else 'FAIL'}  {claim}")
+    if not holds:
+        sys.exit(1)
+
+
+def scores() -> None:
+    """Three objects of numbers; the network beats both floors, and the floors are neither toy nor hopeless."""
+    metrics = json.loads(Path("reports/evaluate/metrics.json").read_text())
+    for name in ("hpcl_net", *FLOORS):
+        check(all(0 <= metrics[name][n] <= 1 for n in NUMBERS), f"{name} has {', '.join(NUMBERS)}")
+        check(
+            abs(metrics[name]["f1"] - 2 * metrics[name]["landslide_iou"] / (1 + metrics[name]["landslide_iou"])) < 1e-6,
+            "F1 = 2 IoU / (1 + IoU)",
+        )
+    best = metrics["hpcl_net"]["landslide_iou"]
+    for floor in FLOORS:
+        iou, (low, high) = metrics[floor]["landslide_iou"], metrics["paired"][floor]["interval"]
+        check(0.1 < iou < 0.6, f"{floor}: landslide IoU {iou:.3f} lies between .1 and .6")
+        check(
+            best > iou, f"hpcl_net: {best:.3f} beats {floor}, paired interval of the difference [{low:.3f}, {high:.3f}]"
+        )
+
+
+def maps() -> None:
+    """A georeferenced map per area, aligned where the DEM was shifted on purpose."""
+    for folder in sorted(Path("data/predict").iterdir()):
+        with rasterio.open(folder / "probability.tif") as file:
+            check(
+                file.crs is not None and file.descriptions[0] == "probability",
+                f"{folder}/probability.tif is a map in {file.crs}",
+            )
+        check((folder / "landslides.gpkg").stat().st_size > 0, f"{folder}/landslides.gpkg")
+        shift = json.loads((Path("data/coregister") / folder.name / "shift.json").read_text())
+        planted = json.loads((Path("data/raw") / folder.name / "truth.json").read_text())["shift"]
+        off_m = ((shift["east_m"] + planted["east_m"]) ** 2 + (shift["north_m"] + planted["north_m"]) ** 2) ** 0.5
+        check(
+            shift["accepted"] and off_m < 0.5,
+            f"{folder.name}: planted shift found to {off_m:.3f} m, below .1 pixel (0.5 m) of the DEM",
+        )
+    check("data:image/png" in Path("reports/report.html").read_text(), "reports/report.html has its pictures inside")
+
+
+def tracked() -> None:
+    """The state is one MLflow run with scores, however many stages were computed or cached."""
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415  (3 s of import)
+
+    client = MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db")
+    experiment = client.get_experiment_by_name("hpcl")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`dvc.role` = 'pipeline'")
+    check(len(runs) == 1, f"one pipeline run in MLflow ({len(runs)})")
+    found = [k for k in runs[0].data.metrics if k.endswith("landslide_iou")]
+    check(
+        bool(found) and len(runs[0].data.params) > 40,
+        f"it holds {', '.join(found)} and {len(runs[0].data.params)} parameters",
+    )
+
+
+def repeatable() -> None:
+    """Nothing to do a second time, quickly; a forced re-run of all but the training leaves dvc.lock as it is."""
+    began = time.monotonic()
+    done = subprocess.run([".venv/bin/dvc", "repro"], capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - began
+    check("up to date" in done.stdout and seconds < 5, f"a second dvc repro does nothing, in {seconds:.1f} s")
+    before = Path("dvc.lock").read_bytes()
+    subprocess.run(
+        [".venv/bin/dvc", "repro", "--force", "--single-item", "tile", "baselines", "evaluate", "report"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    check(
+        Path("dvc.lock").read_bytes() == before,
+        "a forced re-run of tile, baselines, evaluate and report leaves dvc.lock as it is",
+    )
+
+
+scores()
+maps()
+tracked()
+repeatable()
+peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+print(f"      peak memory of the stages run here {peak_gib:.2f} GiB")
