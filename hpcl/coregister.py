@@ -527,10 +527,11 @@ def residuals(
     dem: Path, other: Path, shift: Shift, out: Path, *, moved: bool,
     block_px: int = raster.BLOCK_PX, progress: Progress = _silent,
 ) -> None:  # fmt: skip
-    """Write what the DEM and the ``other`` raster disagree about, on the DEM's grid, before or after it was ``moved``.
+    """Write what the DEM and the ``other`` raster disagree about, before or after the DEM was ``moved``.
 
     Against a reference DEM: DEM minus reference, in metres. Against the image: brightness minus shading, both in the
-    band of forms that `shading` looks at, in standard deviations of the brightness.
+    band of forms that `shading` looks at, in standard deviations of the brightness. The grid is the DEM's, or as coarse as
+    the image if that is coarser.
     """
     move_m, lift_m = (shift.move_m, shift.vertical_m) if moved else ((0.0, 0.0), 0.0)
     with raster.Source(dem) as ground, raster.Source(other) as still:

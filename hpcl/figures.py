@@ -147,7 +147,7 @@ def png(figure: Figure, settings: ReportSettings) -> bytes:
     reduced = Image.fromarray(index)
     reduced.putpalette(palette.getpalette() or [])
     packed = io.BytesIO()
-    reduced.save(packed, "png", optimize=True)
+    reduced.save(packed, "png")
     return packed.getvalue()
 
 

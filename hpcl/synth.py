@@ -14,16 +14,16 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass as record
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from scipy.ndimage import map_coordinates
 from shapely.geometry import Polygon, box
@@ -63,13 +63,13 @@ class AreaSettings:
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class SynthesizeSettings:
-    """What all synthetic areas share.
+    """What all synthetic areas share. Their names begin with ``synthetic_``, so that no map of one is taken for real.
 
     ``landslide_frac`` is the share of the ground inside landslides, ``landslide_length_m`` the range of their lengths
     from crown to toe (short ones are frequent), ``mapper_jitter_m`` the standard deviation of a mapped vertex.
     """
 
-    areas: dict[str, AreaSettings]
+    areas: dict[Annotated[str, Field(pattern="^synthetic_[A-Za-z0-9_-]+$")], AreaSettings]
     pixel_m: float
     dem_pixel_m: float
     dem_noise_m: float
@@ -111,6 +111,7 @@ class _Lattice:
 
     @staticmethod
     def around(column: Array, row: Array, salt: int) -> _Lattice:
+        """The lattice under whole ``column`` and ``row`` numbers and one point beyond."""
         left, bottom = int(column.min()) - 1, int(row.min()) - 1
         columns, rows = np.arange(left, int(column.max()) + 2), np.arange(bottom, int(row.max()) + 2)
         a, b = _halves(_hash(*np.meshgrid(columns, rows), salt).ravel())
@@ -271,7 +272,7 @@ class Feature:
 
     @property
     def reach_m(self) -> float:
-        """Radius around `centre` beyond which the feature changes nothing."""
+        """A size for spacing; nothing changes farther from `centre` than 1.4 times this."""
         return 0.6 * math.hypot(self.length_m, self.width_m)
 
 
@@ -318,6 +319,7 @@ def place_landslides(
     shortest, longest = settings.landslide_length_m
     wanted_m2 = settings.landslide_frac * width_m * height_m
     placed: list[Feature] = []
+    placed_m2 = 0.0
     n = math.ceil(width_m * height_m / 1500)
     for _ in range(4):
         length = 1 / rng.uniform(1 / longest, 1 / shortest, n)
@@ -330,10 +332,10 @@ def place_landslides(
         for i in np.flatnonzero(good).tolist():
             width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
             slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
-            missing_m2 = wanted_m2 - sum(map(_area_m2, placed))
-            if _fits(slide, placed, width_m, height_m, 10.0) and _area_m2(slide) < 1.15 * missing_m2:
+            if _area_m2(slide) < 1.15 * (wanted_m2 - placed_m2) and _fits(slide, placed, width_m, height_m, 10.0):
                 placed.append(slide)
-        if sum(map(_area_m2, placed)) > 0.96 * wanted_m2:
+                placed_m2 += _area_m2(slide)
+        if placed_m2 > 0.96 * wanted_m2:
             break
     if not placed:
         raise SynthError(
@@ -344,6 +346,7 @@ def place_landslides(
 
 
 def _area_m2(slide: Feature) -> float:
+    """About the ground inside the outline: what a rectangle loses at its round ends, what the flare adds on average."""
     return 0.82 * slide.length_m * slide.width_m
 
 
@@ -359,6 +362,7 @@ class _Drawn:
 
 
 def _drawn(rng: np.random.Generator, n: int, width_m: float, height_m: float, reach_m: Array, salt: int) -> _Drawn:
+    """``n`` places, with the direction of the slope over two thirds of ``reach_m``."""
     x, y = rng.uniform(0, width_m, n), -rng.uniform(0, height_m, n)
     east = (relief(x - reach_m / 3, y, salt) - relief(x + reach_m / 3, y, salt)) / (reach_m * 2 / 3)
     north = (relief(x, y - reach_m / 3, salt) - relief(x, y + reach_m / 3, salt)) / (reach_m * 2 / 3)
@@ -484,42 +488,35 @@ class Scene:
         detail = gullies(x, y, fall_east, fall_north, self.salt)
         detail += terraces(x, y, base + detail, np.hypot(fall_east, fall_north), self.salt)
         change, wiped = np.zeros_like(base), np.zeros_like(base)
-        for slide in self.slides:
-            at = _near(slide, x, y)
-            if at is not None:
-                moved, gone = slide_change(slide, x[at], y[at])
-                change[at] += moved
-                wiped[at] = np.maximum(wiped[at], gone)
+        for slide, at in _near(self.slides, x, y):
+            moved, gone = slide_change(slide, x[at], y[at])
+            change[at] += moved
+            wiped[at] = np.maximum(wiped[at], gone)
         height = base + detail * (1 - wiped) + change
-        for head in self.heads:
-            at = _near(head, x, y)
-            if at is not None:
-                height[at] += gully_head(head, x[at], y[at])
-        for bank in self.banks:
-            at = _near(bank, x, y)
-            if at is not None:
-                height[at] += cut_bank(bank, x[at], y[at], height[at])
+        for head, at in _near(self.heads, x, y):
+            height[at] += gully_head(head, x[at], y[at])
+        for bank, at in _near(self.banks, x, y):
+            height[at] += cut_bank(bank, x[at], y[at], height[at])
         return height
 
     def inside(self, x: Array, y: Array, part: float = 0.0) -> Array:
         """Whether a point lies in a landslide (``part`` 0), or in the lower ``1 - part`` of one."""
         found = np.zeros(x.shape, bool)
-        for slide in self.slides:
-            at = _near(slide, x, y)
-            if at is not None:
-                u, _ = slide.local(x[at], y[at])
-                found[at] |= (outline_distance(slide, x[at], y[at]) < 0) & (u >= part * slide.length_m)
+        for slide, at in _near(self.slides, x, y):
+            u, _ = slide.local(x[at], y[at])
+            found[at] |= (outline_distance(slide, x[at], y[at]) < 0) & (u >= part * slide.length_m)
         return found
 
 
-def _near(feature: Feature, x: Array, y: Array) -> tuple[Array, ...] | None:
-    """Indices of the points that a feature can reach."""
-    east, north = feature.centre
-    r = feature.reach_m * 1.25
-    if not (x.min() - r < east < x.max() + r and y.min() - r < north < y.max() + r):
-        return None
-    at = np.nonzero((np.abs(x - east) < r) & (np.abs(y - north) < r))
-    return at if at[0].size else None
+def _near(features: Iterable[Feature], x: Array, y: Array) -> Iterator[tuple[Feature, tuple[Array, ...]]]:
+    """The features that reach any of the points, each with the indices of those points."""
+    left, right, bottom, top = x.min(), x.max(), y.min(), y.max()
+    for feature in features:
+        (east, north), r = feature.centre, feature.reach_m * 1.4
+        if left - r < east < right + r and bottom - r < north < top + r:
+            at = np.nonzero((np.abs(x - east) < r) & (np.abs(y - north) < r))
+            if at[0].size:
+                yield feature, at
 
 
 def scene(area: AreaSettings, settings: SynthesizeSettings) -> Scene:
@@ -746,25 +743,23 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     reference = world.grid(settings.reference_pixel_m, DEM_MARGIN_M)
     metres = (raster.Band("elevation", "m"),)
     colours = tuple(raster.Band(n, "reflectance x 10000") for n in ("red", "green", "blue", "nir"))
-    files: list[tuple[str, raster.Grid, tuple[raster.Band, ...], str, float, Callable[[raster.Roi], Array]]] = [
-        ("optical.tif", image, colours, "uint16", OPTICAL_NODATA, lambda roi: optical(world, image, roi)),
-        ("dem.tif", elevation, metres, "float32", DEM_NODATA, lambda roi: dem(world, elevation, roi, shifted=True)),
-    ]
-    if area.reference_dem:
-        files.append(
-            (
-                "reference_dem.tif",
-                reference,
-                metres,
-                "float32",
-                DEM_NODATA,
-                lambda roi: dem(world, reference, roi, shifted=False),
-            )
-        )
+    files: dict[str, tuple[raster.Grid, tuple[raster.Band, ...], str, float, Callable[[raster.Roi], Array]]] = {
+        "optical": (image, colours, "uint16", OPTICAL_NODATA, lambda roi: optical(world, image, roi)),
+        "dem": (elevation, metres, "float32", DEM_NODATA, lambda roi: dem(world, elevation, roi, shifted=True)),
+        "reference_dem": (
+            reference,
+            metres,
+            "float32",
+            DEM_NODATA,
+            lambda roi: dem(world, reference, roi, shifted=False),
+        ),
+    }
+    if not area.reference_dem:
+        del files["reference_dem"]
     side_px = 512
-    total, done = sum(len(list(raster.blocks(grid.shape, side_px))) for _, grid, *_ in files), 0
-    for name, grid, bands, dtype, nodata, compute in files:
-        with raster.create(folder / name, grid, bands, dtype, nodata) as sink:
+    total, done = sum(len(list(raster.blocks(grid.shape, side_px))) for grid, *_ in files.values()), 0
+    for name, (grid, bands, dtype, nodata, compute) in files.items():
+        with raster.create(folder / f"{name}.tif", grid, bands, dtype, nodata) as sink:
             for roi in raster.blocks(grid.shape, side_px):
                 sink.write(compute(roi), roi)
                 done += 1

@@ -8,7 +8,7 @@ different splits meet, and no landslide on both sides. `check` proves it on the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -85,11 +85,15 @@ def _edges(length: int, block_px: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
 
 
-def assign(blocks: Sequence[Block], settings: TileSettings) -> list[Block]:
+def assign(
+    blocks: Sequence[Block], settings: TileSettings, objects: Sequence[Mapping[tuple[str, int], int]] = ()
+) -> list[Block]:
     """Give every block its split so that each split has its share of the ground and of the landslides.
 
-    Of 2000 seeded random draws the one that comes nearest to the shares is kept. Raises `TileError` when an area
-    cannot be split, or a split would hold no landslide.
+    ``objects`` holds for each landslide its pixels in each block ``(area, number)``: a landslide across blocks of
+    several splits will count for one of them only (`keep_whole`), so draws that divide large ones lose ground. Of
+    seeded random draws the one nearest to the shares is kept and improved by swapping blocks. Raises `TileError` when
+    an area cannot be split, or a split would hold no landslide.
     """
     areas = sorted({block.area for block in blocks})
     unknown = set(settings.test_areas) - set(areas)
@@ -100,8 +104,8 @@ def assign(blocks: Sequence[Block], settings: TileSettings) -> list[Block]:
             "name at least one of them as test area and leave at least one to train on."
         )
     test_areas = set(settings.test_areas) if settings.split == "areas" else set()
-    shares = [settings.val_frac, 0.0 if test_areas else settings.test_frac]
-    shares = [1 - sum(shares), *shares]
+    test_frac = 0.0 if test_areas else settings.test_frac
+    shares = np.array([1 - settings.val_frac - test_frac, settings.val_frac, test_frac])
     if shares[0] <= 0:
         raise TileError("tile.val_frac and tile.test_frac leave no ground to train on; their sum must be below 1.")
     free = [b for b in blocks if b.area not in test_areas and b.labelled_px]
@@ -111,23 +115,9 @@ def assign(blocks: Sequence[Block], settings: TileSettings) -> list[Block]:
             f"The labelled ground makes {len(free)} block(s) of {settings.block_px} px, too few for {', '.join(wanted)}; "
             "lower tile.block_px or add an area."
         )
-    ground = np.array([[b.labelled_px for b in free], [b.landslide_px for b in free]], float)
-    ground /= np.maximum(ground.sum(axis=1, keepdims=True), 1)
-    counts = np.maximum(np.round(np.array(shares) * len(free)), np.array(shares) > 0).astype(int)
-    counts[0] = len(free) - counts[1:].sum()
-    rng = np.random.default_rng(settings.seed)
-    best, best_error = np.zeros(len(free), int), np.inf
-    for _ in range(2000):
-        drawn = rng.permutation(np.repeat(np.arange(3), counts))
-        got = np.stack([np.bincount(drawn, weights=row, minlength=3) for row in ground])
-        error = float(np.abs(got - shares).sum()) + 10 * int(((got[1] == 0) & (np.array(shares) > 0)).sum())
-        if error < best_error:
-            best, best_error = drawn, error
+    best = _draw(free, objects, shares, settings.seed)
     chosen = {(b.area, b.number): SPLITS[code] for b, code in zip(free, best, strict=True)}
-    out = []
-    for b in blocks:
-        split = "test" if b.area in test_areas else chosen.get((b.area, b.number), "")
-        out.append(Block(b.area, b.number, b.rows, b.columns, b.labelled_px, b.landslide_px, split))
+    out = [replace(b, split="test" if b.area in test_areas else chosen.get((b.area, b.number), "")) for b in blocks]
     for split in SPLITS:
         if (split in wanted or (split == "test" and test_areas)) and not any(
             b.landslide_px for b in out if b.split == split
@@ -135,6 +125,60 @@ def assign(blocks: Sequence[Block], settings: TileSettings) -> list[Block]:
             raise TileError(
                 f"No landslide falls into the {split} blocks; lower tile.block_px, or change tile.seed or the areas."
             )
+    return out
+
+
+def _draw(
+    free: Sequence[Block], objects: Sequence[Mapping[tuple[str, int], int]], shares: npt.NDArray[np.float64], seed: int
+) -> npt.NDArray[np.int64]:
+    """The split code of every block: the best of 500 random draws, improved by up to 4000 random swaps."""
+    place = {(b.area, b.number): i for i, b in enumerate(free)}
+    ground = np.array([b.labelled_px for b in free], float)
+    rows = [{place[at]: n for at, n in found.items() if at in place} for found in objects]
+    pixels = np.zeros((len(rows), len(free)))
+    for row, inside in enumerate(rows):
+        pixels[row, list(inside)] = list(inside.values())
+    if not pixels.any():
+        pixels = np.diag([float(b.landslide_px) for b in free])
+
+    def error(codes: npt.NDArray[np.int64]) -> float:
+        """How far the shares of ground and of whole landslides are off, plus the share of landslides that is lost."""
+        held = pixels @ np.eye(3)[codes]
+        owner = held.argmax(1)
+        kept = np.bincount(owner, weights=held.max(1), minlength=3) / max(pixels.sum(), 1)
+        off = np.abs(np.bincount(codes, weights=ground, minlength=3) / ground.sum() - shares).sum()
+        empty = int(((kept == 0) & (shares > 0)).sum())
+        return float(off + np.abs(kept / max(kept.sum(), 1e-9) - shares).sum() + 2 * (1 - kept.sum()) + 10 * empty)
+
+    counts = np.maximum(np.round(shares * len(free)), shares > 0).astype(int)
+    counts[0] = len(free) - counts[1:].sum()
+    rng = np.random.default_rng(seed)
+    best = min((rng.permutation(np.repeat(np.arange(3), counts)) for _ in range(500)), key=error)
+    least = error(best)
+    for one, other in rng.integers(0, len(free), (4000, 2)):
+        if best[one] != best[other]:
+            tried = best.copy()
+            tried[[one, other]] = tried[[other, one]]
+            if (found := error(tried)) < least:
+                best, least = tried, found
+    return best
+
+
+def spread(
+    landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]], blocks: Sequence[Block]
+) -> list[dict[tuple[str, int], int]]:
+    """For each landslide of one area ``(roi, mask)``: how many of its pixels lie in which block."""
+    out = []
+    for (rows, columns), mask in landslides:
+        found = {}
+        for b in blocks:
+            r0, r1 = max(rows.start, b.rows.start), min(rows.stop, b.rows.stop)
+            c0, c1 = max(columns.start, b.columns.start), min(columns.stop, b.columns.stop)
+            if r0 < r1 and c0 < c1:
+                part = mask[r0 - rows.start : r1 - rows.start, c0 - columns.start : c1 - columns.start]
+                if part.any():
+                    found[b.area, b.number] = int(part.sum())
+        out.append(found)
     return out
 
 
@@ -294,15 +338,3 @@ class Moments:
             std[directions] = np.sqrt((self._square / n)[directions].mean())
         std[std == 0] = 1
         return [{"mean": float(m), "std": float(s)} for m, s in zip(mean, std, strict=True)]
-
-
-def share_of(blocks: Sequence[Block]) -> Mapping[str, Mapping[str, int]]:
-    """Blocks, labelled and landslide pixels per split."""
-    return {
-        split: {
-            "blocks": sum(b.split == split for b in blocks),
-            "labelled_px": sum(b.labelled_px for b in blocks if b.split == split),
-            "landslide_px": sum(b.landslide_px for b in blocks if b.split == split),
-        }
-        for split in SPLITS
-    }

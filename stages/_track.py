@@ -47,6 +47,7 @@ LIVE = ("train",)  # stages whose curves are worth the import of MLflow while th
 LAST = "track"  # the stage that completes the parent run; its own entry in dvc.lock proves a finished pipeline
 PATIENCE_S = 60.0  # after a failed delivery, training does not try again for so long
 PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
+COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
@@ -305,7 +306,7 @@ def _remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
 def _md5(path: Path) -> str:
     """The hash that DVC gives to a file, or to a folder (of its sorted list of hashes and names)."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        files = (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
         listing = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
         listing.sort(key=lambda entry: entry["relpath"])
         return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
@@ -594,7 +595,7 @@ class Store:
         for path in reversed(_declared("metrics")):  # the last stage's numbers matter most
             if path.exists():
                 for name, value in _flat(json.loads(path.read_text(encoding="utf-8")), path.parent.name, "/"):
-                    if (number := _number(value)) is not None:
+                    if (number := _number(value)) is not None and f"/{COUNTS}/" not in name:
                         histories[name] = [self.entities.Metric(name, number, now_ms, 0)]
         kept = list(histories)[:METRICS]
         if len(histories) > METRICS:

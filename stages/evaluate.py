@@ -18,8 +18,8 @@ PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "ka
 SHAPE_SCORES = ["object_detection_rate", "boundary_iou"]
 SCORES = {
     "hpcl_net": [*PIXEL_SCORES, *SHAPE_SCORES, "false_objects_per_km2", "ece", "brier"],
-    "slope_threshold": [*PIXEL_SCORES, *SHAPE_SCORES],
-    "pixel_classifier": [*PIXEL_SCORES, *SHAPE_SCORES],
+    "slope_threshold": PIXEL_SCORES,
+    "pixel_classifier": PIXEL_SCORES,
 }
 
 

@@ -60,7 +60,9 @@ def _places(area: str, shape: raster.Shape, size: int, most: int) -> list[tuple[
     mine = windows[(windows["area"] == area) & (windows["split"] == "test") & (windows["landslide_frac"] > 0)]
     if area in read_json(TILES / "facts.json")["areas"]:
         chosen: list[tuple[int, int]] = []
-        for window in mine.sort_values(["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]).itertuples():
+        for window in mine.sort_values(
+            ["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]
+        ).itertuples():
             at = int(window.row_px), int(window.column_px)
             if all(abs(at[0] - top) >= size or abs(at[1] - left) >= size for top, left in chosen):
                 chosen.append(at)

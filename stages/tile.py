@@ -29,22 +29,28 @@ def main() -> None:
     bands, kinds = _common_bands(areas)
     classes = sorted({name for area in areas for name in _classes(area)})
     labels = {a: _labels(a, classes) for a in areas}
-    blocks = tiles.assign([b for a in areas for b in tiles.lay_blocks(a, labels[a], settings.block_px)], settings)
+    laid = {a: tiles.lay_blocks(a, labels[a], settings.block_px) for a in areas}
+    objects = [found for a in areas for found in tiles.spread(_landslides(a), laid[a])]
+    blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
     moments, windows, facts = tiles.Moments(len(bands)), [], {}
+    held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
         grid = _write_bands(area, bands)
         split_map = _array(area, "split", np.uint8, grid.shape)
         block_map = _array(area, "block", np.int32, grid.shape)
         tiles.paint(mine, labels[area], settings.gap_px, split_map, block_map)
-        shapes = vector.read(Path("data/ingest") / area / "landslides.gpkg")
-        divided = tiles.keep_whole(_masks(shapes, grid), split_map)
+        divided = tiles.keep_whole(_landslides(area), split_map)
         found = list(tiles.lay_windows(area, mine, labels[area], split_map, settings))
-        tiles.check(found, split_map, _masks(shapes, grid), settings.gap_px, settings.window_px)
+        tiles.check(found, split_map, _landslides(area), settings.gap_px, settings.window_px)
         windows += found
         values = np.load(OUT / f"{area}.bands.npy", mmap_mode="r")
         for rows, columns in raster.blocks(grid.shape):
             moments.add(values[:, rows, columns], split_map[rows, columns] == 0)
+            for code, split in enumerate(tiles.SPLITS):
+                mine_px = labels[area][rows, columns][split_map[rows, columns] == code]
+                held[split]["labelled_px"] += int(mine_px.size)
+                held[split]["landslide_px"] += int((mine_px > 0).sum())
         facts[area] = {
             "crs": str(grid.crs),
             "transform": list(grid.affine)[:6],
@@ -72,15 +78,15 @@ def main() -> None:
             "window_px": settings.window_px,
             "gap_px": settings.gap_px,
             "sun": _terrain_facts(areas[0])["sun"],
-            "split": tiles.share_of(blocks),
+            "split": held,
         },
     )
     pd.DataFrame(windows).to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
     _write_split(blocks, facts)
-    for split, held in tiles.share_of(blocks).items():
+    for split, ground in held.items():
         count = sum(w.split == split for w in windows)
-        share = held["landslide_px"] / max(held["labelled_px"], 1)
-        print(f"tile: {split:5s} {held['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
+        share = ground["landslide_px"] / max(ground["labelled_px"], 1)
+        print(f"tile: {split:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
 
 
 def _stacks(area: str) -> tuple[Path, Path]:
@@ -148,8 +154,11 @@ def _write_bands(area: str, bands: Sequence[raster.Band]) -> raster.Grid:
         return a.grid
 
 
-def _masks(shapes: gpd.GeoDataFrame, grid: raster.Grid) -> Iterator[tuple[raster.Roi, npt.NDArray[np.bool_]]]:
-    """Each landslide as its bounding box in pixels and its pixels in there."""
+def _landslides(area: str) -> Iterator[tuple[raster.Roi, npt.NDArray[np.bool_]]]:
+    """Each landslide of the inventory as its bounding box in pixels and its pixels in there."""
+    shapes = vector.read(Path("data/ingest") / area / "landslides.gpkg")
+    with raster.Source(_stacks(area)[0]) as source:
+        grid = source.grid
     for shape in shapes.geometry:
         x0, y0, x1, y1 = shape.bounds
         (c0, r0), (c1, r1) = ~grid.affine * (x0, y1), ~grid.affine * (x1, y0)

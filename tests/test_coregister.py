@@ -140,7 +140,6 @@ def test_two_equal_dems(tmp_path):
         assert shift.move_m == (0, 0)
 
 
-@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # xDEM, of bins of aspect that a flat DEM does not fill
 @pytest.mark.parametrize("what", ["flat", "noise", "elsewhere", "other hills", "too far"])
 def test_reference_that_says_nothing(tmp_path, what):
     ground = Ground()
@@ -200,12 +199,12 @@ def test_planted_shift_to_an_image(tmp_path, move_m, gaps):
 
 def test_image_coarser_than_the_dem(tmp_path):
     ground, move_m = Ground(height_m=1.5), (3.0, -4.0)
-    dem_grid, image_grid = grid_of((700, 720), 2.0, WEST - 30, NORTH + 30), grid_of((130, 140), 10.0)
+    dem_grid, image_grid = grid_of((760, 820), 2.0, WEST - 30, NORTH + 30), grid_of((120, 130), 12.0)
     dem = save(tmp_path / "d.tif", dem_grid, displaced(ground, move_m, grid=dem_grid))
     image = save(tmp_path / "i.tif", image_grid, picture(ground, image_grid, noise=0.01), bands=colours("grey"))
     shift = align_to_image(image, dem, SETTINGS)
     assert shift.accepted, shift.reason
-    assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 1.0  # a tenth of the image's pixel
+    assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 1.2  # a tenth of the image's pixel
     assert shift.facts()["north_px"] == pytest.approx(-2.0, abs=0.5)
 
 
@@ -281,8 +280,11 @@ def test_relief_in_one_direction(tmp_path):
     ridges = sum(np.sin(2 * np.pi * east / length + length) * length / 40 for length in (60, 97, 151, 230))
     light = sum(np.cos(2 * np.pi * image_east / length + length) for length in (60, 97, 151, 230))
     image = save(tmp_path / "i.tif", IMAGE_GRID, light, bands=colours("grey"))
-    shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, 100 + ridges), SETTINGS)
-    assert not shift.accepted
+    dem = save(tmp_path / "d.tif", DEM_GRID, 100 + ridges)
+    assert not align_to_image(image, dem, SETTINGS).accepted
+    with raster.Source(image) as seen, raster.Source(dem) as ground:
+        patches = coregister._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
+    assert shading.refine(patches, (0, 0)) == "the relief runs in one direction, along which nothing can be seen"
 
 
 def test_small_scene_is_refused(tmp_path):
@@ -303,7 +305,8 @@ def test_shading_against_a_plain_loop():
     row, column = 2, -1
     inside = normal[:, margin + row : margin + row + shape[0], margin + column : margin + column + shape[1]]
     bright = np.tensordot([2.0, -1.0, 0.5], inside, 1) + rng.normal(size=shape)
-    patch = shading.Patch(normal, np.ones(normal.shape[1:], bool), bright, np.ones(shape, bool))
+    known, lit = np.ones(normal.shape[1:], bool), np.ones(shape, bool)
+    patch = shading.Patch(normal, known, bright, lit)
     x, y = inside.reshape(3, -1).T, bright.ravel()
     fit = LinearRegression(fit_intercept=False).fit(x, y)
     toward, correlation = shading.light([patch], (row, column))
@@ -313,6 +316,13 @@ def test_shading_against_a_plain_loop():
     np.testing.assert_allclose(lag[:, most + row, most + column], (x * y[:, None]).sum(0), rtol=1e-6)
     surface = shading.explained(lag, own, power)
     assert np.unravel_index(surface.argmax(), surface.shape) == (most + row, most + column)
+    gap, dark = np.zeros_like(known), np.zeros_like(lit)
+    gap[15:20, 15:20] = dark[1:4, 20:] = True
+    normal[:, gap] = bright[dark] = 1e3
+    masked, _ = shading.light([shading.Patch(normal, ~gap, bright, ~dark)], (row, column))
+    use = ~(gap[margin + row : margin + row + shape[0], margin + column : margin + column + shape[1]] | dark).ravel()
+    rest = LinearRegression(fit_intercept=False).fit(x[use], y[use])
+    np.testing.assert_allclose(masked, rest.coef_, rtol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------- what is written

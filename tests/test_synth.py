@@ -20,11 +20,11 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 GIVEN: dict[str, Any] = {
     "areas": {
-        "small": {"seed": 3, **SMALL},
-        "other": {"seed": 4, **SMALL, "reference_dem": False},
-        "wide": {"seed": 1, **SMALL, "rows": 1030, "columns": 1190},
-        "tall": {"seed": 2, **SMALL, "rows": 1270, "columns": 870},
-        "tiny": {"seed": 1, **SMALL, "rows": 40, "columns": 40},
+        "synthetic_small": {"seed": 3, **SMALL},
+        "synthetic_other": {"seed": 4, **SMALL, "reference_dem": False},
+        "synthetic_wide": {"seed": 1, **SMALL, "rows": 1030, "columns": 1190},
+        "synthetic_tall": {"seed": 2, **SMALL, "rows": 1270, "columns": 870},
+        "synthetic_tiny": {"seed": 1, **SMALL, "rows": 40, "columns": 40},
     },
     "pixel_m": 2.0,
     "dem_pixel_m": 5.0,
@@ -54,8 +54,8 @@ def whole(grid: Any) -> tuple[slice, slice]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("raw") / "small"
-    synth.synthesize(path, "small", settings())
+    path = tmp_path_factory.mktemp("raw") / "synthetic_small"
+    synth.synthesize(path, "synthetic_small", settings())
     return path
 
 
@@ -71,9 +71,14 @@ def test_layout_is_a_users(folder: Path, tmp_path: Path) -> None:
         "reference_dem.tif",
         "truth.json",
     ]
-    synth.synthesize(tmp_path / "other", "other", settings())
-    assert sorted(p.name for p in (tmp_path / "other").iterdir()) == ["dem.tif", *vectors, "optical.tif", "truth.json"]
-    assert list(tmp_path.iterdir()) == [tmp_path / "other"]  # no draft is left
+    synth.synthesize(tmp_path / "synthetic_other", "synthetic_other", settings())
+    assert sorted(p.name for p in (tmp_path / "synthetic_other").iterdir()) == [
+        "dem.tif",
+        *vectors,
+        "optical.tif",
+        "truth.json",
+    ]
+    assert list(tmp_path.iterdir()) == [tmp_path / "synthetic_other"]  # no draft is left
 
 
 def test_rasters_say_what_they_are(folder: Path) -> None:
@@ -92,14 +97,14 @@ def test_rasters_say_what_they_are(folder: Path) -> None:
 
 
 def test_equal_settings_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
-    again = tmp_path / "small"
-    synth.synthesize(again, "small", settings())
+    again = tmp_path / "synthetic_small"
+    synth.synthesize(again, "synthetic_small", settings())
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
 def test_another_seed_is_another_place() -> None:
-    one, other = scene("small"), scene("other")
+    one, other = scene("synthetic_small"), scene("synthetic_other")
     assert one.corner != other.corner
     x, y = one.coordinates(one.grid(20.0), whole(one.grid(20.0)))
     assert np.abs(one.elevation(x, y) - other.elevation(x, y)).mean() > 5
@@ -108,7 +113,7 @@ def test_another_seed_is_another_place() -> None:
 # ---------------------------------------------------------------------------------------------------------------- scene
 
 
-@pytest.mark.parametrize("name", ["wide", "tall"])
+@pytest.mark.parametrize("name", ["synthetic_wide", "synthetic_tall"])
 def test_default_areas_have_landslides_on_nine_percent_of_the_ground(name: str) -> None:
     world = scene(name)
     area = world.area
@@ -128,7 +133,7 @@ def test_default_areas_have_landslides_on_nine_percent_of_the_ground(name: str) 
 
 def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
     """Against the relief without them, ground is lost below the crown and gained at the toe; nothing moves outside."""
-    world = scene("wide")
+    world = scene("synthetic_wide")
     for slide in world.slides:
         u = np.array([0.05, 0.25, 0.40, 0.85]) * slide.length_m
         x, y = slide.east_m + u * slide.down_east, slide.north_m + u * slide.down_north
@@ -146,7 +151,7 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
 
 
 def test_look_alikes_are_as_steep_as_back_walls() -> None:
-    world = scene("wide")
+    world = scene("synthetic_wide")
 
     def steepest_deg(feature: synth.Feature) -> float:
         side = np.arange(-0.6, 0.6, 0.02) * feature.length_m
@@ -170,7 +175,7 @@ def test_look_alikes_are_as_steep_as_back_walls() -> None:
 
 def test_any_window_can_be_computed_alone() -> None:
     """The ground of a window does not depend on which other ground is computed with it."""
-    world = scene("small")
+    world = scene("synthetic_small")
     grid = world.grid(2.0)
     part = slice(101, 203), slice(57, 180)
     assert np.allclose(
@@ -196,7 +201,7 @@ def test_noise_has_no_preferred_side_and_grain_has_its_standard_deviation() -> N
 
 def test_dem_shows_the_ground_where_the_truth_says(folder: Path) -> None:
     """Undone by the written truth, the DEM equals the true ground but for its noise; taken as it is, it does not."""
-    world = scene("small")
+    world = scene("synthetic_small")
     truth = json.loads((folder / "truth.json").read_text())["shift"]
     assert truth == {"east_m": 6.3, "north_m": -4.1, "up_m": 3.4}
     with rasterio.open(folder / "dem.tif") as file:
@@ -213,7 +218,7 @@ def test_dem_shows_the_ground_where_the_truth_says(folder: Path) -> None:
 
 
 def test_reference_dem_is_not_shifted(folder: Path) -> None:
-    world = scene("small")
+    world = scene("synthetic_small")
     with rasterio.open(folder / "reference_dem.tif") as file:
         dem = file.read(1, masked=True).astype(float)
         rows, columns = np.indices(dem.shape)
@@ -225,7 +230,7 @@ def test_reference_dem_is_not_shifted(folder: Path) -> None:
 
 def test_image_is_lit_by_the_sun_of_the_truth(folder: Path) -> None:
     """Of all azimuths, the hillshade under the planted one resembles the image most."""
-    world = scene("small")
+    world = scene("synthetic_small")
     truth = json.loads((folder / "truth.json").read_text())
     with rasterio.open(folder / "optical.tif") as file:
         image = file.read(masked=True).astype(float)
@@ -245,7 +250,7 @@ def test_image_is_lit_by_the_sun_of_the_truth(folder: Path) -> None:
 
 def test_landslides_hardly_show_in_the_image_alone() -> None:
     """No brightness of any band tells landslides apart: the best threshold is hardly better than calling all ground one."""
-    world = scene("wide")
+    world = scene("synthetic_wide")
     part = slice(300, 700), slice(200, 800)
     image = synth.optical(world, world.grid(2.0), part)
     inside = world.inside(*world.coordinates(world.grid(2.0), part))
@@ -260,7 +265,7 @@ def test_landslides_hardly_show_in_the_image_alone() -> None:
 
 
 def test_inventory_has_a_mappers_mistakes(folder: Path) -> None:
-    world = scene("wide")
+    world = scene("synthetic_wide")
     table, mistakes = synth.inventory(world, np.random.default_rng(0))
     assert len(table) == mistakes["mapped"] == len(world.slides) - len(mistakes["missed_ids"])
     assert mistakes["missed_ids"]
@@ -295,8 +300,8 @@ def contents(path: Path) -> dict[Path, bytes]:
 
 
 def test_own_work_is_written_anew(folder: Path, tmp_path: Path) -> None:
-    mine = shutil.copytree(folder, tmp_path / "small")
-    synth.synthesize(mine, "small", settings(mapper_jitter_m=1.0))
+    mine = shutil.copytree(folder, tmp_path / "synthetic_small")
+    synth.synthesize(mine, "synthetic_small", settings(mapper_jitter_m=1.0))
     assert (mine / "landslides.gpkg").read_bytes() != (folder / "landslides.gpkg").read_bytes()
     assert (mine / "optical.tif").read_bytes() == (folder / "optical.tif").read_bytes()
     assert list(tmp_path.iterdir()) == [mine]
@@ -338,16 +343,18 @@ def _link(path: Path, own: Path) -> None:
 
 @pytest.mark.parametrize("make", [_empty, _users, _other_truth, _own_changed, _own_and_more, _own_and_folder, _link])
 def test_a_users_folder_is_refused_and_stays(make: Any, folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "small"
+    path = tmp_path / "synthetic_small"
     make(path, folder)
     before = contents(tmp_path)
-    with pytest.raises(synth.SynthError, match=r"not overwritten; rename it, or take 'small' out of synthesize\.areas"):
-        synth.synthesize(path, "small", settings())
+    with pytest.raises(
+        synth.SynthError, match=r"not overwritten; rename it, or take 'synthetic_small' out of synthesize\.areas"
+    ):
+        synth.synthesize(path, "synthetic_small", settings())
     assert contents(tmp_path) == before
 
 
 def test_a_failure_leaves_the_earlier_area(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = shutil.copytree(folder, tmp_path / "small")
+    path = shutil.copytree(folder, tmp_path / "synthetic_small")
     before = contents(tmp_path)
 
     def fail(*_: Any) -> None:
@@ -355,19 +362,21 @@ def test_a_failure_leaves_the_earlier_area(folder: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(synth, "inventory", fail)
     with pytest.raises(KeyboardInterrupt):
-        synth.synthesize(path, "small", settings())
+        synth.synthesize(path, "synthetic_small", settings())
     assert contents(tmp_path) == before
 
 
 def test_unknown_area_is_named(tmp_path: Path) -> None:
-    with pytest.raises(synth.SynthError, match=r"no area 'smal' \(it has: small, other, wide, tall, tiny\)"):
-        synth.synthesize(tmp_path / "smal", "smal", settings())
+    with pytest.raises(
+        synth.SynthError, match=r"no area 'synthetic_smal' \(it has: synthetic_small, synthetic_other, .*\)"
+    ):
+        synth.synthesize(tmp_path / "synthetic_smal", "synthetic_smal", settings())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_area_without_room_for_a_landslide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(synth.SynthError, match="40 x 40 px with seed 1 has no slope for a landslide of 120 m"):
-        synth.synthesize(tmp_path / "tiny", "tiny", settings())
+        synth.synthesize(tmp_path / "synthetic_tiny", "synthetic_tiny", settings())
     assert not list(tmp_path.iterdir())
 
 
@@ -375,6 +384,8 @@ def test_settings_are_frozen_and_strict() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings().pixel_m = 3.0  # type: ignore[misc]  # that it is refused is the test
     with pytest.raises(ValidationError, match="seed"):
-        settings(areas={"small": {**SMALL, "seed": "3"}})
+        settings(areas={"synthetic_small": {**SMALL, "seed": "3"}})
+    with pytest.raises(ValidationError, match=r"\^synthetic_"):
+        settings(areas={"../real": {"seed": 3, **SMALL}})
     with pytest.raises(ValidationError, match="pixels_m"):
         settings(pixels_m=2.0)
