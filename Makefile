@@ -32,7 +32,7 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 	@echo "MLflow  'make ui', then http://127.0.0.1:5000 (experiment hpcl)"
 
 test: setup  ## run all tests
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 lint: setup  ## style and formatting
 	ruff check .

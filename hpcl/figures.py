@@ -598,7 +598,9 @@ def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]
     at = np.arange(len(layers))
     for prefix, label, fill in (("", "trained", BLUE), ("untrained_", "untrained control", "white")):
         values = [shares.get(prefix + name, {}).get("boundary_attention_frac") for name in layers]
-        axes.plot(_floats(values) * 100, at, "o", color=BLUE, markerfacecolor=fill, markersize=7, label=label)
+        axes.plot(
+            _floats(values) * 100, at, "o", color=BLUE, markerfacecolor=fill, markersize=7, label=label, clip_on=False
+        )
     ground = shares[layers[0]]["boundary_ground_frac"]
     if ground is not None:
         axes.axvline(ground * 100, color=VERMILION, linewidth=1.2, label="share of the ground")

@@ -643,7 +643,7 @@ def _attention(area: Area, plates: _Plates) -> Section:
                     f"{name}_attention_shares.png",
                     f"Share of attention at landslide boundaries in {name}, by layer, trained and untrained, beside the "
                     "boundary's share of the ground.",
-                    "The same numbers as a picture.",
+                    "Share of attention within one block of a landslide boundary, in % of all attention on test ground.",
                 )
             ),
             _table("Attention at landslide boundaries (shares of test ground)", head, rows, note=note),

@@ -183,7 +183,7 @@ class Bench:
         environment |= {"DVC_ROOT": str(self.place / "dvc_root"), "HPCL_TRACK": "off", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, *shlex.split(stage.command)[1:]]
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         if done.returncode:
             yield f"it fails with nothing but its declared inputs: {done.stderr[-2000:]}"
