@@ -20,10 +20,10 @@ $(VENV)/.ready: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -r requirements.txt
+	@$(BIN)/python -m stages.tracking init
 	@touch $@
 
 demo: setup  ## run the whole pipeline on the built-in synthetic areas
-	@python -m stages.tracking init
 	dvc repro
 	@python -m stages.tracking sync
 	@echo

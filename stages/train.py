@@ -82,6 +82,7 @@ def main() -> None:
             "parameters": sum(p.numel() for p in network.parameters()),
         },
     )
+    (place / "finished").touch()  # `track` may clear it away now
     print(
         f"train: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
     )

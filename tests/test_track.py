@@ -414,6 +414,7 @@ def test_not_tracked(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, val
         monkeypatch.setenv(name, value)
     with _track.execution("train"):
         _track.live({"loss": 1.0}, 0)
+        assert journals(root) == []
     if name != "LOCAL_RANK":
         _track.complete()
     assert journals(root) == []
