@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -58,18 +57,3 @@ def _join(node: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "list":
         return [_join(v, tensors) for v in value]
     return value
-
-
-def rng_state(device: torch.device) -> dict[str, Tensor]:
-    """The generators that dropout draws from."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def restore_rng(state: dict[str, Tensor], device: torch.device) -> None:
-    """Set the generators back to a saved state."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -8,6 +8,7 @@ momentum twin of the network (HPCL-Net, arXiv 2308.01251). What the paper leaves
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from torch import Tensor, nn
+
+from hpcl import ranks
 
 UNKNOWN = 255
 """Label code of pixels that take no part."""
@@ -25,15 +28,19 @@ class ContrastSettings:
     """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
 
     ``weight`` 0 switches the contrast off, twin and queues included. ``momentum`` is the twin's: it keeps this share of
-    itself at every step (less in the first steps). ``start_frac`` is the share of all steps in which the queues fill
-    but the loss does not act yet.
+    itself at every step (less in the first steps); 0 means that the network itself is the source of the keys.
+    ``queue_size`` 0 compares with the keys of the current batch alone. ``start_frac`` is the share of all steps in
+    which the queues fill but the loss does not act yet. ``sampling`` says where landslide samples and most of the
+    background samples lie: on both sides of the ``boundary`` (published), of its ``walls`` (the boundary without the
+    toe), in the ``interior`` of either, or ``random``.
     """
 
     weight: float = Field(ge=0)
     temperature: float = Field(gt=0)
-    queue_size: int = Field(ge=1)
+    queue_size: int = Field(ge=0)
     momentum: float = Field(ge=0, lt=1)
     embedding_dim: int = Field(ge=2)
+    sampling: Literal["boundary", "walls", "interior", "random"]
     start_frac: float = Field(ge=0, le=1)
     positive_frac: float = Field(gt=0, le=1)
     negative_frac: float = Field(ge=0, lt=1)
@@ -75,28 +82,46 @@ class Pairs:
 
 
 def candidates(
-    labels: Int[Tensor, "batch height width"], classes: int, block_px: int, settings: ContrastSettings
+    labels: Int[Tensor, "batch height width"],
+    classes: int,
+    block_px: int,
+    settings: ContrastSettings,
+    toe: Bool[Tensor, "batch height width"] | None = None,
 ) -> tuple[Bool[Tensor, "batch classes rows columns"], Bool[Tensor, "batch rows columns"]]:
-    """Which blocks may stand for which class near a boundary, and which are plain background.
+    """Which blocks may stand for which class where ``sampling`` wants them, and which are plain background.
 
     A landslide block has at least ``positive_frac`` of its class and lies within ``inside_blocks`` of the boundary; a
     landslide too small for that gives its best block. A background block (class 0) has at most ``negative_frac``
-    landslide and lies within ``outside_blocks``. The window's edge and unknown ground are no boundary.
+    landslide and lies within ``outside_blocks``. The window's edge and unknown ground are no boundary. ``toe`` marks
+    the pixels that walls leave out (`hpcl.walls.toe`); blocks are left out where most pixels are.
     """
     fractions, known = class_fractions(labels, classes, block_px)
     landslide = 1 - fractions[:, 0]
     background = known & (landslide <= settings.negative_frac)
     near = torch.zeros_like(fractions, dtype=torch.bool)
+    wanted = torch.ones_like(known)
+    if settings.sampling == "walls":
+        if toe is None:
+            raise ValueError("Sampling at walls needs to know where the toe is.")
+        wanted = F.avg_pool2d(toe.float()[:, None], block_px)[:, 0] < 0.5
     for c in range(1, classes):
         mine = known & (fractions[:, c] >= settings.positive_frac)
-        near[:, c] = mine & _grow(known & ~mine, settings.inside_blocks)
+        near[:, c] = _where(mine, _grow(known & ~mine, settings.inside_blocks), settings.sampling) & wanted
         best = (fractions[:, c] * known).flatten(1)
         lost = (best.amax(1) > 0) & ~mine.flatten(1).any(1)
         near[:, c].flatten(1)[lost, best.argmax(1)[lost]] = True
-    near[:, 0] = background & _grow(
-        near[:, 1:].any(1) | (known & (landslide >= settings.positive_frac)), settings.outside_blocks
-    )
+    slides = near[:, 1:].any(1) | (known & (landslide >= settings.positive_frac))
+    near[:, 0] = _where(background, _grow(slides, settings.outside_blocks), settings.sampling) & wanted
     return near, background
+
+
+def _where(
+    mine: Bool[Tensor, "batch rows columns"], beside: Bool[Tensor, "batch rows columns"], sampling: str
+) -> Bool[Tensor, "batch rows columns"]:
+    """A class's blocks where the sampling wants them; ``beside`` marks what lies near the other side."""
+    if sampling == "random":
+        return mine
+    return mine & ~beside if sampling == "interior" else mine & beside
 
 
 def sample_pairs(
@@ -106,13 +131,15 @@ def sample_pairs(
     block_px: int,
     settings: ContrastSettings,
     generator: torch.Generator,
+    toe: Bool[Tensor, "batch height width"] | None = None,
 ) -> Pairs:
     """Draw at most ``per_class_per_window`` hyper-pixels of every class from every window, up to ``hard_frac`` of them
     misclassified (``predicted`` is the class the network sees in each block now).
 
-    ``generator`` is a CPU generator, so that the draw is the same on every device.
+    ``generator`` is a CPU generator, equal on all ranks, so that the draw is the same on every device and for every
+    number of ranks.
     """
-    near, background = candidates(labels, classes, block_px, settings)
+    near, background = candidates(labels, classes, block_px, settings, toe)
     most = settings.per_class_per_window
     found = []
     for c in range(classes):
@@ -136,7 +163,9 @@ def _draw(
 ) -> Bool[Tensor, "batch rows columns"]:
     """Mark at most ``most`` allowed blocks per window, hard ones first until ``hard_frac`` of ``most`` is taken."""
     flat = allowed.flatten(1)
-    luck = torch.rand(flat.shape, generator=generator).to(flat.device)
+    windows, blocks = flat.shape
+    everyone = torch.rand((ranks.count() * windows, blocks), generator=generator)
+    luck = everyone[ranks.number() * windows :][:windows].to(flat.device)
     hard_luck = luck.where(flat & hard.flatten(1), -1.0)
     first = round(most * hard_frac)
     rank = hard_luck.argsort(1, descending=True).argsort(1)
@@ -153,23 +182,28 @@ class ClassQueues(nn.Module):
     """
 
     keys: Tensor
+    born: Tensor
     filled: Tensor
     head: Tensor
 
     def __init__(self, classes: int, size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("keys", torch.zeros(classes, size, dim))
+        self.register_buffer("born", torch.zeros(classes, size, dtype=torch.long))
         self.register_buffer("filled", torch.zeros(classes, dtype=torch.long))
         self.register_buffer("head", torch.zeros(classes, dtype=torch.long))
 
     @torch.no_grad()
-    def push(self, keys: Float[Tensor, "samples dim"], classes: Int[Tensor, " samples"]) -> None:
-        """Append keys in their order, each to its own class's ring."""
+    def push(self, keys: Float[Tensor, "samples dim"], classes: Int[Tensor, " samples"], step: int = 0) -> None:
+        """Append keys, born at ``step``, in their order, each to its own class's ring."""
         size = self.keys.shape[1]
+        if not size:
+            return
         for c in range(len(self.keys)):
             mine = keys[classes == c][-size:]
             places = (self.head[c] + torch.arange(len(mine), device=keys.device)) % size
             self.keys[c, places] = mine.to(self.keys.dtype)
+            self.born[c, places] = step
             self.head[c] = (self.head[c] + len(mine)) % size
             self.filled[c] = (self.filled[c] + len(mine)).clamp_max(size)
 
@@ -177,11 +211,38 @@ class ClassQueues(nn.Module):
         """The keys held of class ``c`` (in no particular order), detached."""
         return self.keys[c, : int(self.filled[c])].detach()
 
+    @torch.no_grad()
+    def facts(self, step: int, most: int = 256) -> dict[str, float]:
+        """What says whether the contrast works as contrast, at ``step``.
+
+        ``queue_fill_frac``: share of the places that are filled. ``queue_age``: mean age of the held keys in steps.
+        ``queue_purity_frac``: of the ``most`` newest-placed keys of every class, the share whose most similar other key
+        is of the same class. ``separation``: mean cosine within classes less that between classes, 0 when the space
+        knows no classes.
+        """
+        held = [self.of(c) for c in range(len(self.keys))]
+        filled = torch.cat([self.born[c, : len(k)] for c, k in enumerate(held)])
+        if min(map(len, held)) < 2:
+            return {}
+        some = torch.cat([k[:most] for k in held])
+        of = torch.cat([k.new_full((len(k[:most]),), c, dtype=torch.long) for c, k in enumerate(held)])
+        alike = (some @ some.T).fill_diagonal_(-2.0)
+        means = torch.stack([k.mean(0) for k in held])
+        cosine, classes = means @ means.T, len(held)
+        between = (cosine.sum() - cosine.trace()) / (classes * (classes - 1))
+        return {
+            "queue_fill_frac": float(self.filled.float().mean() / self.keys.shape[1]),
+            "queue_age": float(step - filled.float().mean()),
+            "queue_purity_frac": float((of[alike.argmax(1)] == of).float().mean()),
+            "separation": float(cosine.trace() / classes - between),
+        }
+
 
 def contrast_loss(
     anchors: Float[Tensor, "samples dim"],
-    keys: Float[Tensor, "samples dim"],
-    classes: Int[Tensor, " samples"],
+    anchor_classes: Int[Tensor, " samples"],
+    keys: Float[Tensor, "keys dim"],
+    key_classes: Int[Tensor, " keys"],
     queues: ClassQueues,
     temperature: float,
 ) -> Float[Tensor, ""]:
@@ -189,16 +250,20 @@ def contrast_loss(
 
     Positives of an anchor are the held and the current keys of its class, negatives those of all other classes. Mean
     over positives, then over the anchors that have both kinds, then over classes; 0, with a graph, when there are none.
+    Anchors are this rank's, keys those of all ranks; the loss is that of all anchors.
     """
     device_type = anchors.device.type
     with torch.autocast(device_type, enabled=False):
         anchors, keys = F.normalize(anchors.float(), dim=1), F.normalize(keys.detach().float(), dim=1)
-        held = [torch.cat([queues.of(c), keys[classes == c]]) for c in range(len(queues.keys))]
-        losses = []
+        held = [torch.cat([queues.of(c), keys[key_classes == c]]) for c in range(len(queues.keys))]
+        sums, counts = [anchors.sum() * 0.0] * len(held), anchors.new_zeros(len(held))
         for c, positives in enumerate(held):
-            mine = anchors[classes == c]
+            mine = anchors[anchor_classes == c]
             negatives = torch.cat([k for other, k in enumerate(held) if other != c])
             if len(mine) and len(positives) and len(negatives):
                 repelled = torch.logsumexp(mine @ negatives.T / temperature, dim=1, keepdim=True)
-                losses.append(F.softplus(repelled - mine @ positives.T / temperature).mean())
-        return torch.stack(losses).mean() if losses else anchors.sum() * 0.0
+                sums[c] = F.softplus(repelled - mine @ positives.T / temperature).mean(1).sum()
+                counts[c] = len(mine)
+        counts = ranks.total(counts)
+        means = ranks.total(torch.stack(sums)) / counts.clamp_min(1)
+        return means.sum() / (counts > 0).sum().clamp_min(1)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hpcl.bands import BandFacts, Float32, normalise
+from hpcl.walls import toe
 
 SPLITS = ("train", "val", "test")
 UNKNOWN = 255
@@ -34,10 +35,15 @@ class DatasetError(ValueError):
 @record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class AugmentSettings:
     """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain, offset and
-    gamma of these standard deviations (in units of a band's standard deviation), half of it common to all bands."""
+    gamma of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
+
+    With probability ``drop_branch_frac`` a window loses one of several branches: its bands become their mean, as those
+    of an area do that lacks them.
+    """
 
     gain_std: float = Field(ge=0)
     offset_std: float = Field(ge=0)
+    drop_branch_frac: float = Field(ge=0, lt=1)
 
 
 def hillshade(east: Float32, north: Float32, up: Float32, azimuth_deg: float, altitude_deg: float) -> Float32:
@@ -97,9 +103,10 @@ Draw = tuple[int, int, int]
 
 
 class Tiles:
-    """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands."""
+    """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands; with ``downhill``, the surface
+    normal is among them whether a branch sees it or not."""
 
-    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], downhill: bool = False) -> None:
         self.facts = json.loads((folder / "facts.json").read_text())
         known = {b["name"]: BandFacts(b["name"], b["kind"], b["mean"], b["std"]) for b in self.facts["bands"]}
         for branch, names in branches.items():
@@ -110,8 +117,8 @@ class Tiles:
                     )
         self.branches = {branch: tuple(known[name] for name in names) for branch, names in branches.items()}
         wanted = [b.name for bands in self.branches.values() for b in bands]
-        # Turning a hillshade needs the normal, whether a branch sees it or not.
-        if any(known[name].kind == "hillshade" for name in wanted):
+        # Turning a hillshade needs the normal too.
+        if downhill or any(known[name].kind == "hillshade" for name in wanted):
             wanted += [b.name for b in known.values() if b.kind in ("east", "north", "up")]
         names = list(dict.fromkeys(wanted))
         self.bands = tuple(known[name] for name in names)
@@ -151,10 +158,14 @@ class Tiles:
 
 class Windows(Dataset[Sample]):
     """Windows as network input: ``bands`` per branch, ``labels``; augmented ones also ``key_bands``, the same turned
-    ground under an independent light."""
+    ground under an independent light, and with ``toes`` where landslides end downhill."""
 
-    def __init__(self, tiles: Tiles, augment: AugmentSettings | None, seed: int) -> None:
-        self.tiles, self.augment, self.seed = tiles, augment, seed
+    def __init__(self, tiles: Tiles, augment: AugmentSettings | None, seed: int, toes: bool = False) -> None:
+        self.tiles, self.augment, self.seed, self.toes = tiles, augment, seed, toes
+        kinds = [band.kind for band in tiles.bands]
+        if toes and not {"east", "north"} <= set(kinds):
+            raise DatasetError("To know a landslide's toe, the tiles need the bands n_east and n_north.")
+        self._horizontal = [kinds.index(kind) for kind in ("east", "north")] if toes else []
 
     def __getitem__(self, draw: Draw) -> Sample:
         number, epoch, position = draw
@@ -164,10 +175,16 @@ class Windows(Dataset[Sample]):
             return {"bands": self.tiles.by_branch(normalise(values, bands)), "labels": torch.from_numpy(labels)}
         rng = np.random.default_rng((self.seed, epoch, position))
         quarter_turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        turned = normalise(turn(values, bands, quarter_turns, mirror, self.tiles.sun), bands)
+        turned = turn(values, bands, quarter_turns, mirror, self.tiles.sun)
         labels = np.rot90(labels[:, ::-1] if mirror else labels, quarter_turns).copy()
+        slides = (labels > 0) & (labels != UNKNOWN)
+        marks = {"toe": torch.from_numpy(toe(slides, *turned[self._horizontal]))} if self.toes else {}
+        turned = normalise(turned, bands)
         query, key = (self.tiles.by_branch(jitter(turned, bands, self.augment, rng)) for _ in range(2))
-        return {"bands": query, "key_bands": key, "labels": torch.from_numpy(labels)}
+        if len(query) > 1 and rng.random() < self.augment.drop_branch_frac:
+            lost = str(rng.choice(list(query)))
+            query[lost], key[lost] = torch.zeros_like(query[lost]), torch.zeros_like(key[lost])
+        return {"bands": query, "key_bands": key, "labels": torch.from_numpy(labels), **marks}
 
 
 def draw_epoch(tiles: Tiles, epoch: int, count: int, landslide_windows_frac: float, seed: int) -> list[Draw]:

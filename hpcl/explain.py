@@ -20,7 +20,8 @@ from pydantic.dataclasses import dataclass as record
 from scipy import ndimage
 from torch import Tensor, nn
 
-from hpcl.model import HPCLNet
+from hpcl.model import Network
+from hpcl.networks import build
 
 
 @record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -34,7 +35,7 @@ class ExplainSettings:
 class _LandslideScore(nn.Module):
     """Captum wants tensors in and one number per sample out: the landslide logit over background, summed over a mask."""
 
-    def __init__(self, network: HPCLNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -44,13 +45,8 @@ class _LandslideScore(nn.Module):
         return ((logits[:, 1:].logsumexp(1) - logits[:, 0]) * mask).sum((1, 2))
 
 
-def layers(network: HPCLNet) -> dict[str, nn.Module]:
-    """What is explained: the deepest map of every branch, and the fused map."""
-    return dict(network.encoders.items()) | {"fused": network.fuse_deep}
-
-
 def grad_cam(
-    network: HPCLNet, bands: Mapping[str, Tensor], mask: Float[Tensor, "batch height width"]
+    network: Network, bands: Mapping[str, Tensor], mask: Float[Tensor, "batch height width"]
 ) -> dict[str, Float[Tensor, "batch height width"]]:
     """Attention per branch and fused, >= 0, largest value 1 per window (0 everywhere where all weights are negative).
 
@@ -59,7 +55,7 @@ def grad_cam(
     score = _LandslideScore(network.eval())
     inputs = (*bands.values(), mask)
     out = {}
-    for name, layer in layers(network).items():
+    for name, layer in network.layers().items():
         cam = LayerGradCam(score, layer).attribute(inputs, relu_attributions=True)
         cam = cam[-1] if isinstance(cam, tuple | list) else cam
         cam = F.interpolate(cam.detach(), size=mask.shape[1:], mode="bilinear", align_corners=False)[:, 0]
@@ -67,11 +63,11 @@ def grad_cam(
     return out
 
 
-def untrained(network: HPCLNet, seed: int) -> HPCLNet:
+def untrained(network: Network, seed: int) -> Network:
     """The same network with random weights and fresh statistics: the control."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return HPCLNet(network.settings, network.classes, network.embedding_dim).eval()
+        return build(network.settings, network.classes, network.embedding_dim).eval()
 
 
 def boundary_zone(

@@ -1,14 +1,16 @@
 """The training loop: a generator of epochs that knows no file, no tracker and no terminal.
 
-The same code runs on a CPU and on a GPU (Lightning Fabric: devices and precision).
+The same code runs on a CPU and on a GPU, in one process or, started by torchrun, in several (Lightning Fabric). A step
+is one batch, whoever computes it: the weights do not depend on the number of processes, but for rounding and dropout.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning_fabric
 import numpy as np
@@ -16,15 +18,18 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from hpcl import checkpoint
+from hpcl import ranks
 from hpcl.contrast import ClassQueues, ContrastSettings, contrast_loss, sample_pairs
-from hpcl.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
-from hpcl.model import HPCLNet, ModelSettings, MomentumTwin
+from hpcl.dataset import UNKNOWN, AugmentSettings, Draw, Sample, Tiles, Windows, batches, draw_epoch
+from hpcl.model import ModelSettings, MomentumTwin, Network
+from hpcl.networks import build as build_network
 
 BINS = 512
 """Probability bins of the validation histograms, from which threshold and IoU are read."""
@@ -38,8 +43,10 @@ class FitError(ValueError):
 class TrainSettings:
     """The budget and the optimiser (AdamW, one cycle: linear warm-up over ``warmup_frac``, then a cosine to zero).
 
-    An epoch is ``steps_per_epoch`` batches drawn anew. Training stops early after ``patience_epochs`` epochs without a
-    better validation IoU. ``precision`` is Lightning Fabric's (``32-true``, ``bf16-mixed``...).
+    An epoch is ``steps_per_epoch`` batches drawn anew; ``batch_size`` windows are shared among all processes. Training
+    stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
+    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's
+    (``32-true``, ``bf16-mixed``...); ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
     """
 
     seed: int
@@ -55,18 +62,22 @@ class TrainSettings:
     landslide_windows_frac: float = Field(ge=0, le=1)
     augment: AugmentSettings
     workers: int = Field(ge=0)
+    predictor: Literal["network", "twin"]
     precision: str
-    devices: int = Field(ge=1)
+    channels_last: bool
+    compile: bool
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: ``metrics`` by name, whether it is the ``best`` so far, and the whole resume ``state``."""
+    """What one epoch gave: ``metrics`` by name, whether it is the ``best`` so far, the ``weights`` that would ship, and the
+    whole resume ``state``."""
 
     number: int
     metrics: Mapping[str, float]
     best: bool
     last: bool
+    weights: dict[str, Tensor]
     state: dict[str, Any]
 
 
@@ -74,14 +85,16 @@ def segmentation_loss(
     logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch height width"], dice_weight: float
 ) -> Float[Tensor, ""]:
     """Cross-entropy over known pixels, plus ``dice_weight`` times the soft Dice loss of the landslide classes
-    (Milletari et al. 2016) over the batch; 0, with a graph, when no pixel is known."""
+    (Milletari et al. 2016), both over the batch of all ranks; 0, with a graph, when no pixel is known."""
     known = labels != UNKNOWN
     logits = logits.float()
-    loss = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum") / known.sum().clamp_min(1)
+    wrong = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
+    loss = ranks.total(wrong) / ranks.total(known.sum().float()).clamp_min(1)
     if dice_weight:
         share = logits.softmax(1)[:, 1:] * known[:, None]
         truth = F.one_hot(labels.where(known, 0), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:] * known[:, None]
-        overlap, total = (share * truth).sum((0, 2, 3)), (share + truth).sum((0, 2, 3))
+        overlap = ranks.total((share * truth).sum((0, 2, 3)))
+        total = ranks.total((share + truth).sum((0, 2, 3)))
         loss = loss + dice_weight * (1 - (2 * overlap + 1) / (total + 1)).mean()
     return loss
 
@@ -100,15 +113,19 @@ def learning_rate_at(step: int, steps: int, warmup_frac: float) -> float:
 
 @dataclass
 class Learner:
-    """Everything that changes while training, so that it can be saved and brought back as one."""
+    """Everything that changes while training, so that it can be saved and brought back as one; equal on all ranks."""
 
-    network: HPCLNet
+    network: Network
     optimizer: torch.optim.Optimizer
     twin: MomentumTwin | None
     queues: ClassQueues | None
 
+    def predictor(self, train: TrainSettings) -> Network:
+        """What validation looks at and what ships."""
+        return self.twin.network if self.twin and train.predictor == "twin" else self.network
+
     def state(self) -> dict[str, Any]:
-        """All tensors and numbers that the next step depends on, but for the random generators."""
+        """All tensors and numbers that the next step depends on."""
         return {
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
@@ -131,9 +148,13 @@ def build(tiles: Tiles, model: ModelSettings, contrast: ContrastSettings, train:
         raise FitError(
             f"tile.window_px is {tiles.window_px}, but the network needs a multiple of model.output_stride {model.output_stride}."
         )
+    if contrast.weight > 0 and model.architecture != "hpcl_net":
+        raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
+    if contrast.weight == 0 and train.predictor == "twin":
+        raise FitError("train.predictor is twin, but contrastive.weight 0 makes no twin; set it to network.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train.seed)
-        network = HPCLNet(model, tiles.classes, contrast.embedding_dim)
+        network = build_network(model, tiles.classes, contrast.embedding_dim)
     optimizer = torch.optim.AdamW(network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
     if contrast.weight == 0:
         return Learner(network, optimizer, None, None)
@@ -149,30 +170,36 @@ def fit(
     resume: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Epoch]:
-    """Train, and yield an `Epoch` after each; ``resume`` is the ``state`` of an earlier one.
+    """Train, and yield an `Epoch` after each; ``resume`` is the ``state`` of an earlier one, of any number of processes.
 
     ``progress`` gets (steps done, steps in all). The caller's random state is left as it was.
     """
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=train.devices, precision=train.precision)  # type: ignore[arg-type]  # a Literal there, checked by Fabric itself
+    fabric = _fabric(train)
     learner = build(tiles, model, contrast, train)
-    network, optimizer = fabric.setup(learner.network, learner.optimizer)
+    if train.batch_size % ranks.count():
+        raise FitError(f"train.batch_size {train.batch_size} cannot be shared by {ranks.count()} processes equally.")
+    ranks.join_batch_norms(learner.network)
+    if train.channels_last:
+        learner.network.to(memory_format=torch.channels_last)
+    body: Any = torch.compile(learner.network) if train.compile else learner.network
+    network, optimizer = fabric.setup(body, learner.optimizer)
     for part in (learner.twin, learner.queues):
         if part is not None:
             part.to(fabric.device)
     first, best, waited = 0, -1.0, 0
     forked = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
-        torch.manual_seed(train.seed)
         if resume is not None:
             learner.restore(resume["learner"])
-            checkpoint.restore_rng(resume["rng"], fabric.device)
             first, best, waited = resume["epoch"] + 1, resume["best"], resume["waited"]
-        windows = Windows(tiles, train.augment, train.seed)
+        windows = Windows(tiles, train.augment, train.seed, toes=contrast.weight > 0 and contrast.sampling == "walls")
         for number in range(first, train.epochs):
             if waited >= train.patience_epochs:
                 return
+            # Anew for each epoch and rank: dropout then needs no state to resume.
+            torch.manual_seed(_seed(train.seed, number, ranks.number()))
             metrics = _train_epoch(fabric, network, learner, optimizer, windows, contrast, train, number, progress)
-            histograms = validate(fabric, learner.network, tiles, train)
+            histograms = validate(fabric, learner.predictor(train), tiles, train)
             iou, _ = best_threshold(histograms)
             metrics["val_iou"] = iou
             metrics["val_loss"] = histograms.loss
@@ -181,12 +208,31 @@ def fit(
             last = number + 1 == train.epochs or waited >= train.patience_epochs
             state = {
                 "learner": learner.state(),
-                "rng": checkpoint.rng_state(fabric.device),
                 "epoch": number,
                 "best": best,
                 "waited": waited,
             }
-            yield Epoch(number, metrics, better, last, state)
+            yield Epoch(number, metrics, better, last, dict(learner.predictor(train).state_dict()), state)
+
+
+def _seed(*parts: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _fabric(train: TrainSettings) -> lightning_fabric.Fabric:
+    """One process, or as many as torchrun started."""
+    precision: Any = train.precision  # a Literal there, checked by Fabric itself
+    if not TorchElasticEnvironment.detect():
+        return lightning_fabric.Fabric(accelerator="auto", devices=1, precision=precision)
+    here, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    # Buffers are not broadcast: batch statistics are joint already. The projection has no gradient while queues fill.
+    strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
+    fabric = lightning_fabric.Fabric(
+        accelerator="auto", devices=here, num_nodes=nodes, strategy=strategy, precision=precision
+    )
+    fabric.launch()
+    return fabric
 
 
 def _train_epoch(
@@ -208,8 +254,8 @@ def _train_epoch(
     sums: dict[str, float] = {}
     waiting = 0.0
     began = asked = time.perf_counter()
-    for i, batch in enumerate(batches(windows, draws, train.batch_size, train.workers)):
-        batch = fabric.to_device(batch)
+    for i, batch in enumerate(batches(windows, _mine(draws, train.batch_size), _share(train), train.workers)):
+        batch = _to_device(fabric, batch, train)
         waiting += time.perf_counter() - asked
         step = number * train.steps_per_epoch + i
         for group in optimizer.param_groups:
@@ -219,7 +265,7 @@ def _train_epoch(
         facts = {"loss": loss.detach()}
         if learner.twin is not None and learner.queues is not None:
             extra, more = _contrast_step(
-                fabric, learner.twin, learner.queues, output, batch, contrast, (train.seed, step)
+                fabric, learner.twin, learner.queues, output, batch, contrast, train.seed, step
             )
             facts |= more
             if step >= contrast.start_frac * steps:
@@ -234,16 +280,36 @@ def _train_epoch(
             sums[name] = sums.get(name, 0.0) + float(value)
         progress(step + 1, steps)
         asked = time.perf_counter()
-    if not np.isfinite(sums["loss"]):
+    metrics = {name: total / train.steps_per_epoch for name, total in sums.items()}
+    if not np.isfinite(metrics["loss"]):
         raise FitError(
             f"The loss is no number any more in epoch {number}; lower train.learning_rate (the best weights so far are kept)."
         )
-    metrics = {name: total / train.steps_per_epoch for name, total in sums.items()}
-    if learner.queues is not None:
-        metrics["queue_fill"] = float(learner.queues.filled.float().mean() / contrast.queue_size)
+    if learner.queues is not None and contrast.queue_size:
+        metrics |= learner.queues.facts((number + 1) * train.steps_per_epoch - 1)
     metrics["windows_per_s"] = len(draws) / (time.perf_counter() - began)
     metrics["data_wait_frac"] = waiting / (time.perf_counter() - began)
     return metrics
+
+
+def _share(train: TrainSettings) -> int:
+    """Windows of a batch that one rank computes."""
+    return train.batch_size // ranks.count()
+
+
+def _mine(draws: Sequence[Draw], batch_size: int) -> list[Draw]:
+    """This rank's consecutive share of every batch."""
+    share = batch_size // ranks.count()
+    first = ranks.number() * share
+    return [draw for i in range(0, len(draws), batch_size) for draw in draws[i + first : i + first + share]]
+
+
+def _to_device(fabric: lightning_fabric.Fabric, batch: Sample, train: TrainSettings) -> Sample:
+    batch = fabric.to_device(batch)
+    if train.channels_last:
+        for views in (batch["bands"], batch.get("key_bands", {})):
+            views.update({name: x.contiguous(memory_format=torch.channels_last) for name, x in views.items()})
+    return batch
 
 
 def _contrast_step(
@@ -253,22 +319,33 @@ def _contrast_step(
     output: Any,
     batch: Mapping[str, Any],
     contrast: ContrastSettings,
-    seed: tuple[int, int],
+    seed: int,
+    step: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The contrast loss of one batch; its keys enter the queues afterwards."""
     stride = batch["labels"].shape[-1] // output.embeddings.shape[-1]
     # A generator of its own per step: the draw must not shift the network's dropout, and resumes by itself.
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    generator = torch.Generator().manual_seed(_seed(seed, step))
     with torch.no_grad():
         predicted = F.avg_pool2d(output.logits.float().softmax(1), stride).argmax(1)
-        pairs = sample_pairs(batch["labels"], predicted, len(queues.keys), stride, contrast, generator)
+        pairs = sample_pairs(
+            batch["labels"], predicted, len(queues.keys), stride, contrast, generator, batch.get("toe")
+        )
         with fabric.autocast():
-            keys = F.normalize(pairs.take(twin.network.embed(batch["key_bands"])).float(), dim=1)
+            embedded = twin.network.embed(batch["key_bands"])
+        keys, classes = ranks.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
     anchors = pairs.take(output.embeddings)
-    loss = contrast_loss(anchors, keys, pairs.classes, queues, contrast.temperature)
-    queues.push(keys, pairs.classes)
+    loss = contrast_loss(anchors, pairs.classes, keys, classes, queues, contrast.temperature)
+    queues.push(keys, classes, step)
     spread = keys.std(0).mean() * keys.shape[1] ** 0.5 if len(keys) > 1 else keys.new_zeros(())
-    return loss, {"contrast_loss": loss.detach(), "key_spread": spread, "pairs": keys.new_tensor(float(len(keys)))}
+    positives = torch.bincount(classes, minlength=len(queues.keys)) + queues.filled
+    facts = {
+        "contrast_loss": loss.detach(),
+        "key_spread": spread,
+        "pairs": keys.new_tensor(float(len(keys))),
+        "positives_per_anchor": positives[classes].float().mean() if len(classes) else keys.new_zeros(()),
+    }
+    return loss, facts
 
 
 @dataclass(frozen=True)
@@ -282,16 +359,19 @@ class Histograms:
 
 @torch.no_grad()
 def validate(
-    fabric: lightning_fabric.Fabric, network: HPCLNet, tiles: Tiles, train: TrainSettings, temperature: float = 1.0
+    fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings, temperature: float = 1.0
 ) -> Histograms:
-    """Landslide probabilities (1 - background) of all validation windows, counted against their labels."""
+    """Landslide probabilities (1 - background) of all validation windows, counted against their labels.
+
+    Every rank looks at all of them: they are few, and then all ranks know the same.
+    """
     network.eval()
     counts = torch.zeros(2, BINS, dtype=torch.int64)
     loss, known_px = 0.0, 0
     windows = Windows(tiles, None, train.seed)
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
     for batch in batches(windows, draws, train.batch_size, train.workers):
-        batch = fabric.to_device(batch)
+        batch = _to_device(fabric, batch, train)
         with fabric.autocast():
             logits = network(batch["bands"]).logits.float() / temperature
         labels = batch["labels"]
@@ -312,7 +392,7 @@ def best_threshold(histograms: Histograms) -> tuple[float, float]:
     return float(iou.max()), float(iou.argmax() / BINS)
 
 
-def calibrate(tiles: Tiles, network: HPCLNet, train: TrainSettings) -> tuple[float, float, float]:
+def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[float, float, float]:
     """Temperature, then the threshold of the highest validation IoU under it, and that IoU.
 
     One temperature for all logits, the minimum of the validation loss (Guo et al. 2017, arXiv 1706.04599); it moves no
@@ -334,14 +414,14 @@ def calibrate(tiles: Tiles, network: HPCLNet, train: TrainSettings) -> tuple[flo
 
 @torch.no_grad()
 def _some_logits(
-    fabric: lightning_fabric.Fabric, network: HPCLNet, tiles: Tiles, train: TrainSettings
+    fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings
 ) -> tuple[Float[Tensor, "pixels classes"], Int[Tensor, " pixels"]]:
     """Logits and labels of every seventh known validation pixel: neighbours say the same."""
     network.eval()
     logits, labels = [], []
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
     for batch in batches(Windows(tiles, None, train.seed), draws, train.batch_size, train.workers):
-        batch = fabric.to_device(batch)
+        batch = _to_device(fabric, batch, train)
         with fabric.autocast():
             out = network(batch["bands"]).logits.float().movedim(1, -1)
         known = batch["labels"] != UNKNOWN

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpcl import raster
 from hpcl.bands import BandFacts, Float32, normalise
-from hpcl.model import Trained
+from hpcl.networks import Trained
 from hpcl.windows import Stitcher, pad, starts
 
 

@@ -5,10 +5,8 @@ a projection for hyper-pixels, and the momentum twin that feeds the queues (arXi
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,10 +14,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 
@@ -32,16 +28,20 @@ class ModelError(ValueError):
 class ModelSettings:
     """What the network is made of.
 
-    ``branches`` names the bands of each encoder. ``encoder`` is any timm name with feature maps; ``pretrained`` is true
-    (timm's weights, from its hub), false, or a local weight file. ``output_stride`` is the side of a hyper-pixel [px].
-    ``fusion`` joins the branches by coordinate attention or by a plain 1x1 convolution.
+    ``architecture`` is hpcl_net or, as a rival, any of segmentation_models_pytorch (Unet, UPerNet, DeepLabV3Plus...) on
+    all bands stacked. ``branches`` names the bands of each encoder. ``encoder`` is any timm name with feature maps;
+    ``pretrained`` is true (timm's weights, from its hub), false, or a local weight file. ``output_stride`` is the side
+    of a hyper-pixel [px]. ``fusion`` joins the branches: at the ``input`` (one encoder on stacked bands), in the
+    semantic space by ``coordinate_attention`` or a plain ``concat``, or at the ``decision`` (mean of the logits of one
+    network per branch).
     """
 
+    architecture: str = Field(min_length=1)
     branches: dict[str, tuple[str, ...]] = Field(min_length=1)
     encoder: str
     pretrained: bool | str
     output_stride: Literal[8, 16]
-    fusion: Literal["coordinate_attention", "concat"]
+    fusion: Literal["input", "concat", "coordinate_attention", "decision"]
     fused_channels: int = Field(ge=8)
     decoder_channels: int = Field(ge=8)
     dropout: float = Field(ge=0, lt=1)
@@ -99,7 +99,34 @@ class Outputs(NamedTuple):
     embeddings: Float[Tensor, "batch dim rows columns"] | None
 
 
-class HPCLNet(nn.Module):
+class Network(nn.Module):
+    """What training, prediction and explanation ask of a network."""
+
+    def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.settings, self.classes, self.embedding_dim = settings, classes, embedding_dim
+
+    def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
+        """Segment a batch of bands per branch; ``contrast`` asks for the embeddings as well."""
+        raise NotImplementedError
+
+    def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
+        """The contrast's embeddings alone, without decoding."""
+        raise NotImplementedError
+
+    def layers(self) -> dict[str, nn.Module]:
+        """The modules whose deepest maps are worth explaining, by name."""
+        raise NotImplementedError
+
+    def check_size(self, bands: Mapping[str, Tensor], multiple_px: int) -> tuple[int, int]:
+        """Height and width of a batch, which must be multiples of ``multiple_px``."""
+        height, width = next(iter(bands.values())).shape[2:]
+        if height % multiple_px or width % multiple_px:
+            raise ModelError(f"The network was given {height} x {width} px; give multiples of {multiple_px} px.")
+        return height, width
+
+
+class HPCLNet(Network):
     """Bands per branch -> class logits per pixel.
 
     The skip at stride 4 and the deepest map are fused; DeepLabv3+ (ASPP 6/12/18 at stride 16, twice that at 8) decodes.
@@ -107,11 +134,11 @@ class HPCLNet(nn.Module):
     """
 
     def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
-        super().__init__()
-        self.settings, self.classes, self.embedding_dim = settings, classes, embedding_dim
-        self.encoders = nn.ModuleDict(
-            {name: _encoder(settings, len(bands)) for name, bands in settings.branches.items()}
-        )
+        super().__init__(settings, classes, embedding_dim)
+        bands = {name: len(names) for name, names in settings.branches.items()}
+        if settings.fusion == "input":
+            bands = {"stack": sum(bands.values())}
+        self.encoders = nn.ModuleDict({name: _encoder(settings, count) for name, count in bands.items()})
         infos: list[Any] = [encoder.feature_info for encoder in self.encoders.values()]
         attend = settings.fusion == "coordinate_attention"
         self.fuse_skip = Fusion([i.channels()[0] for i in infos], settings.decoder_channels, attend)
@@ -137,6 +164,8 @@ class HPCLNet(nn.Module):
 
     def encode(self, bands: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The fused skip map (stride 4) and the fused deepest map (stride ``output_stride``)."""
+        if self.settings.fusion == "input":
+            bands = {"stack": torch.cat(list(bands.values()), dim=1)}
         features = [encoder(bands[name]) for name, encoder in self.encoders.items()]
         return self.fuse_skip([f[0] for f in features]), self.fuse_deep([f[-1] for f in features])
 
@@ -146,14 +175,46 @@ class HPCLNet(nn.Module):
 
     def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
         """Segment a batch; ``contrast`` asks for the embeddings as well."""
-        height, width = next(iter(bands.values())).shape[2:]
-        stride = self.settings.output_stride
-        if height % stride or width % stride:
-            raise ModelError(f"The network was given {height} x {width} px; give multiples of {stride} px.")
+        size = self.check_size(bands, self.settings.output_stride)
         skip, deep = self.encode(bands)
         logits = self.head(self.decoder([skip, skip, skip, deep]))
-        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
         return Outputs(logits, deep, self.project(deep) if contrast else None)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Every encoder, and the fused map."""
+        return dict(self.encoders.items()) | {"fused": self.fuse_deep}
+
+
+class LateFusion(Network):
+    """One whole network per branch, each by itself; only their decisions meet, as the mean of their logits."""
+
+    def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
+        super().__init__(settings, classes, embedding_dim)
+        self.parts = nn.ModuleDict(
+            {
+                name: HPCLNet(replace(settings, branches={name: names}, fusion="concat"), classes, embedding_dim)
+                for name, names in settings.branches.items()
+            }
+        )
+
+    def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
+        """The mean of the branches' embeddings."""
+        return torch.stack([part.embed({name: bands[name]}) for name, part in self._parts()]).mean(0)
+
+    def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
+        """Segment a batch; ``contrast`` asks for the embeddings as well."""
+        outputs = [part({name: bands[name]}, contrast) for name, part in self._parts()]
+        embeddings = torch.stack([o.embeddings for o in outputs]).mean(0) if contrast else None
+        logits = torch.stack([o.logits for o in outputs]).mean(0)
+        return Outputs(logits, torch.cat([o.deep for o in outputs], dim=1), embeddings)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Every branch's encoder; there is no fused map."""
+        return {name: part.encoders[name] for name, part in self._parts()}
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        yield from self.parts.items()
 
 
 def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
@@ -201,7 +262,7 @@ class MomentumTwin(nn.Module):
     shuffle it), and the twin is a network one can predict with. Our choice.
     """
 
-    def __init__(self, network: HPCLNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
@@ -210,7 +271,7 @@ class MomentumTwin(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def follow(self, network: HPCLNet, momentum: float, step: int) -> None:
+    def follow(self, network: Network, momentum: float, step: int) -> None:
         """Move towards ``network``; in early steps faster: momentum is ``min(1 - 1/(step+1), momentum)``."""
         m = min(1 - 1 / (step + 1), momentum)
         for mine, theirs in zip(_floating(self.network), _floating(network), strict=True):
@@ -219,48 +280,3 @@ class MomentumTwin(nn.Module):
 
 def _floating(network: nn.Module) -> list[Tensor]:
     return [t for t in [*network.parameters(), *network.buffers()] if t.is_floating_point()]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network and the facts that travel with it (bands, normalisation, classes, window, threshold...)."""
-
-    network: HPCLNet
-    facts: dict[str, Any]
-
-
-WEIGHTS, FACTS = "model.safetensors", "model.json"
-
-
-def save(folder: Path, network: HPCLNet, facts: Mapping[str, Any]) -> None:
-    """Write weights and facts; the facts name the weights by their SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
-    written = dict(facts) | {
-        "settings": asdict(network.settings),
-        "embedding_dim": network.embedding_dim,
-        "weights_sha256": _sha256(folder / WEIGHTS),
-    }
-    (folder / FACTS).write_text(json.dumps(written, sort_keys=True, indent=1) + "\n")
-
-
-def load(folder: Path) -> Trained:
-    """Read a network back, in evaluation mode; nothing is unpickled, and weights that are not those named are refused."""
-    try:
-        facts = json.loads((folder / FACTS).read_text())
-        if _sha256(folder / WEIGHTS) != facts["weights_sha256"]:
-            raise ModelError(f"{folder / WEIGHTS} is not the file that {FACTS} was written for; restore both together.")
-        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts["settings"] | {"pretrained": False}))
-        network = HPCLNet(settings, len(facts["classes"]) + 1, facts["embedding_dim"])
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{error.filename} does not exist; run the train stage, or `dvc checkout` an earlier model."
-        ) from error
-    except (json.JSONDecodeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{folder} does not hold a whole model ({error}); restore it with `dvc checkout`.") from error
-    return Trained(network.eval(), facts)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hpcl import explain, model, raster
+from hpcl import explain, networks, raster
 from hpcl.infer import Scene
 from hpcl.windows import pad, starts
 from stages._stage import params, progress, read_json, run, write_json
@@ -17,11 +17,11 @@ TILES = Path("data/tiles")
 def main(area: str) -> None:
     """Write attention.tif (NaN outside the explained windows) and the share of attention at landslide boundaries."""
     settings = params("explain", explain.ExplainSettings)
-    trained = model.load(Path("data/model"))
+    trained = networks.load(Path("data/model"))
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
     out = Path("data/explain") / area
-    names = list(explain.layers(trained.network))
+    names = list(trained.network.layers())
     bands = [raster.Band(f"{prefix}{name}") for prefix in ("", "untrained_") for name in names]
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import infer, model, polygons, raster, vector
+from hpcl import infer, networks, polygons, raster, vector
 from stages._stage import params, progress, run, write_json
 
 
@@ -24,7 +24,7 @@ def main(area: str) -> None:
     settings = params("predict", PredictSettings)
     out = Path("data/predict") / area
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
-    trained = model.load(Path("data/model"))
+    trained = networks.load(Path("data/model"))
     classes = trained.facts["classes"]
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
     with infer.Scene(files, trained) as scene:

@@ -56,7 +56,13 @@ def main() -> None:
 def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> dict[str, bytes]:
     curves = pd.read_csv(REPORTS / "train" / "curves.csv")
     losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
-    watches = {"val_iou": "validation landslide IoU", "key_spread": "spread of keys", "queue_fill": "filled queues"}
+    watches = {
+        "val_iou": "validation landslide IoU",
+        "key_spread": "spread of keys",
+        "queue_fill_frac": "filled queues",
+        "queue_purity_frac": "purity of queues",
+        "separation": "separation of classes",
+    }
     best = training["best_epoch"]
     drawn = {
         "scores": figures.score_intervals(metrics),

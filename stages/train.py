@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hpcl import checkpoint, fit, model
+from hpcl import checkpoint, fit, networks, ranks
 from hpcl.contrast import ContrastSettings
 from hpcl.dataset import Tiles
+from hpcl.model import ModelSettings
 from stages import _track
 from stages._stage import params, progress, run, write_json
 
@@ -22,7 +23,7 @@ TILES, MODEL, REPORTS = Path("data/tiles"), Path("data/model"), Path("reports/tr
 def main() -> None:
     """Say the cost, train, calibrate on the validation windows, and write model and curves."""
     settings = (
-        params("model", model.ModelSettings),
+        params("model", ModelSettings),
         params("contrastive", ContrastSettings),
         params("train", fit.TrainSettings),
     )
@@ -40,9 +41,11 @@ def main() -> None:
         print(f"train: resuming after epoch {resume['epoch'] + 1} from {latest}")
     bar = _with_estimate(progress("train"))
     for epoch in fit.fit(tiles, *settings, resume=resume, progress=bar):
+        if ranks.number():
+            continue  # the first process writes; all know the same
         history.append({"epoch": epoch.number, **epoch.metrics})
         if epoch.best:
-            checkpoint.save(best, {"network": epoch.state["learner"]["network"], "epoch": epoch.number})
+            checkpoint.save(best, {"weights": epoch.weights, "epoch": epoch.number})
         checkpoint.save(latest, epoch.state | {"history": history})
         _track.live(epoch.metrics, epoch.number)
         shown = ", ".join(
@@ -53,9 +56,11 @@ def main() -> None:
         print(
             f"train: epoch {epoch.number + 1}/{train.epochs}: {shown}, {epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"
         )
+    if ranks.number():
+        return
     kept = checkpoint.load(best)
     network = fit.build(tiles, *settings).network
-    network.load_state_dict(kept["network"])
+    network.load_state_dict(kept["weights"])
     temperature, threshold, iou = fit.calibrate(tiles, network, train)
     facts = {
         "bands": [asdict(band) for band in tiles.bands],
@@ -66,7 +71,7 @@ def main() -> None:
         "threshold": round(threshold, 6),
         "epoch": kept["epoch"],
     }
-    model.save(MODEL, network, facts)
+    networks.save(MODEL, network, facts)
     # Speeds differ from run to run and would make equal results unequal: they stay in the live curves.
     curves = pd.DataFrame(history).drop(columns=["windows_per_s", "data_wait_frac"])
     REPORTS.mkdir(parents=True, exist_ok=True)

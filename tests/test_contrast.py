@@ -10,11 +10,11 @@ from torch.nn.functional import normalize
 from hpcl.contrast import ClassQueues, ContrastSettings, candidates, class_fractions, contrast_loss, sample_pairs
 
 
-def settings(**changes: float) -> ContrastSettings:
+def settings(**changes: object) -> ContrastSettings:
     numbers = {
         "weight": 0.1, "temperature": 0.1, "queue_size": 8, "momentum": 0.99, "embedding_dim": 4, "start_frac": 0.0,
         "positive_frac": 0.5, "negative_frac": 0.1, "inside_blocks": 1, "outside_blocks": 2, "random_background_frac": 0.25,
-        "per_class_per_window": 32, "hard_frac": 0.5,
+        "per_class_per_window": 32, "hard_frac": 0.5, "sampling": "boundary",
     }  # fmt: skip
     return ContrastSettings(**(numbers | changes))  # type: ignore[arg-type]  # numbers of both kinds
 
@@ -49,7 +49,7 @@ def test_loss_equals_a_float64_double_loop(classes: int, temperature: float) -> 
     queues = ClassQueues(classes, 8, 4)
     queues.push(held, torch.arange(20) % classes)
     together = {c: np.concatenate([queues.of(c).numpy(), keys[label == c].numpy()]) for c in range(classes)}
-    got = contrast_loss(anchors, keys, label, queues, temperature)
+    got = contrast_loss(anchors, label, keys, label, queues, temperature)
     assert float(got) == pytest.approx(loop_loss(anchors.numpy(), label.tolist(), together, temperature), rel=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_loss_of_a_known_case() -> None:
     a = torch.tensor([[1.0, 0.0]])
     queues = ClassQueues(2, 4, 2)
     queues.push(torch.tensor([[-1.0, 0.0]]), torch.tensor([0]))
-    loss = contrast_loss(a, a, torch.tensor([1]), queues, 0.5)
+    loss = contrast_loss(a, torch.tensor([1]), a, torch.tensor([1]), queues, 0.5)
     assert float(loss) == pytest.approx(np.log1p(np.exp(-4)), rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_the_background_queue_matters_to_landslide_anchors() -> None:
     for seed in (2, 3):
         queues = ClassQueues(2, 8, 4)
         queues.push(vectors(8, seed=seed), torch.zeros(8, dtype=torch.long))
-        losses.append(float(contrast_loss(anchors, keys, label, queues, 0.1)))
+        losses.append(float(contrast_loss(anchors, label, keys, label, queues, 0.1)))
     assert losses[0] != losses[1]
 
 
@@ -78,8 +78,8 @@ def test_unfilled_places_never_change_the_loss() -> None:
     for queues in (small, large):
         queues.push(vectors(6, seed=2), torch.arange(6) % 2)
     large.keys[:, 3:] = 1e3
-    assert float(contrast_loss(anchors, keys, label, small, 0.1)) == float(
-        contrast_loss(anchors, keys, label, large, 0.1)
+    assert float(contrast_loss(anchors, label, keys, label, small, 0.1)) == float(
+        contrast_loss(anchors, label, keys, label, large, 0.1)
     )
 
 
@@ -112,7 +112,12 @@ def test_windows_of_one_kind_cost_nothing_but_keep_a_graph(label: int) -> None:
     )
     embeddings = torch.randn(2, 4, 4, 4, requires_grad=True)
     loss = contrast_loss(
-        pairs.take(embeddings), pairs.take(embeddings.detach()), pairs.classes, ClassQueues(2, 8, 4), 0.1
+        pairs.take(embeddings),
+        pairs.classes,
+        pairs.take(embeddings.detach()),
+        pairs.classes,
+        ClassQueues(2, 8, 4),
+        0.1,
     )
     loss.backward()
     assert float(loss.detach()) == 0
@@ -124,7 +129,7 @@ def test_extreme_similarities_stay_finite() -> None:
     a = torch.tensor([[1.0, 0.0]], requires_grad=True)
     queues = ClassQueues(2, 4, 2)
     queues.push(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
-    loss = contrast_loss(a, torch.tensor([[-1.0, 0.0]]), torch.tensor([1]), queues, 0.001)
+    loss = contrast_loss(a, torch.tensor([1]), torch.tensor([[-1.0, 0.0]]), torch.tensor([1]), queues, 0.001)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(2000, rel=1e-3)
     assert a.grad is not None
@@ -133,7 +138,7 @@ def test_extreme_similarities_stay_finite() -> None:
 
 def test_gradient_reaches_anchors_only() -> None:
     anchors, keys = vectors(6).requires_grad_(), vectors(6, seed=1).requires_grad_()
-    contrast_loss(anchors, keys, torch.arange(6) % 2, ClassQueues(2, 8, 4), 0.1).backward()
+    contrast_loss(anchors, torch.arange(6) % 2, keys, torch.arange(6) % 2, ClassQueues(2, 8, 4), 0.1).backward()
     assert anchors.grad is not None
     assert anchors.grad.abs().sum() > 0
     assert keys.grad is None

@@ -69,7 +69,9 @@ def test_normalise_gives_zero_for_nodata_and_clips() -> None:
 def test_jitter_changes_image_bands_only() -> None:
     values = np.random.default_rng(0).normal(size=(2, 9, 9)).astype(np.float32)
     bands = [BandFacts("red", "image", 0.0, 1.0), BandFacts("slope", "scalar", 0.0, 1.0)]
-    out = jitter(values, bands, AugmentSettings(gain_std=0.2, offset_std=0.2), np.random.default_rng(1))
+    out = jitter(
+        values, bands, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), np.random.default_rng(1)
+    )
     assert not np.array_equal(out[0], values[0])
     np.testing.assert_array_equal(out[1], values[1])
 
@@ -88,7 +90,7 @@ def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None
 
 def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path) -> None:
     tiles = Tiles(tiles_folder, BRANCHES)
-    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)[
+    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), seed=0)[
         (int(tiles.numbers("train")[0]), 0, 0)
     ]
     assert not sample["bands"]["optical"].equal(sample["key_bands"]["optical"])
@@ -98,7 +100,7 @@ def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path)
 def test_labels_turn_with_the_bands(tiles_folder: Path) -> None:
     """The red band is brighter on landslides: whatever the turn, it must stay so."""
     tiles = Tiles(tiles_folder, BRANCHES)
-    windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0), seed=0)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0, drop_branch_frac=0.0), seed=0)
     for position in range(12):
         sample = windows[(int(tiles.numbers("train")[position % 12]), 0, position)]
         red, labels = sample["bands"]["optical"][0], sample["labels"]
@@ -114,7 +116,7 @@ def test_epochs_are_functions_of_seed_and_number(tiles_folder: Path) -> None:
 
 def test_workers_change_nothing(tiles_folder: Path) -> None:
     tiles = Tiles(tiles_folder, BRANCHES)
-    windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2), seed=0)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), seed=0)
     draws = draw_epoch(tiles, 0, 6, 0.5, seed=0)
     here, there = (list(batches(windows, draws, 4, workers)) for workers in (0, 1))
     for a, b in zip(here, there, strict=True):

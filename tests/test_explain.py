@@ -2,12 +2,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from hpcl.explain import Shares, boundary_zone, grad_cam, layers, untrained
+from hpcl.explain import Shares, boundary_zone, grad_cam, untrained
 from hpcl.model import HPCLNet, ModelSettings
 
 SETTINGS = ModelSettings(
-    branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet", pretrained=False, output_stride=8,
-    fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.1,
+    architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
+    pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.1,
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def by_hand(net: HPCLNet, x: dict[str, torch.Tensor], mask: torch.Tensor, name: 
     def keep(_: object, __: object, output: object) -> None:
         held.append(output[-1] if isinstance(output, list) else output)  # type: ignore[arg-type]  # a tensor or a list of them
 
-    handle = layers(net)[name].register_forward_hook(keep)
+    handle = net.layers()[name].register_forward_hook(keep)
     logits = net(x).logits
     handle.remove()
     score = ((logits[:, 1] - logits[:, 0]) * mask).sum()

@@ -10,11 +10,12 @@ from affine import Affine
 from torch import nn
 
 from hpcl import infer, raster
-from hpcl.model import HPCLNet, ModelSettings, Outputs, Trained
+from hpcl.model import HPCLNet, ModelSettings, Outputs
+from hpcl.networks import Trained
 
 SETTINGS = ModelSettings(
-    branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet", pretrained=False, output_stride=8,
-    fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
+    architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
+    pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
 BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
 

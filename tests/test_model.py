@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin, load, save
+from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin
+from hpcl.networks import load, save
 
 
 def settings(**changes: object) -> ModelSettings:
     numbers = {
         "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
-        "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
+        "architecture": "hpcl_net", "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
         "decoder_channels": 16, "dropout": 0.1,
     }  # fmt: skip
     return ModelSettings(**(numbers | changes))  # type: ignore[arg-type]  # values of several kinds

@@ -1,0 +1,83 @@
+"""Rivals: any architecture of segmentation_models_pytorch on all bands stacked, under the same roof as HPCL-Net."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hpcl.model import ModelError, ModelSettings, Network, Outputs
+
+STRIDE_PX = 32
+"""Every architecture there takes windows whose sides are multiples of this."""
+NAMES = [
+    "Unet",
+    "UnetPlusPlus",
+    "MAnet",
+    "Linknet",
+    "FPN",
+    "PSPNet",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "PAN",
+    "UPerNet",
+    "Segformer",
+]
+KNOWN = {name.lower(): name for name in NAMES}
+
+
+class Rival(Network):
+    """An architecture as its library publishes it, with the project's encoder; it knows stacked bands and no contrast."""
+
+    def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
+        super().__init__(settings, classes, embedding_dim)
+        name = settings.architecture.lower()
+        if name not in KNOWN:
+            close = difflib.get_close_matches(name, ["hpcl_net", *KNOWN], n=1)
+            hint = f" (did you mean {KNOWN.get(close[0], close[0])}?)" if close else ""
+            raise ModelError(
+                f"model.architecture is '{settings.architecture}'{hint}; there are hpcl_net, {', '.join(KNOWN.values())}."
+            )
+        if isinstance(settings.pretrained, str):
+            raise ModelError("A rival takes model.pretrained true or false; a weight file is for hpcl_net alone.")
+        options: dict[str, Any] = {}
+        if name in ("deeplabv3", "deeplabv3plus"):
+            options["encoder_output_stride"] = settings.output_stride
+        try:
+            self.body: Any = smp.create_model(
+                KNOWN[name],
+                encoder_name=f"tu-{settings.encoder}",
+                encoder_weights="imagenet" if settings.pretrained else None,
+                in_channels=sum(len(bands) for bands in settings.branches.values()),
+                classes=classes,
+                **options,
+            )
+        except (RuntimeError, OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
+            first = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelError(
+                f"{KNOWN[name]} cannot be built with encoder '{settings.encoder}' ({first[0]}); choose another of the two."
+            ) from error
+
+    def embed(self, bands: Mapping[str, Tensor]) -> NoReturn:
+        """There are no embeddings to contrast."""
+        raise ModelError(f"{self.settings.architecture} has no contrast; set contrastive.weight to 0.")
+
+    def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
+        """Segment a batch of bands per branch, stacked."""
+        if contrast:
+            self.embed(bands)
+        size = self.check_size(bands, STRIDE_PX)
+        features = self.body.encoder(torch.cat(list(bands.values()), dim=1))
+        logits = self.body.segmentation_head(self.body.decoder(features))
+        if logits.shape[2:] != size:
+            logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return Outputs(logits, features[-1], None)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """The one encoder of the stacked bands."""
+        return {"stack": self.body.encoder}
