@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,23 +28,31 @@ class ParameterError(ValueError):
     """params.yaml does not say what a stage needs to know."""
 
 
-def params(section: str, record: type[T]) -> T:
+def params(section: str, record: type[T], over: Mapping[str, Any] | None = None, file: Path = PARAMS) -> T:
     """The section of params.yaml as a ``record``; unknown, missing and mistyped keys are refused by name.
 
-    YAML 1.2 as DVC reads it, so ``3e-4`` is a number and ``off`` a word in both.
+    YAML 1.2 as DVC reads it, so ``3e-4`` is a number and ``off`` a word in both. ``over`` is laid over the section:
+    dictionaries merge.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(PARAMS) or {}
+        document = YAML(typ="safe", pure=True).load(file) or {}
     except FileNotFoundError as error:
-        raise ParameterError(f"{PARAMS} does not exist here; run the stage from the root of the project.") from error
+        raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
     except YAMLError as error:
-        raise ParameterError(f"{PARAMS} is not YAML: {' '.join(str(error).split())}") from error
+        raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if section not in document:
-        raise ParameterError(f"{PARAMS} has no section '{section}'{_nearest(section, document)}.")
+        raise ParameterError(f"{file} has no section '{section}'{_nearest(section, document)}.")
+    given = _merged(document[section], over or {})
     try:
-        return TypeAdapter(record).validate_json(json.dumps(document[section]))
+        return TypeAdapter(record).validate_json(json.dumps(given))
     except ValidationError as error:
-        raise ParameterError(_sentence(section, document[section], error)) from error
+        raise ParameterError(_sentence(section, given, error, file)) from error
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -52,7 +60,7 @@ def _nearest(name: str, known: Any) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _sentence(section: str, given: Any, error: ValidationError) -> str:
+def _sentence(section: str, given: Any, error: ValidationError, file: Path) -> str:
     """All findings of pydantic about one section, as one sentence."""
     details = error.errors(include_url=False)
     missing = [str(d["loc"][-1]) for d in details if d["type"] in ("missing", "missing_argument")]
@@ -60,12 +68,12 @@ def _sentence(section: str, given: Any, error: ValidationError) -> str:
     for detail in details:
         key = ".".join(str(part) for part in (section, *detail["loc"]))
         if "unexpected" in detail["type"] or detail["type"] == "extra_forbidden":
-            findings.append(f"{PARAMS}: unknown parameter '{key}'{_nearest(str(detail['loc'][-1]), missing)}")
+            findings.append(f"{file}: unknown parameter '{key}'{_nearest(str(detail['loc'][-1]), missing)}")
         elif detail["type"].startswith("missing"):
-            findings.append(f"{PARAMS}: parameter '{key}' is missing")
+            findings.append(f"{file}: parameter '{key}' is missing")
         else:
             findings.append(
-                f"{PARAMS}: '{key}' is {detail['input']!r}, but {detail['msg'][0].lower()}{detail['msg'][1:]}"
+                f"{file}: '{key}' is {detail['input']!r}, but {detail['msg'][0].lower()}{detail['msg'][1:]}"
             )
     return "; ".join(findings) + "."
 

@@ -65,7 +65,7 @@ class Journal:
 
     def __init__(self, root: Path, stage: str, arguments: tuple[str, ...], caller: psutil.Process) -> None:
         """Open the journal with who runs what, in which pipeline state."""
-        self.root = root
+        self.root, self.stage = root, stage
         self.path = _folder(root) / f"{time.time_ns()}-{os.getpid()}.jsonl"
         self.retry_at_s = 0.0
         self.append(
@@ -140,11 +140,13 @@ def _close(journal: Journal, status: str, note: str, monitor: Any) -> None:
 
 
 def live(metrics: Mapping[str, float], step: int) -> None:
-    """Show numbers of a stage that is still running, such as one epoch's, under their names in curves.csv."""
+    """Note numbers of a stage that is still running, such as one epoch's, under their names in curves.csv; training
+    shows them at once, others at the next delivery."""
     if _open:
         with _reported():
             _open[-1].append(metrics={f"curves/{name}": float(value) for name, value in metrics.items()}, step=step)
-            _open[-1].deliver()
+            if _open[-1].stage in LIVE:
+                _open[-1].deliver()
 
 
 @contextmanager

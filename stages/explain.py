@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from hpcl import explain, networks, raster
-from hpcl.infer import Scene
+from hpcl.scene import RasterScene
 from hpcl.windows import pad, starts
 from stages._stage import params, progress, read_json, run, write_json
 
@@ -26,7 +26,7 @@ def main(area: str) -> None:
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
-    with Scene(files, trained) as scene, raster.create(out / "attention.tif", scene.grid, bands) as sink:
+    with RasterScene(files, trained, "mean") as scene, raster.create(out / "attention.tif", scene.grid, bands) as sink:
         places = _places(area, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):
             roi = _inside(top, left, size, scene.grid.shape)

@@ -7,15 +7,16 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import infer, networks, polygons, raster, vector
+from hpcl import infer, networks, polygons, raster, scene, vector
 from stages._stage import params, progress, run, write_json
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class PredictSettings:
-    """Section `predict`: how windows are laid, and how the map becomes polygons."""
+    """Section `predict`: how windows are laid, what an area may lack, and how the map becomes polygons."""
 
     windows: infer.InferSettings
+    missing_bands: scene.Missing
     polygons: polygons.PolygonSettings
 
 
@@ -27,13 +28,14 @@ def main(area: str) -> None:
     trained = networks.load(Path("data/model"))
     classes = trained.facts["classes"]
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
-    with infer.Scene(files, trained) as scene:
-        pixel_m = abs(scene.grid.affine.a)
-        findings = _other_scale(pixel_m, trained.facts["pixel_m"])
-        with raster.create(out / "probability.tif", scene.grid, [raster.Band(name) for name in names]) as sink:
-            for rows in infer.predict(scene, trained, settings.windows, progress(f"predict {area}")):
+    with scene.RasterScene(files, trained, settings.missing_bands) as ground:
+        findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
+        if ground.absent:
+            findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
+        with raster.create(out / "probability.tif", ground.grid, [raster.Band(name) for name in names]) as sink:
+            for rows in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
                 layers = [rows.probability[None], rows.uncertainty[None], *([rows.classes] if len(classes) > 1 else [])]
-                sink.write(np.concatenate(layers), (rows.rows, slice(0, scene.grid.shape[1])))
+                sink.write(np.concatenate(layers), (rows.rows, slice(0, ground.shape[1])))
     facts = {
         "area": area,
         "threshold": trained.facts["threshold"],

@@ -12,12 +12,12 @@ from hpcl.dataset import (
     Windows,
     batches,
     draw_epoch,
-    hillshade,
     jitter,
-    turn,
 )
+from hpcl.turns import TurnError, hillshade, turn
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
+
 BRANCHES = {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north", "n_up", "hillshade")}
 NORMAL = [BandFacts(f"n_{k}", k, 0.0, 1.0) for k in ("east", "north", "up")]
 ALL = [*NORMAL, BandFacts("slope", "scalar", 0.0, 1.0), BandFacts("hillshade", "hillshade", 0.0, 1.0)]
@@ -54,9 +54,9 @@ def test_the_naive_turn_fails_the_same_test(band: int) -> None:
 
 def test_a_hillshade_without_its_normal_cannot_be_turned() -> None:
     band = [BandFacts("hillshade", "hillshade", 0.0, 1.0)]
-    with pytest.raises(DatasetError, match="n_east, n_north and n_up"):
+    with pytest.raises(TurnError, match="n_east, n_north and n_up"):
         turn(np.zeros((1, 8, 8), np.float32), band, 1, False, SUN)
-    with pytest.raises(DatasetError, match="one horizontal component"):
+    with pytest.raises(TurnError, match="one horizontal component"):
         turn(np.zeros((1, 8, 8), np.float32), NORMAL[:1], 1, False, SUN)
 
 

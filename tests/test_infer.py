@@ -1,7 +1,7 @@
 """The map of a scene: equal to what the network says window by window, seamless, of any size, NaN where nothing is known."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from affine import Affine
 from torch import nn
 
 from hpcl import infer, raster
+from hpcl import scene as scene_module
 from hpcl.model import HPCLNet, ModelSettings, Outputs
 from hpcl.networks import Trained
 
@@ -17,6 +18,7 @@ SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
     pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
+SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
 
 
@@ -30,7 +32,13 @@ class PerPixel(HPCLNet):
 
 def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Trained:
     torch.manual_seed(0)
-    facts = {"bands": BANDS, "window_px": 64, "temperature": temperature, "threshold": 0.5}
+    facts = {
+        "bands": BANDS,
+        "window_px": 64,
+        "sun": SUN,
+        "temperature": temperature,
+        "threshold": 0.5,
+    }
     return Trained(network(SETTINGS, 2, 4), facts)
 
 
@@ -46,9 +54,9 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
     return paths, values
 
 
-def run(paths: list[Path], model: Trained, overlap: float = 0.5) -> dict[str, np.ndarray]:
-    with infer.Scene(paths, model) as opened:
-        parts = list(infer.predict(opened, model, infer.InferSettings(overlap_frac=overlap, batch_size=3)))
+def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
+    with scene_module.RasterScene(paths, model, "refuse") as opened:
+        parts = list(infer.predict(opened, model, infer.InferSettings(overlap_frac=overlap, batch_size=3, turns=turns)))
     assert [p.rows.start for p in parts[1:]] == [p.rows.stop for p in parts[:-1]]
     return {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("probability", "uncertainty")}
 
@@ -107,5 +115,42 @@ def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
 
 def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (64, 64))
-    with pytest.raises(infer.InferError, match="band 'slope', which this area lacks"):
-        infer.Scene(paths[:1], trained())
+    with pytest.raises(scene_module.SceneError, match="band 'slope', which this area lacks"):
+        scene_module.RasterScene(paths[:1], trained(), "refuse")
+
+
+def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (100, 100), nan=True)
+    model = trained(HPCLNet)
+    settings = infer.InferSettings(overlap_frac=0.5, batch_size=3, turns=1)
+    with scene_module.RasterScene(paths[:1], model, "mean") as ground:
+        assert ground.absent == ("slope",)
+        got = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
+    assert np.isfinite(got).all()  # slope's hole is no hole any more; where red is missing there is green
+    flat = raster.Raster(
+        np.ones((1, 100, 100), np.float32), raster.Source(paths[0]).grid, (raster.Band("slope", "deg"),)
+    )
+    raster.write(tmp_path / "flat.tif", flat)
+    with scene_module.RasterScene([paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
+        same = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
+    np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean
+
+
+def test_turns_ask_the_network_about_the_ground_as_it_lies_eightfold(tmp_path: Path) -> None:
+    """A network that looks at one side only answers evenly when asked from all sides."""
+
+    class Eastward(PerPixel):
+        def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+            red = bands["optical"][:, :1].clone()
+            ramp = torch.linspace(-2, 2, red.shape[-1]).expand_as(red)
+            return Outputs(torch.cat([-ramp, ramp], 1), red, None)
+
+    paths, _ = scene(tmp_path, (64, 64))
+    once, eight = (run(paths, trained(Eastward), turns=n) for n in (1, 8))
+    assert once["probability"][32, 60] > 0.9
+    assert once["uncertainty"].max() < 1e-3
+    np.testing.assert_allclose(eight["probability"], eight["probability"][::-1, ::-1], atol=1e-5)
+    assert abs(eight["probability"][32, 60] - 0.5) < abs(once["probability"][32, 60] - 0.5)
+    assert eight["uncertainty"][32, 60] > 0.2
+    level = run(paths, trained(), turns=8)["probability"]
+    np.testing.assert_allclose(level, run(paths, trained())["probability"], atol=1e-6)

@@ -1,0 +1,63 @@
+"""An area's rasters as one stack of the bands that a network asks for, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from hpcl import raster
+from hpcl.bands import Float32
+from hpcl.infer import Scene
+from hpcl.networks import Trained
+
+Missing = Literal["refuse", "mean"]
+"""What to do when an area lacks a band of the network: refuse, or let the network see the band's mean."""
+
+
+class SceneError(ValueError):
+    """The network cannot be applied to this area."""
+
+
+class RasterScene(Scene):
+    """Rasters of one area on one grid. Use as a context manager."""
+
+    def __init__(self, files: Sequence[Path], trained: Trained, missing: Missing) -> None:
+        self._stack = ExitStack()
+        self._sources = [self._stack.enter_context(raster.Source(path)) for path in files]
+        self.grid = self._sources[0].grid
+        there = [[band.name for band in source.bands] for source in self._sources]
+        wanted = [band["name"] for band in trained.facts["bands"]]
+        absent = [name for name in wanted if not any(name in names for names in there)]
+        rows, columns = self.grid.shape
+        super().__init__(trained, (rows, columns), absent)
+        if absent and (missing == "refuse" or not self._present):
+            known = ", ".join(name for names in there for name in names)
+            remedy = "" if missing == "mean" else "; predict.missing_bands: mean maps it without"
+            self._stack.close()
+            raise SceneError(
+                f"The model was trained with band '{absent[0]}', which this area lacks (it has {known}){remedy}."
+            )
+        holders = [next((i for i, names in enumerate(there) if name in names), None) for name in wanted]
+        self._parts = [
+            (source, [(row, name) for row, name in enumerate(wanted) if holders[row] == i])
+            for i, source in enumerate(self._sources)
+        ]
+
+    def __enter__(self) -> RasterScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, roi: raster.Roi) -> Float32:
+        """Raw bands ``(band, row, column)`` of a window, NaN where there is no data."""
+        size = roi[0].stop - roi[0].start, roi[1].stop - roi[1].start
+        out = np.full((len(self.bands), *size), np.nan, np.float32)
+        for source, rows in self._parts:
+            if rows:
+                out[[row for row, _ in rows]] = source.read(roi, [name for _, name in rows])
+        return out

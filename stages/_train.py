@@ -1,0 +1,114 @@
+"""Training as the stages `train` and `rung` share it: cost said first, resumed where it was killed, best weights kept,
+calibrated on validation windows.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcl import checkpoint, fit, ranks
+from hpcl.contrast import ContrastSettings
+from hpcl.dataset import Tiles
+from hpcl.model import ModelSettings, Network
+from stages import _track
+from stages._stage import progress
+
+TILES = Path("data/tiles")
+
+Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best network, calibrated, and how it came about; ``history`` has one entry per epoch."""
+
+    network: Network
+    facts: dict[str, Any]
+    history: list[dict[str, float]]
+    val_iou: float
+    best_epoch: int
+    checkpoints: Path
+
+
+def tiles_for(settings: Settings) -> Tiles:
+    """The tiles with the bands that this training reads."""
+    model, contrast, _ = settings
+    return Tiles(TILES, model.branches, downhill=contrast.weight > 0 and contrast.sampling == "walls")
+
+
+def train(label: str, settings: Settings) -> Result | None:
+    """Train and calibrate; of several processes, only the first one gets the result."""
+    tiles, limits = tiles_for(settings), settings[2]
+    print(
+        f"{label}: {len(tiles.numbers('train'))} training and {len(tiles.numbers('val'))} validation windows of "
+        f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows"
+    )
+    place = _checkpoints(settings)
+    latest, best = place / "latest.safetensors", place / "best.safetensors"
+    resume = checkpoint.load(latest) if latest.exists() else None
+    history = resume["history"] if resume else []
+    if resume:
+        print(f"{label}: resuming after epoch {resume['epoch'] + 1} from {latest}")
+    for epoch in fit.fit(tiles, *settings, resume=resume, progress=_with_estimate(label, progress(label))):
+        if ranks.number():
+            continue  # the first process writes; all know the same
+        history.append({"epoch": epoch.number, **epoch.metrics})
+        if epoch.best:
+            checkpoint.save(best, {"weights": epoch.weights, "epoch": epoch.number})
+        checkpoint.save(latest, epoch.state | {"history": history})
+        _track.live(epoch.metrics, epoch.number)
+        shown = [n for n in ("loss", "contrast_loss", "val_iou") if n in epoch.metrics]
+        numbers = ", ".join(f"{name} {epoch.metrics[name]:.3f}" for name in shown)
+        speed = f"{epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"
+        print(f"{label}: epoch {epoch.number + 1}/{limits.epochs}: {numbers}, {speed}")
+    if ranks.number():
+        return None
+    kept = checkpoint.load(best)
+    network = fit.build(tiles, *settings).network
+    network.load_state_dict(kept["weights"])
+    temperature, threshold, iou = fit.calibrate(tiles, network, limits)
+    facts = {
+        "bands": [asdict(band) for band in tiles.bands],
+        "classes": tiles.facts["classes"],
+        "window_px": tiles.window_px,
+        "sun": tiles.sun,
+        "pixel_m": sorted({area["pixel_m"] for area in tiles.facts["areas"].values()}),
+        "temperature": round(temperature, 6),
+        "threshold": round(threshold, 6),
+        "epoch": kept["epoch"],
+    }
+    (place / "finished").touch()  # `track` may clear it away now
+    print(
+        f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
+    )
+    return Result(network, facts, history, iou, kept["epoch"], place)
+
+
+def _checkpoints(settings: Settings) -> Path:
+    """A folder outside the outs for exactly these settings and tiles, so that no other run resumes from it."""
+    key = hashlib.sha256(json.dumps([asdict(s) for s in settings], sort_keys=True).encode())
+    for path in sorted(TILES.iterdir()):
+        key.update(path.name.encode())
+        with path.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt" / key.hexdigest()[:16]
+
+
+def _with_estimate(label: str, inner: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Say how long it will take once ten steps have shown it."""
+    seen: list[tuple[int, float]] = []
+
+    def hook(done: int, total: int) -> None:
+        seen.append((done, time.monotonic()))
+        if len(seen) == 10:
+            (first, began), (last, now) = seen[0], seen[-1]
+            minutes = (now - began) / (last - first) * (total - done) / 60
+            print(f"{label}: about {minutes:.1f} minutes for the remaining {total - done} steps, if not stopped early")
+        inner(done, total)
+
+    return hook

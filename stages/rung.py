@@ -1,0 +1,72 @@
+"""One rung of the ladder: train as one row of ladder/params.yaml says, with one seed, and score the test blocks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from hpcl import ladder, metrics
+from hpcl.contrast import ContrastSettings
+from hpcl.fit import TrainSettings
+from hpcl.infer import InferSettings
+from hpcl.model import ModelSettings
+from hpcl.networks import Trained
+from stages import _track
+from stages._ladder import FILE, RUNGS, row
+from stages._stage import ParameterError, params, read_json, run, write_json
+from stages._train import TILES, train
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="ignore"))
+class Predict:
+    """Of section `predict`, how windows are laid."""
+
+    windows: InferSettings
+
+
+def main(name: str, seed: str) -> None:
+    """Write data/ladder/<row>-<seed>.json."""
+    rung = row(name)
+    over: dict[str, Any] = {"model": {}, "contrastive": {}, "train": {}} | (rung.set or {})
+    over["train"] = params("budget", dict[str, Any], file=FILE) | over["train"] | {"seed": int(seed)}
+    model = params("model", ModelSettings, over["model"])
+    if rung.branches:
+        lost = [branch for branch in rung.branches if branch not in model.branches]
+        if lost:
+            raise ParameterError(
+                f"Row '{name}' of {FILE} needs the branch '{lost[0]}', which params.yaml does not have."
+            )
+        model = replace(model, branches={branch: model.branches[branch] for branch in rung.branches})
+    settings = (
+        model,
+        params("contrastive", ContrastSettings, over["contrastive"]),
+        params("train", TrainSettings, over["train"]),
+    )
+    result = train(f"rung {name} {seed}", settings)
+    if result is None:
+        return
+    facts = read_json(TILES / "facts.json")
+    scoring = params("evaluate", metrics.EvaluateSettings)
+    windows = params("predict", Predict).windows
+    blocks = ladder.score(Path(TILES), facts, Trained(result.network, result.facts), windows, scoring)
+    total = blocks[ladder.COUNTS].sum().to_numpy().reshape(2, 2)
+    iou = float(metrics.scores(total)["landslide_iou"])
+    _track.live({"test_landslide_iou": iou}, result.best_epoch)
+    write_json(
+        RUNGS / f"{name}-{seed}.json",
+        {
+            "ground": ladder.ground(facts),
+            "landslide_iou": iou,
+            "val_iou": result.val_iou,
+            "steps": settings[2].epochs * settings[2].steps_per_epoch,
+            "parameters": sum(p.numel() for p in result.network.parameters()),
+            "blocks": blocks.to_dict("list"),
+        },
+    )
+    print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ladder.ground(facts)}")
+
+
+if __name__ == "__main__":
+    run(main)
