@@ -42,7 +42,7 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
         raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if section not in document:
         raise ParameterError(f"{file} has no section '{section}'{_nearest(section, document)}.")
-    given = _merged(document[section], over or {})
+    given = document[section] if over is None else _merged(document[section], over)
     try:
         return TypeAdapter(record).validate_json(json.dumps(given))
     except ValidationError as error:
