@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types ui clean requirements
+.PHONY: help setup demo ladder test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,10 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 	@echo "map     data/predict/<area>/probability.tif, landslides.gpkg   ($$(ls data/predict | tr '\n' ' '))"
 	@echo "report  reports/report.html"
 	@echo "MLflow  'make ui', then http://127.0.0.1:5000 (experiment hpcl)"
+
+ladder: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ladder.csv
+	python -m stages.ladder
+	@python -m stages.tracking sync
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

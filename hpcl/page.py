@@ -64,6 +64,8 @@ class Report:
     objects: pd.DataFrame
     blocks: pd.DataFrame
     """objects.csv and blocks.csv of the stage evaluate."""
+    ladder: pd.DataFrame
+    """reports/ladder.csv: what each component buys, by ground."""
 
 
 # ---- numbers and words -----------------------------------------------------------------------------------------------
@@ -275,6 +277,7 @@ def render(report: Report) -> str:
         *[_area(area, report) for area in report.areas],
         _scores(report),
         _training(report),
+        _ladder(report),
         _judged(report),
         _provenance(report),
         _reading(report),
@@ -842,6 +845,87 @@ def _training(report: Report) -> Section:
         ),
     ]
     return Section("training", "Training", body)
+
+
+# ---- what each component buys ----------------------------------------------------------------------------------------
+
+
+def verdict(low: float, high: float) -> str:
+    """What a paired interval of a difference says.
+
+    >>> verdict(0.01, 0.05), verdict(-0.02, 0.03), verdict(-0.05, -0.01)
+    ('pays', 'no difference seen', 'costs')
+    """
+    if math.isnan(low):
+        return ""
+    return "pays" if low > 0 else "costs" if high < 0 else "no difference seen"
+
+
+def _ladder(report: Report) -> Section:
+    """One table per ground that the ladder was run on; rows that were not run say so."""
+    intro = (
+        "Every row is trained by the same loop on the same tiles with the same steps, each with several seeds, and scored on "
+        "the same test blocks. The difference is to the row it builds upon; its interval resamples seeds and blocks, both "
+        "paired. A rival is behind HPCL-Net where its difference is negative."
+    )
+    table = report.ladder
+    labels = dict(zip(table["row"], table["label"], strict=True))
+    tables, paid, tried = [], set(), set()
+    for ground, rung in table.groupby("ground", sort=False):
+        rows = []
+        for line in rung.to_dict("records"):
+            if line["status"] != "run":
+                rows.append([line["label"], "not run", *[NONE] * 6])
+                continue
+            compared = isinstance(line["against"], str)
+            said = verdict(line["low"], line["high"]) if compared else ""
+            if compared:
+                tried.add(line["row"])
+                paid |= {line["row"]} if said == "pays" else set()
+            lead = f"{_signed(line['difference'])}{_interval((line['low'], line['high']))}" if compared else NONE
+            iou = f"{_number(line['landslide_iou'])} ± {_number(line['sd'])}"
+            other = labels.get(line["against"], "") if compared else NONE
+            parameters = f"{int(line['parameters']):,}"
+            rows.append(
+                [
+                    line["label"],
+                    said or "–",
+                    other,
+                    iou,
+                    lead,
+                    _number(line["probe_auc"]),
+                    parameters,
+                    f"{int(line['seeds'])}",
+                ]
+            )
+        ran = rung[rung["status"] == "run"]
+        if ran.empty:
+            continue
+        invented = SYNTHETIC in str(ground)
+        note = f"{int(ran['steps'].iloc[0])} steps of training each. " + (
+            "Synthetic ground: wiring, not science." if invented else ""
+        )
+        head = [
+            "row",
+            "verdict",
+            "against",
+            "landslide IoU (mean ± sd)",
+            "difference [interval]",
+            "boundary probe",
+            "parameters",
+            "seeds",
+        ]
+        tables.append(_table(str(ground), head, rows, words=3, note=note))
+    if not tables:
+        return Section("ladder", "What each component buys", [_paragraph("The ladder has not been run: make ladder.")])
+    idle = [labels[name] for name in labels if name in tried - paid]
+    told = _paragraph(f"Paid on no ground at this budget: {'; '.join(idle)}.") if idle else ""
+    probe = _paragraph(
+        "Boundary probe: area under the ROC curve of a linear classifier of boundary against background hyper-pixels on the "
+        "frozen fused map; .5 is chance.",
+        "note",
+    )
+    return Section("ladder", "What each component buys", [_paragraph(intro), *tables, told, probe])
 
 
 # ---- what was rejected, repaired or assumed --------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def main() -> None:
         metrics=metrics,
         objects=pd.read_csv(REPORTS / "evaluate" / "objects.csv", dtype={"area": str}),
         blocks=pd.read_csv(REPORTS / "evaluate" / "blocks.csv", dtype={"area": str}),
+        ladder=pd.read_csv(REPORTS / "ladder.csv"),
     )
     folder = REPORTS / "figures"
     shutil.rmtree(folder, ignore_errors=True)

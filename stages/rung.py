@@ -13,10 +13,11 @@ from hpcl.fit import TrainSettings
 from hpcl.infer import InferSettings
 from hpcl.model import ModelSettings
 from hpcl.networks import Trained
+from hpcl.probe import boundary_probe
 from stages import _track
 from stages._ladder import FILE, RUNGS, row
 from stages._stage import ParameterError, params, read_json, run, write_json
-from stages._train import TILES, train
+from stages._train import TILES, tiles_for, train
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="ignore"))
@@ -53,6 +54,8 @@ def main(name: str, seed: str) -> None:
     blocks = ladder.score(Path(TILES), facts, Trained(result.network, result.facts), windows, scoring)
     total = blocks[ladder.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
+    probed = model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
+    probe_auc = boundary_probe(result.network, tiles_for(settings), settings[1]) if probed else None
     _track.live({"test_landslide_iou": iou}, result.best_epoch)
     write_json(
         RUNGS / f"{name}-{seed}.json",
@@ -60,6 +63,7 @@ def main(name: str, seed: str) -> None:
             "ground": ladder.ground(facts),
             "landslide_iou": iou,
             "val_iou": result.val_iou,
+            "probe_auc": probe_auc,
             "steps": settings[2].epochs * settings[2].steps_per_epoch,
             "parameters": sum(p.numel() for p in result.network.parameters()),
             "blocks": blocks.to_dict("list"),

@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 EXEMPT = {"stages/__init__.py", "hpcl/__init__.py", "stages/_stage.py", "stages/_track.py"}
 PACKAGES = ("hpcl", "stages")
-COMMANDS = {"coregister_pair", "tracking"}  # typed by hand, no stages
+COMMANDS = {"coregister_pair", "tracking", "ladder"}  # typed by hand, no stages
 LAST = "track"  # declares whole folders and all parameters; tests/test_track.py runs it with a store
 
 
@@ -40,6 +40,7 @@ class Stage:
     data: tuple[str, ...]
     sections: frozenset[str]
     outs: tuple[str, ...]
+    ladder: tuple[str, ...] = ()  # what it reads of ladder/params.yaml
 
     @property
     def module(self) -> str:
@@ -55,16 +56,31 @@ def resolve(pipeline: Path, params: Mapping[str, Any], folder: Path) -> list[Sta
     (folder / ".dvc" / "config").write_text(f"[core]\n no_scm = true\n site_cache_dir = {folder / '.dvc' / 'site'}\n")
     shutil.copy(pipeline, folder / "dvc.yaml")
     write_yaml(folder / "params.yaml", params)
+    if (pipeline.parent / "ladder").exists():
+        (folder / "ladder").mkdir()
+        shutil.copy(pipeline.parent / "ladder" / "dvc.yaml", folder / "ladder")
+        write_yaml(folder / "ladder" / "params.yaml", tiny_ladder())
     found = []
     with warnings.catch_warnings(), Repo(str(folder)) as repo:
         warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)  # pygtrie's, as DVC calls it
         for stage in plan_repro(repo.index.graph):
-            sections = {name for dep in stage.deps for name in getattr(dep, "params", [])}
+            read = {dep.def_path: tuple(dep.params) for dep in stage.deps if hasattr(dep, "params")}
+            sections = read.get("params.yaml", ())
             paths = [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
             code = {path for path in paths if path.partition("/")[0] in PACKAGES}
             data = tuple(path for path in paths if path not in code)
             outs = tuple(out.def_path for out in stage.outs)
-            found.append(Stage(stage.name, stage.cmd, frozenset(code), data, frozenset(sections), outs))
+            found.append(
+                Stage(
+                    stage.name,
+                    stage.cmd,
+                    frozenset(code),
+                    data,
+                    frozenset(sections),
+                    outs,
+                    read.get("ladder/params.yaml", ()),
+                )
+            )
     return found
 
 
@@ -92,6 +108,13 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any], where: str = "") ->
 @functools.cache
 def tiny_params() -> dict[str, Any]:
     return merged(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "tests" / "tiny_params.yaml"))
+
+
+@functools.cache
+def tiny_ladder() -> dict[str, Any]:
+    """One row of the ladder, the one that needs the most, with a budget of seconds."""
+    document: dict[str, Any] = read_yaml(ROOT / "ladder" / "params.yaml")
+    return document | {"run": ["walls"], "seeds": [0], "budget": {"epochs": 1, "steps_per_epoch": 2}}
 
 
 @functools.cache
@@ -134,6 +157,7 @@ def sections_read(source: Path) -> set[str]:
     """Sections of params.yaml in a stage's calls ``params("section", ...)``."""
     calls = [node for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "params"]
+    calls = [call for call in calls if "file" not in {keyword.arg for keyword in call.keywords}]
     return {str(ast.literal_eval(call.args[0])) for call in calls}
 
 
@@ -175,8 +199,14 @@ class Bench:
         for package in stage.code & set(PACKAGES):
             shutil.copytree(self.root / package, folder / package, dirs_exist_ok=True)
         for path in stage.data:
-            copy(self.pool / path, folder / path)
+            made = (self.pool / path).exists()
+            copy((self.pool if made else self.root) / path, folder / path)  # some data is part of the project
         write_yaml(folder / "params.yaml", {name: self.params[name] for name in sorted(stage.sections)})
+        if stage.ladder:
+            part = {name: tiny_ladder()[name] for name in stage.ladder if "." not in name}
+            part["rows"] = {name[5:]: tiny_ladder()["rows"][name[5:]] for name in stage.ladder if name[:5] == "rows."}
+            (folder / "ladder").mkdir()
+            write_yaml(folder / "ladder" / "params.yaml", part)
         before = content(folder)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHON"))}
         # Checkpoints are no outs: they go to DVC's root, which is elsewhere.

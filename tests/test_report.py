@@ -298,6 +298,26 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
         "parameters": 10**7,
     }
     _json(reports / "train" / "summary.json", facts)
+    line = {
+        "ground": "west -> east",
+        "row": "concat",
+        "label": "two encoders",
+        "status": "run",
+        "seeds": 3,
+        "steps": 120,
+    }
+    line |= {"parameters": 1234567, "landslide_iou": 0.61, "sd": 0.01, "val_iou": 0.7, "probe_auc": 0.81}
+    lead = {
+        "row": "attention",
+        "label": "<b>attention</b>",
+        "against": "concat",
+        "difference": 0.02,
+        "low": 0.01,
+        "high": 0.03,
+    }
+    worse = {"row": "queues", "label": "queues", "against": "attention", "difference": 0.0, "low": -0.01, "high": 0.01}
+    idle = {"ground": "west -> east", "row": "walls", "label": "walls", "status": "not run"}
+    pd.DataFrame([line, line | lead, line | worse, idle]).to_csv(reports / "ladder.csv", index=False)
     names = ", ".join(g.name for g in grounds)
     numbers = f"dpi: {SETTINGS.dpi}, map_px: {SETTINGS.map_px}, attention_windows: {SETTINGS.attention_windows}"
     (root / "params.yaml").write_text(f"areas: [{names}]\nreport: {{{numbers}}}\n")
@@ -473,7 +493,7 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         "slope_threshold": {"landslide_iou": 0.21},
         "paired": {"slope_threshold": {"landslide_iou_difference": gap, "interval": bounds}},
     }
-    report = page.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame())
+    report = page.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 
