@@ -27,4 +27,8 @@ def normalise(values: Float32, bands: Sequence[BandFacts]) -> Float32:
     """Raw ``(band, row, column)`` to zero mean and unit spread, clipped; nodata becomes 0, the mean."""
     mean = np.array([b.mean for b in bands], np.float32)[:, None, None]
     std = np.array([b.std for b in bands], np.float32)[:, None, None]
-    return np.nan_to_num(((values - mean) / std).clip(-CLIP_STD, CLIP_STD), copy=False, nan=0.0)
+    out = values - mean
+    out /= std
+    np.clip(out, -CLIP_STD, CLIP_STD, out=out)
+    np.copyto(out, 0, where=np.isnan(out))
+    return out

@@ -43,16 +43,11 @@ class AugmentSettings:
     drop_branch_frac: float = Field(ge=0, lt=1)
 
 
-def jitter(values: Float32, bands: Sequence[BandFacts], settings: AugmentSettings, rng: np.random.Generator) -> Float32:
-    """Normalised values with the image bands under another light: gain and offset, part common, part per band."""
-    image = [i for i, b in enumerate(bands) if b.kind == "image"]
-    out = values.copy()
-    if image:
-        common, own = rng.normal(size=2), rng.normal(size=(2, len(image)))
-        gain, offset = ((common[:, None] + own) / np.sqrt(2)).astype(np.float32)
-        scale = np.exp(settings.gain_std * gain)[:, None, None]
-        out[image] = out[image] * scale + (settings.offset_std * offset)[:, None, None]
-    return out
+def jitter(values: Float32, settings: AugmentSettings, rng: np.random.Generator) -> Float32:
+    """Normalised image bands ``(band, row, column)`` under another light: gain and offset, part common, part per band."""
+    common, own = rng.normal(size=2), rng.normal(size=(2, len(values)))
+    gain, offset = ((common[:, None] + own) / np.sqrt(2)).astype(np.float32)
+    return values * np.exp(settings.gain_std * gain)[:, None, None] + (settings.offset_std * offset)[:, None, None]
 
 
 Sample = dict[str, Any]
@@ -83,22 +78,26 @@ class Tiles:
         self._layers = [list(known).index(name) for name in names]
         self._place = {b: [names.index(x.name) for x in bands] for b, bands in self.branches.items()}
         self.windows = pd.read_csv(folder / "windows.csv", dtype={"area": str})
+        columns = (self.windows[name] for name in ("area", "row_px", "column_px", "split"))
+        self._index = list(zip(*columns, strict=True))
         self.window_px: int = self.facts["window_px"]
         self.sun = self.facts["sun"]
         self.classes = 1 + len(self.facts["classes"])
         self._arrays = {
-            area: tuple(np.load(folder / f"{area}.{what}.npy", mmap_mode="r") for what in ("bands", "labels", "split"))
+            # As plain arrays: slicing a memmap costs more than reading a small window.
+            area: tuple(
+                np.asarray(np.load(folder / f"{area}.{w}.npy", mmap_mode="r")) for w in ("bands", "labels", "split")
+            )
             for area in self.facts["areas"]
         }
 
     def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:
         """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)`` of its own split only."""
-        at = self.windows.iloc[number]
-        bands, labels, split = self._arrays[at["area"]]
-        rows = slice(at["row_px"], at["row_px"] + self.window_px)
-        columns = slice(at["column_px"], at["column_px"] + self.window_px)
+        area, row, column, own = self._index[number]
+        bands, labels, split = self._arrays[area]
+        rows, columns = slice(row, row + self.window_px), slice(column, column + self.window_px)
         values = np.stack([bands[layer, rows, columns] for layer in self._layers])
-        label = np.where(split[rows, columns] == SPLITS.index(at["split"]), labels[rows, columns], UNKNOWN)
+        label = np.where(split[rows, columns] == SPLITS.index(own), labels[rows, columns], UNKNOWN)
         missing = self.window_px - label.shape[0], self.window_px - label.shape[1]
         if any(missing):
             values = np.pad(values, ((0, 0), (0, missing[0]), (0, missing[1])), constant_values=np.nan)
@@ -116,13 +115,16 @@ class Tiles:
 
 class Windows(Dataset[Sample]):
     """Windows as network input: ``bands`` per branch, ``labels``; augmented ones also ``key_bands``, the same turned
-    ground under an independent light, and with ``toes`` where landslides end downhill."""
+    ground under an independent light (of the branches that light changes), and with ``toes`` where landslides end
+    downhill."""
 
     def __init__(self, tiles: Tiles, augment: AugmentSettings | None, seed: int, toes: bool = False) -> None:
         self.tiles, self.augment, self.seed, self.toes = tiles, augment, seed, toes
         kinds = [band.kind for band in tiles.bands]
         if toes and not {"east", "north"} <= set(kinds):
             raise DatasetError("To know a landslide's toe, the tiles need the bands n_east and n_north.")
+        self._image = [i for i, kind in enumerate(kinds) if kind == "image"]
+        self._lit = {name for name, bands in tiles.branches.items() if any(band.kind == "image" for band in bands)}
         self._horizontal = [kinds.index(kind) for kind in ("east", "north")] if toes else []
 
     def __getitem__(self, draw: Draw) -> Sample:
@@ -138,10 +140,15 @@ class Windows(Dataset[Sample]):
         slides = (labels > 0) & (labels != UNKNOWN)
         marks = {"toe": torch.from_numpy(toe(slides, *turned[self._horizontal]))} if self.toes else {}
         turned = normalise(turned, bands)
-        query, key = (self.tiles.by_branch(jitter(turned, bands, self.augment, rng)) for _ in range(2))
+        plain = turned[self._image]
+        turned[self._image] = jitter(plain, self.augment, rng)
+        query = self.tiles.by_branch(turned)
+        turned[self._image] = jitter(plain, self.augment, rng)
+        key = {branch: view for branch, view in self.tiles.by_branch(turned).items() if branch in self._lit}
         if len(query) > 1 and rng.random() < self.augment.drop_branch_frac:
             lost = str(rng.choice(list(query)))
-            query[lost], key[lost] = torch.zeros_like(query[lost]), torch.zeros_like(key[lost])
+            for views in (query, key):
+                views.update({lost: torch.zeros_like(query[lost])} if lost in views else {})
         return {"bands": query, "key_bands": key, "labels": torch.from_numpy(labels), **marks}
 
 

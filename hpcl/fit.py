@@ -30,6 +30,7 @@ from hpcl.contrast import ClassQueues, ContrastSettings, contrast_loss, sample_p
 from hpcl.dataset import UNKNOWN, AugmentSettings, Draw, Sample, Tiles, Windows, batches, draw_epoch
 from hpcl.model import ModelSettings, MomentumTwin, Network
 from hpcl.networks import build as build_network
+from hpcl.rivals import STRIDE_PX
 
 BINS = 512
 """Probability bins of the validation histograms, from which threshold and IoU are read."""
@@ -144,10 +145,9 @@ class Learner:
 
 def build(tiles: Tiles, model: ModelSettings, contrast: ContrastSettings, train: TrainSettings) -> Learner:
     """A fresh network and its optimiser, twin and queues; random weights follow from ``train.seed`` alone."""
-    if tiles.window_px % model.output_stride:
-        raise FitError(
-            f"tile.window_px is {tiles.window_px}, but the network needs a multiple of model.output_stride {model.output_stride}."
-        )
+    multiple_px = model.output_stride if model.architecture == "hpcl_net" else STRIDE_PX
+    if tiles.window_px % multiple_px:
+        raise FitError(f"tile.window_px is {tiles.window_px}, but the network needs a multiple of {multiple_px}.")
     if contrast.weight > 0 and model.architecture != "hpcl_net":
         raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
     if contrast.weight == 0 and train.predictor == "twin":
@@ -181,6 +181,8 @@ def fit(
     ranks.join_batch_norms(learner.network)
     if train.channels_last:
         learner.network.to(memory_format=torch.channels_last)
+        if learner.twin is not None:
+            learner.twin.to(memory_format=torch.channels_last)
     body: Any = torch.compile(learner.network) if train.compile else learner.network
     network, optimizer = fabric.setup(body, learner.optimizer)
     for part in (learner.twin, learner.queues):
@@ -332,7 +334,7 @@ def _contrast_step(
             batch["labels"], predicted, len(queues.keys), stride, contrast, generator, batch.get("toe")
         )
         with fabric.autocast():
-            embedded = twin.network.embed(batch["key_bands"])
+            embedded = twin.network.embed(batch["bands"] | batch["key_bands"])
         keys, classes = ranks.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
     anchors = pairs.take(output.embeddings)
     loss = contrast_loss(anchors, pairs.classes, keys, classes, queues, contrast.temperature)

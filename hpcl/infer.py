@@ -55,7 +55,9 @@ class Scene:
     def tensors(self, windows: Sequence[Float32], device: torch.device) -> dict[str, Tensor]:
         """Raw windows as one normalised batch per branch."""
         batch = torch.from_numpy(np.stack([normalise(w, self.bands) for w in windows])).to(device)
-        return {name: batch[:, place] for name, place in self.branches.items()}
+        return {
+            name: batch[:, place].contiguous(memory_format=torch.channels_last) for name, place in self.branches.items()
+        }
 
     def has_data(self, window: Float32) -> Any:
         """Pixels ``(row, column)`` where every branch has at least one band with data; elsewhere no map is made."""
@@ -100,7 +102,7 @@ def predict(
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
     sun = trained.facts["sun"]
     where = device()
-    network = trained.network.to(where).eval()
+    network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     stitcher = Stitcher(classes + 1, height, width, window_px)
     for number, top in enumerate(tops):
         for first in range(0, len(lefts), settings.batch_size):

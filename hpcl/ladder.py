@@ -84,7 +84,10 @@ def compare(
     counts = {name: _stack(tables) for name, tables in rungs.items()}
     shapes = {(len(c), c.shape[1]) for c in counts.values()}
     truths = [c.sum(-1) for c in counts.values()]
-    if len(shapes) != 1 or any((truth != truths[0]).any() for truth in truths):
+    places = {
+        tuple(zip(*(t.sort_values(["area", "block"])[c] for c in ("area", "block")))) for r in rungs.values() for t in r
+    }
+    if len(shapes) != 1 or len(places) != 1 or any((truth != truths[0]).any() for truth in truths):
         raise LadderError("The rungs were not scored on the same blocks with the same seeds; run the ladder again.")
     seeds, blocks = shapes.pop()
     weights = metrics.resample(blocks, settings)

@@ -164,14 +164,17 @@ class HPCLNet(Network):
 
     def encode(self, bands: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The fused skip map (stride 4) and the fused deepest map (stride ``output_stride``)."""
+        features = self._features(bands)
+        return self.fuse_skip([f[0] for f in features]), self.fuse_deep([f[-1] for f in features])
+
+    def _features(self, bands: Mapping[str, Tensor]) -> list[list[Tensor]]:
         if self.settings.fusion == "input":
             bands = {"stack": torch.cat(list(bands.values()), dim=1)}
-        features = [encoder(bands[name]) for name, encoder in self.encoders.items()]
-        return self.fuse_skip([f[0] for f in features]), self.fuse_deep([f[-1] for f in features])
+        return [encoder(bands[name]) for name, encoder in self.encoders.items()]
 
     def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
         """The contrast's embeddings alone, without decoding."""
-        return self.project(self.encode(bands)[1])
+        return self.project(self.fuse_deep([f[-1] for f in self._features(bands)]))
 
     def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
         """Segment a batch; ``contrast`` asks for the embeddings as well."""
@@ -274,8 +277,7 @@ class MomentumTwin(nn.Module):
     def follow(self, network: Network, momentum: float, step: int) -> None:
         """Move towards ``network``; in early steps faster: momentum is ``min(1 - 1/(step+1), momentum)``."""
         m = min(1 - 1 / (step + 1), momentum)
-        for mine, theirs in zip(_floating(self.network), _floating(network), strict=True):
-            mine.lerp_(theirs, 1 - m)
+        torch._foreach_lerp_(_floating(self.network), _floating(network), 1 - m)
 
 
 def _floating(network: nn.Module) -> list[Tensor]:

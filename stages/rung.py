@@ -30,6 +30,9 @@ class Predict:
 def main(name: str, seed: str) -> None:
     """Write data/ladder/<row>-<seed>.json."""
     rung = row(name)
+    strange = set(rung.set or {}) - {"model", "contrastive", "train"}
+    if strange:
+        raise ParameterError(f"Row '{name}' of {FILE} sets '{min(strange)}'; a row sets model, contrastive and train.")
     over: dict[str, Any] = {"model": {}, "contrastive": {}, "train": {}} | (rung.set or {})
     over["train"] = params("budget", dict[str, Any], file=FILE) | over["train"] | {"seed": int(seed)}
     model = params("model", ModelSettings, over["model"])
