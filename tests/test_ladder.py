@@ -1,7 +1,9 @@
 """The ladder: planted counts for its table, a scene counted by hand for its scores, and rows that can all be run."""
 
+import functools
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -155,22 +157,24 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     assert (got[ladder.COUNTS] > 0).all(axis=None)
 
 
-@pytest.fixture
-def settings_of(monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(scope="module")
+def settings_of() -> Iterator[Callable[[str], Any]]:
     """What the stage `rung` would train for a row of this project."""
     caught: list[Any] = []
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(rung, "train", lambda label, settings: caught.append(settings))
 
+    @functools.cache
     def settings_of(name: str) -> Any:
         rung.main(name, "5")
         return caught.pop()
 
-    return settings_of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(rung, "train", lambda label, settings: caught.append(settings))
+        yield settings_of
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_row_can_be_trained(name: str, settings_of: Any) -> None:
+def test_every_row_can_be_trained(name: str, settings_of: Callable[[str], Any]) -> None:
     model, contrast, train = settings_of(name)
     assert model.architecture == "hpcl_net" or contrast.weight == 0
     assert train.predictor == "network" or contrast.weight > 0
@@ -179,7 +183,7 @@ def test_every_row_can_be_trained(name: str, settings_of: Any) -> None:
     assert not ROWS[name].branches or set(model.branches) == set(ROWS[name].branches)
 
 
-def test_no_two_rows_are_the_same_training(settings_of: Any) -> None:
+def test_no_two_rows_are_the_same_training(settings_of: Callable[[str], Any]) -> None:
     found = {name: json.dumps([asdict(part) for part in settings_of(name)], sort_keys=True) for name in ROWS}
     assert len(set(found.values())) == len(found)
 
