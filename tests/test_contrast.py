@@ -229,3 +229,98 @@ def test_three_classes_have_queues_and_pairs_of_their_own() -> None:
     queues = ClassQueues(3, 16, 4)
     queues.push(vectors(len(pairs.classes)), pairs.classes)
     assert (queues.filled > 0).all()
+
+
+def test_walls_leave_the_toe_out() -> None:
+    """Blocks count as toe where most of their pixels are: row 6 has one line of four, rows 7 to 9 have all."""
+    toe = torch.zeros(1, 40, 40, dtype=torch.bool)
+    toe[:, 27:] = True
+    boundary, _ = candidates(square_slide(), 2, 4, settings())
+    walls, background = candidates(square_slide(), 2, 4, settings(sampling="walls"), toe)
+    assert boundary[0, :, 7].any()
+    assert not walls[0, :, 7:].any()
+    assert torch.equal(walls[0, :, :7], boundary[0, :, :7])
+    assert background[0, 9].all()  # plain background is anywhere
+
+
+def test_walls_need_to_know_the_toe() -> None:
+    with pytest.raises(ValueError, match="where the toe is"):
+        candidates(square_slide(), 2, 4, settings(sampling="walls"))
+
+
+@pytest.mark.parametrize("inside_blocks", [1, 2])
+def test_boundary_and_interior_are_disjoint_and_together_anywhere(inside_blocks: int) -> None:
+    labels = square_slide()
+    labels[0, 12:32, 20:32] = 2
+    labels[0, 12:32, 32] = 2  # mixed blocks, neither one nor the other
+    boundary, interior, anywhere = (
+        candidates(labels, 3, 4, settings(sampling=name, inside_blocks=inside_blocks))[0]
+        for name in ("boundary", "interior", "random")
+    )
+    assert not (boundary & interior).any()
+    assert torch.equal(boundary | interior, anywhere)
+    assert interior[0, 0].any()
+    assert bool(interior[0, 2].any()) == (inside_blocks == 1)  # it is three blocks wide
+
+
+def test_random_takes_every_block_of_a_class() -> None:
+    labels = square_slide()
+    labels[0, 12:32, 32] = 1
+    anywhere, background = candidates(labels, 2, 4, settings(sampling="random"))
+    slide = torch.zeros(10, 10, dtype=torch.bool)
+    slide[3:8, 3:8] = True
+    mixed = torch.zeros(10, 10, dtype=torch.bool)
+    mixed[3:8, 8] = True
+    assert torch.equal(anywhere[0, 1], slide)
+    assert torch.equal(anywhere[0, 0], ~slide & ~mixed)
+    assert torch.equal(anywhere[:, 0], background)
+
+
+def test_queues_of_no_size_compare_within_the_batch() -> None:
+    anchors, keys, label = vectors(12), vectors(12, seed=1), torch.arange(12) % 3
+    queues = ClassQueues(3, 0, 4)
+    queues.push(vectors(20, seed=2), torch.arange(20) % 3)
+    assert [len(queues.of(c)) for c in range(3)] == [0, 0, 0]
+    batch = {c: keys[label == c].numpy() for c in range(3)}
+    got = contrast_loss(anchors, label, keys, label, queues, 0.1)
+    assert float(got) == pytest.approx(loop_loss(anchors.numpy(), label.tolist(), batch, 0.1), rel=1e-5)
+
+
+def test_age_and_fill_of_a_known_sequence() -> None:
+    """Three places each: class 0 gets two keys at step 0 and two at 5, so one of 0 is gone; class 1 gets two at 5."""
+    queues = ClassQueues(2, 3, 4)
+    queues.push(vectors(2), torch.zeros(2, dtype=torch.long), step=0)
+    queues.push(vectors(4, seed=1), torch.tensor([0, 1, 0, 1]), step=5)
+    facts = queues.facts(step=10)
+    assert facts["queue_age"] == pytest.approx(10 - (0 + 5 + 5 + 5 + 5) / 5)
+    assert facts["queue_fill_frac"] == pytest.approx(5 / 6)
+
+
+def held(*classes: torch.Tensor) -> ClassQueues:
+    """Queues that hold these keys, one tensor a class."""
+    queues = ClassQueues(len(classes), max(map(len, classes)), classes[0].shape[1])
+    for c, keys in enumerate(classes):
+        queues.push(keys, torch.full((len(keys),), c))
+    return queues
+
+
+def test_purity_is_one_for_clouds_apart_and_half_for_one_cloud() -> None:
+    far = torch.tensor([3.0, 0.0, 0.0, 0.0])
+    apart = held(normalize(vectors(200) + far, dim=1), normalize(vectors(200, seed=1) - far, dim=1))
+    assert apart.facts(0)["queue_purity_frac"] == 1
+    mixed = held(vectors(256), vectors(256, seed=1))
+    assert mixed.facts(0)["queue_purity_frac"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_separation_by_hand() -> None:
+    """Cosines within: (1 + 0 + 0 + 1) / 4, 1 and 1; between: -1/2, -1/2 and 0."""
+    queues = held(
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[-1.0, 0.0], [-1.0, 0.0]]),
+        torch.tensor([[0.0, -1.0], [0.0, -1.0]]),
+    )
+    assert queues.facts(0)["separation"] == pytest.approx(2.5 / 3 + 1 / 3)
+
+
+def test_queues_that_hold_too_little_say_nothing() -> None:
+    assert held(vectors(4), vectors(1)).facts(0) == {}

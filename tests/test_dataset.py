@@ -15,6 +15,7 @@ from hpcl.dataset import (
     jitter,
 )
 from hpcl.turns import TurnError, hillshade, turn
+from hpcl.walls import toe
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 
@@ -125,3 +126,54 @@ def test_workers_change_nothing(tiles_folder: Path) -> None:
 def test_unknown_band_is_named(tiles_folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"model\.branches\.optical asks for band 'nir'"):
         Tiles(tiles_folder, {"optical": ("nir",)})
+
+
+def dropping(tiles: Tiles, frac: float) -> Windows:
+    return Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=frac), seed=0)
+
+
+def test_a_lost_branch_is_lost_in_both_views_and_the_other_stays_as_it_is(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES)
+    lost = []
+    for position in range(12):
+        draw = (int(tiles.numbers("train")[position]), 0, position)
+        whole, dropped = dropping(tiles, 0.0)[draw], dropping(tiles, 0.999)[draw]
+        gone = [branch for branch in BRANCHES if not dropped["bands"][branch].any()]
+        assert len(gone) == 1
+        for view in ("bands", "key_bands"):
+            for branch in BRANCHES:
+                assert whole[view][branch].any()
+                assert dropped[view][branch].equal(whole[view][branch] * (branch not in gone))
+        assert dropped["labels"].equal(whole["labels"])
+        lost += gone
+    assert set(lost) == set(BRANCHES)
+
+
+def test_the_only_branch_is_never_lost(tiles_folder: Path) -> None:
+    tiles = Tiles(tiles_folder, {"optical": ("red",)})
+    number = int(tiles.numbers("train")[0])
+    assert all(dropping(tiles, 0.999)[number, 0, position]["bands"]["optical"].any() for position in range(5))
+
+
+def test_samples_know_the_toe_of_the_ground_as_it_lies(tiles_folder: Path) -> None:
+    """The tiles' mean is 0 and their spread 1, so the terrain that a sample shows is the normal itself, turned."""
+    tiles = Tiles(tiles_folder, BRANCHES)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0), seed=0, toes=True)
+    found = 0
+    for position, number in enumerate(tiles.numbers("train").tolist()):
+        sample = windows[number, 0, position]
+        _, east, north, *_ = sample["bands"]["terrain"].numpy()
+        np.testing.assert_array_equal(sample["toe"].numpy(), toe(sample["labels"].numpy() == 1, east, north))
+        found += int(sample["toe"].any())
+    assert found > 6  # not every window has a landslide
+    assert "toe" not in dropping(tiles, 0.0)[0, 0, 0]
+
+
+def test_a_toe_needs_the_normal_whether_a_branch_sees_it_or_not(tiles_folder: Path) -> None:
+    augment = AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0)
+    blind = {"optical": ("red",), "terrain": ("slope",)}
+    with pytest.raises(DatasetError, match="the tiles need the bands n_east and n_north"):
+        Windows(Tiles(tiles_folder, blind), augment, seed=0, toes=True)
+    sample = Windows(Tiles(tiles_folder, blind, downhill=True), augment, seed=0, toes=True)[0, 0, 0]
+    assert sample["toe"].shape == sample["labels"].shape
+    assert {branch: len(bands) for branch, bands in sample["bands"].items()} == {"optical": 1, "terrain": 1}

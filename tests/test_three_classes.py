@@ -1,0 +1,142 @@
+"""Three classes and three branches from raw files to scores, and an area that lacks one branch's only band."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from rasterio.features import rasterize
+from scipy import ndimage
+from test_dvc_yaml import ROOT, merged, tiny_params, write_yaml
+
+from hpcl import networks
+from stages import predict
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+
+def configure(project: Path, missing_bands: str = "refuse") -> None:
+    params = merged(
+        tiny_params(),
+        {
+            "areas": ["place"],
+            "train": {"steps_per_epoch": 4, "batch_size": 4},
+            "predict": {"windows": {"overlap_frac": 0.0}, "missing_bands": missing_bands},
+        },
+    )
+    model = params["model"]
+    write_yaml(
+        project / "params.yaml",
+        params | {"model": model | {"branches": model["branches"] | {"thermal": ["thermal"]}}},
+    )
+
+
+def run(project: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "COV_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "HPCL_TRACK": "off", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def done(project: Path, *commands: str) -> None:
+    for command in commands:
+        result = run(project, *command.split())
+        assert result.returncode == 0, f"{command}: {result.stderr[-2000:]}"
+
+
+def equip(raw: Path) -> None:
+    """Landslides alternately `old` and `new` from west to east (so that there are both to train on), and a thermal image
+    in which they are warmer by 1."""
+    slides = gpd.read_file(raw / "landslides.gpkg")
+    slides = slides.iloc[slides.bounds["minx"].argsort()].assign(**{"class": np.resize(["old", "new"], len(slides))})
+    slides.to_file(raw / "landslides.gpkg")
+    with rasterio.open(raw / "optical.tif") as optical:
+        profile = optical.profile | {"count": 1, "dtype": "float32", "nodata": np.nan, "photometric": "minisblack"}
+        warm = rasterize(slides.geometry, optical.shape, transform=optical.transform).astype(np.float32)
+        warm += 5 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=optical.shape), 10)
+    with rasterio.open(raw / "thermal.tif", "w", **profile) as thermal:
+        thermal.write(warm, 1)
+        thermal.set_band_description(1, "thermal")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline on `place`, and `bare`, the same ground without its thermal image, as far as its terrain."""
+    folder = tmp_path_factory.mktemp("project")
+    configure(folder)
+    done(folder, "synthesize synthetic_north")
+    raw = folder / "data" / "raw"
+    (raw / "synthetic_north").rename(raw / "place")
+    equip(raw / "place")
+    shutil.copytree(raw / "place", raw / "bare")
+    (raw / "bare" / "thermal.tif").unlink()
+    done(folder, "ingest place", "coregister place", "terrain place", "ingest bare")
+    for stage in ("coregister", "terrain"):  # of the same DEM
+        shutil.copytree(folder / "data" / stage / "place", folder / "data" / stage / "bare")
+    done(folder, "tile", "train", "baselines", "predict place", "evaluate")
+    return folder
+
+
+def test_the_model_knows_two_classes_besides_background_and_has_three_encoders(project: Path) -> None:
+    trained = networks.load(project / "data" / "model")
+    assert trained.facts["classes"] == ["new", "old"]
+    assert trained.network.classes == 3
+    assert list(trained.network.layers()) == ["optical", "terrain", "thermal", "fused"]
+    assert trained.network.settings.branches["thermal"] == ("thermal",)
+
+
+def test_contrast_has_a_queue_for_each_of_three_classes(project: Path) -> None:
+    """Facts of the queues are told only when each of them holds keys."""
+    curves = pd.read_csv(project / "reports" / "train" / "curves.csv")
+    assert np.isfinite(curves[["loss", "contrast_loss", "val_loss", "separation"]]).all(axis=None)
+    assert (curves["contrast_loss"] > 0).all()
+    assert curves["queue_fill_frac"].between(0, 1, inclusive="right").all()
+
+
+def test_the_probabilities_of_the_classes_make_that_of_landslide(project: Path) -> None:
+    with rasterio.open(project / "data" / "predict" / "place" / "probability.tif") as source:
+        bands = dict(zip(source.descriptions, source.read(masked=True).filled(np.nan), strict=True))
+    assert list(bands) == ["probability", "uncertainty", "probability_new", "probability_old"]
+    assert np.isfinite(bands["probability"]).mean() > 0.9
+    np.testing.assert_allclose(bands["probability_old"] + bands["probability_new"], bands["probability"], atol=1e-5)
+    assert np.nanstd(bands["probability_old"] - bands["probability_new"]) > 0
+
+
+def test_scores_are_of_landslide_against_the_rest(project: Path) -> None:
+    scores = json.loads((project / "reports" / "evaluate" / "metrics.json").read_text())
+    for name in ("hpcl_net", "slope_threshold", "pixel_classifier"):
+        assert 0 <= scores[name]["landslide_iou"] <= 1
+    labels = np.load(project / "data" / "tiles" / "place.labels.npy")
+    assert set(np.unique(labels)) == {0, 1, 2, 255}
+
+
+def test_an_area_without_a_band_of_the_model_is_refused_in_one_sentence(project: Path) -> None:
+    configure(project, "refuse")
+    refused = run(project, "predict", "bare")
+    assert refused.returncode == 1
+    sentence = refused.stderr.removesuffix("\n")
+    assert sentence.startswith("predict: The model was trained with band 'thermal', which this area lacks")
+    assert "\n" not in sentence
+    assert sentence.endswith("; predict.missing_bands: mean maps it without.")
+    assert not (project / "data" / "predict" / "bare").exists()
+
+
+def test_or_mapped_with_the_bands_mean_and_said_so(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, because starting one takes most of the time."""
+    configure(project, "mean")
+    monkeypatch.chdir(project)
+    predict.main("bare")
+    out = Path("data") / "predict" / "bare"
+    with rasterio.open(out / "probability.tif") as source:
+        assert np.isfinite(source.read(1)).mean() > 0.9
+    (finding,) = json.loads((out / "facts.json").read_text())["findings"]
+    assert "lacks thermal; the network saw the mean" in finding
