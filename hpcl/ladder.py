@@ -85,7 +85,9 @@ def compare(
     shapes = {(len(c), c.shape[1]) for c in counts.values()}
     truths = [c.sum(-1) for c in counts.values()]
     places = {
-        tuple(zip(*(t.sort_values(["area", "block"])[c] for c in ("area", "block")))) for r in rungs.values() for t in r
+        tuple(zip(*(t.sort_values(["area", "block"])[c] for c in ("area", "block")), strict=True))
+        for r in rungs.values()
+        for t in r
     }
     if len(shapes) != 1 or len(places) != 1 or any((truth != truths[0]).any() for truth in truths):
         raise LadderError("The rungs were not scored on the same blocks with the same seeds; run the ladder again.")
