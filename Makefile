@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ladder test lint types ui clean requirements
+.PHONY: help setup demo ladder bench test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 ladder: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ladder.csv
 	python -m stages.ladder
 	@python -m stages.tracking sync
+
+bench: setup  ## measure speed side by side (about 10 minutes), and keep reports/benchmarks.csv
+	python -m benchmarks.training
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

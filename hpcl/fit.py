@@ -344,7 +344,6 @@ def _contrast_step(
     facts = {
         "contrast_loss": loss.detach(),
         "key_spread": spread,
-        "pairs": keys.new_tensor(float(len(keys))),
         "positives_per_anchor": positives[classes].float().mean() if len(classes) else keys.new_zeros(()),
     }
     return loss, facts

@@ -1,0 +1,49 @@
+"""The table of benchmarks: medians with their spread, rows that replace their elders and leave others alone."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import measure, training
+from hpcl.dataset import Tiles
+from stages._stage import params
+
+
+def test_a_row_is_the_median_and_its_spread() -> None:
+    found = measure.row("name", [1.0, 2.0, 9.0, 2.0, 2.0], "a over b")
+    assert found.ratio == 2.0
+    assert 1.0 <= found.low <= 2.0 <= found.high <= 9.0
+
+
+def test_works_are_measured_in_turn_and_the_first_round_does_not_count() -> None:
+    order: list[str] = []
+
+    def work(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    assert measure.in_turn(2, lambda: work("a"), lambda: work("b")) == [[3.0, 5.0], [4.0, 6.0]]
+    assert order == ["a", "b"] * 3
+
+
+def test_kept_rows_replace_their_elders_and_leave_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    measure.keep([measure.row("a", [1.0], ""), measure.row("b", [2.0], "")])
+    measure.keep([measure.row("b", [3.0], "")])
+    table = pd.read_csv(measure.TABLE)
+    assert dict(zip(table["name"], table["ratio"], strict=True)) == {"a": 1.0, "b": 3.0}
+    assert list(table) == ["name", "ratio", "low", "high", "what", "machine"]
+
+
+def test_the_share_of_the_contrast_is_measured_on_real_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS", 2)
+    monkeypatch.chdir(Path(__file__).parents[1])
+    model = params("model", training.ModelSettings, {"branches": {"optical": ["red"], "terrain": ["slope"]}})
+    train = params("train", training.fit.TrainSettings, {"batch_size": 2})
+    contrast = params("contrastive", training.ContrastSettings, {"queue_size": 64})
+    training.make_tiles(tmp_path, ["red", "slope"], 128)
+    tiles = Tiles(tmp_path, model.branches)
+    shares = training.contrast_share(tiles, (model, contrast, train), 3)
+    assert len(shares) == 3
+    assert all(0 < share < 1 for share in shares)
