@@ -322,5 +322,5 @@ def test_separation_by_hand() -> None:
     assert queues.facts(0)["separation"] == pytest.approx(2.5 / 3 + 1 / 3)
 
 
-def test_queues_that_hold_too_little_say_nothing() -> None:
-    assert held(vectors(4), vectors(1)).facts(0) == {}
+def test_queues_that_hold_too_little_say_nothing_of_purity() -> None:
+    assert set(held(vectors(4), vectors(1)).facts(0)) == {"queue_fill_frac", "queue_age"}
