@@ -32,21 +32,33 @@ class PolygonSettings:
     """How a map is generalised.
 
     ``minimum_area_m2``: the minimum mapping unit; smaller holes are filled, smaller patches dropped. ``simplify_px``:
-    detail up to about this size is smoothed away; 0 keeps every pixel corner.
+    detail up to about this size is smoothed away; 0 keeps every pixel corner. ``minimum_mean_probability``: landslides
+    whose mean probability is below are dropped; 0 keeps all above the threshold.
     """
 
     minimum_area_m2: Annotated[float, Field(ge=0)]
     simplify_px: Annotated[float, Field(ge=0)]
+    minimum_mean_probability: Annotated[float, Field(ge=0, le=1)]
 
 
 def landslides(
-    path: Path, threshold: float, settings: PolygonSettings, *, class_name: str, provenance: Mapping[str, Any]
+    path: Path,
+    threshold: float,
+    settings: PolygonSettings,
+    *,
+    classes: Sequence[str],
+    provenance: Mapping[str, Any],
+    terrain: Path | None = None,
+    elevation: Path | None = None,
 ) -> gpd.GeoDataFrame:
     """Polygons of ``probability >= threshold`` in a north-up raster in metres, ordered from north to south.
 
-    Columns: ``id`` from 1, ``class``, ``area_m2``, ``length_m`` (longer side of the minimum rotated rectangle),
+    Columns: ``id`` from 1, ``class`` (of ``classes``, that whose band ``probability_<class>`` has the highest mean; the
+    only one where there is one), ``area_m2``, ``length_m`` (longer side of the minimum rotated rectangle),
     ``mean_probability``, ``mean_uncertainty`` if the raster has a band `uncertainty` (means over the known pixels whose
-    centres lie inside), and one column for each fact of ``provenance``.
+    centres lie inside), from ``terrain`` (bands slope, n_east, n_north) ``mean_slope_deg`` and ``aspect_deg`` (where the
+    mean normal faces, clockwise from north), from ``elevation`` ``relief_m`` (highest less lowest pixel), and one
+    column for each fact of ``provenance``.
 
     Pixels join across edges, not corners, so that every polygon is valid. Ground without a probability is not mapped,
     but a void inside a landslide is a hole like any other: it is filled if it is smaller than the unit.
@@ -58,13 +70,16 @@ def landslides(
         shapes = _simplify(shapes, settings.simplify_px * pixel_m)
         shapes = _north_to_south(_generalise(shapes, settings.minimum_area_m2))
         bands = [band.name for band in source.bands if band.name in ("probability", "uncertainty")]
-        means = _means(source, shapes, bands)
+        means = _statistics(source, shapes, bands)[0]
+        sure = ~(means[:, 0] < settings.minimum_mean_probability)  # a landslide without a known pixel is no less sure
+        shapes, means = shapes[sure], means[sure]
         columns = {
             "id": np.arange(1, len(shapes) + 1),
-            "class": np.full(len(shapes), class_name, dtype=object),
+            "class": _most_probable(source, shapes, classes),
             "area_m2": shapely.area(shapes),
             "length_m": np.array([_length_m(shape) for shape in shapes], dtype=np.float64),
             **{f"mean_{band}": means[:, i] for i, band in enumerate(bands)},
+            **_relief(shapes, terrain, elevation),
             **{name: np.full(len(shapes), fact, dtype=np.asarray(fact).dtype) for name, fact in provenance.items()},
         }
         return gpd.GeoDataFrame(columns, geometry=shapes, crs=str(source.grid.crs))
@@ -119,13 +134,38 @@ def _length_m(shape: shapely.Polygon) -> float:
     return float(np.linalg.norm(np.diff(corners[:3], axis=0), axis=1).max())
 
 
-def _means(source: raster.Source, shapes: Array, bands: Sequence[str]) -> Array:
-    """Mean of each band over the known pixels whose centres lie in each shape, ``(shape, band)``, strip by strip."""
+def _most_probable(source: raster.Source, shapes: Array, classes: Sequence[str]) -> Array:
+    """The class of each shape, ``(shape,)``."""
+    names = np.array(classes, dtype=object)
+    if len(classes) == 1:
+        return names.repeat(len(shapes))
+    means = _statistics(source, shapes, [f"probability_{name}" for name in classes])[0]
+    return np.asarray(names[np.nan_to_num(means).argmax(axis=1)])
+
+
+def _relief(shapes: Array, terrain: Path | None, elevation: Path | None) -> dict[str, Array]:
+    """What the ground says of each shape, as far as it is given."""
+    found: dict[str, Array] = {}
+    if terrain is not None:
+        with raster.Source(terrain) as source:
+            slope, east, north = _statistics(source, shapes, ["slope", "n_east", "n_north"])[0].T
+        found |= {"mean_slope_deg": slope, "aspect_deg": np.degrees(np.arctan2(east, north)) % 360}
+    if elevation is not None:
+        with raster.Source(elevation) as source:
+            _, low, high = _statistics(source, shapes, [source.bands[0].name])
+        found["relief_m"] = (high - low)[:, 0]
+    return found
+
+
+def _statistics(source: raster.Source, shapes: Array, bands: Sequence[str]) -> tuple[Array, Array, Array]:
+    """Mean, lowest and highest value of each band over the known pixels whose centres lie in each shape, each
+    ``(shape, band)`` and NaN where there are none, strip by strip."""
     height, width = source.grid.shape
     affine = source.grid.affine
     bounds = shapely.bounds(shapes).reshape(-1, 4)
     top, bottom = (bounds[:, 3] - affine.f) / affine.e, (bounds[:, 1] - affine.f) / affine.e
-    sums, counts = np.zeros((2, len(bands), len(shapes)))
+    sums, counts = np.zeros((2, len(shapes), len(bands)))
+    lows, highs = np.full_like(sums, np.inf), np.full_like(sums, -np.inf)
     for rows in _strips(height):
         here = np.flatnonzero((top < rows.stop) & (bottom > rows.start))
         if not len(here):
@@ -138,6 +178,11 @@ def _means(source: raster.Source, shapes: Array, bands: Sequence[str]) -> Array:
         )
         for band, values in enumerate(source.read((rows, slice(0, width)), bands)):
             known = (ids > 0) & ~np.isnan(values)
-            sums[band] += np.bincount(ids[known] - 1, values[known], minlength=len(shapes))
-            counts[band] += np.bincount(ids[known] - 1, minlength=len(shapes))
-    return np.asarray(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0).T)
+            shape, value = ids[known] - 1, values[known].astype(np.float64)
+            sums[:, band] += np.bincount(shape, value, minlength=len(shapes))
+            counts[:, band] += np.bincount(shape, minlength=len(shapes))
+            np.minimum.at(lows[:, band], shape, value)
+            np.maximum.at(highs[:, band], shape, value)
+    some = counts > 0
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=some)
+    return means, np.where(some, lows, np.nan), np.where(some, highs, np.nan)

@@ -191,17 +191,35 @@ def create(
             file.descriptions = tuple(band.name for band in bands)
             file.units = tuple(band.unit for band in bands)
             yield Sink(file, grid)
+        _check_whole(draft)
         rasterio.shutil.copy(
             draft, final, driver="COG", blocksize=512, compress="deflate", predictor="floating_point" if floating else "standard",
             level=1, num_threads="all_cpus", overviews="auto", resampling="average" if floating else "nearest",
             bigtiff="if_safer",
         )  # fmt: skip
+        _check_whole(final)
         final.replace(path)
     except (RasterioError, OSError) as error:
         raise RasterError(f"{path} could not be written ({error}); is the disk full?") from error
     finally:
         draft.unlink(missing_ok=True)
         final.unlink(missing_ok=True)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise OSError unless every block of a GeoTIFF lies within its file: GDAL closes files, and copies them, in silence
+    when the last writes fail, as they do on a full disk."""
+    size = path.stat().st_size
+    with rasterio.open(path) as file:
+        (height, width), (rows, columns) = file.shape, file.block_shapes[0]
+        for band in file.indexes:
+            for x in range(-(-width // columns)):
+                for y in range(-(-height // rows)):
+                    found = [
+                        file.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE")
+                    ]
+                    if None in found or sum(map(int, found)) > size:
+                        raise OSError(f"what was written is not whole, {size} bytes")
 
 
 def read(path: Path, bands: Sequence[str] | None = None) -> Raster:

@@ -4,11 +4,15 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import infer, networks, polygons, raster, scene, vector
+from hpcl import infer, networks, polygons, raster, scene, styles, vector
 from stages._stage import params, progress, run, write_json
+
+NO_DATA = 255
+"""Code of unmapped ground in class.tif."""
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -21,7 +25,7 @@ class PredictSettings:
 
 
 def main(area: str) -> None:
-    """Write data/predict/<area>/: probability.tif, landslides.gpkg, facts.json."""
+    """Write data/predict/<area>/: probability.tif, class.tif, landslides.gpkg (each with its QGIS style), facts.json."""
     settings = params("predict", PredictSettings)
     out = Path("data/predict") / area
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
@@ -32,10 +36,16 @@ def main(area: str) -> None:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
-        with raster.create(out / "probability.tif", ground.grid, [raster.Band(name) for name in names]) as sink:
+        bands = [raster.Band(name) for name in names]
+        with (
+            raster.create(out / "probability.tif", ground.grid, bands) as sink,
+            raster.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
+        ):
             for rows in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
                 layers = [rows.probability[None], rows.uncertainty[None], *([rows.classes] if len(classes) > 1 else [])]
-                sink.write(np.concatenate(layers), (rows.rows, slice(0, ground.shape[1])))
+                here = rows.rows, slice(0, ground.shape[1])
+                sink.write(np.concatenate(layers), here)
+                coded.write(_codes(rows, trained.facts["threshold"])[None], here)
     facts = {
         "area": area,
         "threshold": trained.facts["threshold"],
@@ -49,16 +59,27 @@ def main(area: str) -> None:
         out / "probability.tif",
         trained.facts["threshold"],
         settings.polygons,
-        class_name=classes[0] if len(classes) == 1 else "landslide",
+        classes=classes,
+        terrain=files[1],
+        elevation=Path("data/coregister") / area / "dem.tif",
         provenance={key: facts[key] for key in ("weights_sha256", "input_sha256", "threshold")},
     )
     vector.write(out / "landslides.gpkg", table)
+    looks = {"probability": styles.probability(), "class": styles.classes(classes), "landslides": styles.landslides()}
+    for name, style in looks.items():
+        (out / f"{name}.qml").write_text(style, encoding="utf-8")
     write_json(
         out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())}
     )
     for finding in findings:
         print(f"predict: {finding}")
     print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")
+
+
+def _codes(rows: infer.Rows, threshold: float) -> npt.NDArray[np.uint8]:
+    """0 below the threshold, else 1 + the most probable landslide class; where nothing is known, nodata."""
+    code = np.where(rows.probability >= threshold, 1 + np.nan_to_num(rows.classes).argmax(0), 0)
+    return np.where(np.isnan(rows.probability), NO_DATA, code).astype(np.uint8)
 
 
 def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:

@@ -24,9 +24,13 @@ def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649") -> Path:
     return path
 
 
-def vectorise(path: Path, minimum_area_m2: float = 0.0, simplify_px: float = 0.0, **provenance: object):
-    settings = polygons.PolygonSettings(minimum_area_m2=minimum_area_m2, simplify_px=simplify_px)
-    return polygons.landslides(path, 0.5, settings, class_name="landslide", provenance=provenance)
+def vectorise(
+    path: Path, minimum_area_m2: float = 0.0, simplify_px: float = 0.0, sure: float = 0.0, **provenance: object
+):
+    settings = polygons.PolygonSettings(
+        minimum_area_m2=minimum_area_m2, simplify_px=simplify_px, minimum_mean_probability=sure
+    )
+    return polygons.landslides(path, 0.5, settings, classes=["landslide"], provenance=provenance)
 
 
 def rasterise(table, shape: tuple[int, int]) -> np.ndarray:
@@ -173,3 +177,42 @@ def test_equal_maps_are_equal_bytes_also_on_a_grid_without_an_epsg_code(tmp_path
         vector.write(tmp_path / name / "landslides.gpkg", vectorise(path, 20.0, 1.0, input_sha256="1f"))
     assert (tmp_path / "a/landslides.gpkg").read_bytes() == (tmp_path / "b/landslides.gpkg").read_bytes()
     assert "Mars" in vector.read(tmp_path / "a/landslides.gpkg").crs.to_wkt()
+
+
+def test_a_planted_slope_gives_its_dip_direction_and_relief(tmp_path):
+    """A plane that falls 1 m in 4 towards the south-west, 20 m wide and 12 m high."""
+    probability = np.full((40, 50), 0.1)
+    probability[10:16, 5:15] = 0.8
+    drop = np.arctan(0.25)
+    down = np.array([-1.0, -1.0]) / np.sqrt(2)
+    slope = np.full(probability.shape, np.degrees(drop))
+    east, north = (np.full(probability.shape, np.sin(drop) * part) for part in down)
+    rows, columns = np.indices(probability.shape)
+    height = 100 + 0.25 * (columns - rows) * PIXEL_M / np.sqrt(2)
+    height[10, 5] = np.nan
+    grid = raster.Grid(probability.shape, AFFINE, "EPSG:32649")
+    names = [raster.Band("slope", "deg"), raster.Band("n_east"), raster.Band("n_north")]
+    raster.write(
+        tmp_path / "t.tif", raster.Raster(np.stack([slope, east, north]).astype(np.float32), grid, tuple(names))
+    )
+    raster.write(
+        tmp_path / "z.tif", raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),))
+    )
+    settings = polygons.PolygonSettings(minimum_area_m2=0.0, simplify_px=0.0, minimum_mean_probability=0.0)
+    (row,) = polygons.landslides(
+        plant(tmp_path / "p.tif", probability), 0.5, settings, classes=["landslide"], provenance={},
+        terrain=tmp_path / "t.tif", elevation=tmp_path / "z.tif",
+    ).to_dict("records")  # fmt: skip
+    assert row["mean_slope_deg"] == pytest.approx(np.degrees(drop), abs=1e-4)
+    assert row["aspect_deg"] == pytest.approx(225.0, abs=1e-3)
+    assert row["relief_m"] == pytest.approx(0.25 * (9 + 5) * PIXEL_M / np.sqrt(2), abs=1e-4)
+
+
+def test_landslides_of_little_confidence_are_dropped(tmp_path):
+    probability = np.full((40, 50), 0.1)
+    probability[3:9, 5:15] = 0.6
+    probability[20:26, 5:15] = 0.9
+    path = plant(tmp_path / "p.tif", probability)
+    assert vectorise(path)["mean_probability"].tolist() == pytest.approx([0.6, 0.9])
+    assert vectorise(path, sure=0.7)["mean_probability"].tolist() == pytest.approx([0.9])
+    assert vectorise(path, sure=0.7)["id"].tolist() == [1]

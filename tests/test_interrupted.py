@@ -1,0 +1,85 @@
+"""A stage that is killed, or whose disk is full, leaves the old complete file or none, and the next run finishes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from scipy import ndimage
+
+from hpcl import raster
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import os, resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+os.chdir({root!r})
+from hpcl import raster, terrain
+from stages._stage import params
+killed_at, limit = {killed_at}, {limit}
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # as if the disk were full from here on
+def watch(done, total):
+    if killed_at is not None and done >= killed_at * total:
+        os.kill(os.getpid(), signal.SIGKILL)
+if killed_at == "copying":
+    killed_at = None
+    copy = raster.rasterio.shutil.copy
+    def half(draft, final, **options):
+        copy(draft, final, **options)
+        os.truncate(final, os.path.getsize(final) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    raster.rasterio.shutil.copy = half
+try:
+    terrain.derive(Path({dem!r}), Path({out!r}), params("terrain", terrain.TerrainSettings), block_px=128, progress=watch)
+except raster.RasterError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture(scope="module")
+def dem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dem") / "dem.tif"
+    height = 300 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(400, 500)), 9)
+    grid = raster.Grid(height.shape, Affine(5, 0, 5e5, 0, -5, 4e6), "EPSG:32648")
+    raster.write(path, raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
+    return path
+
+
+def derive(dem: Path, out: Path, killed_at: object = None, limit: int = 0) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(root=str(ROOT), killed_at=repr(killed_at), limit=limit, dem=str(dem), out=str(out))
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("killed_at", [0.1, 0.6, 1.0, "copying"])
+def test_a_killed_stage_leaves_no_half_file_and_the_next_run_finishes(
+    dem: Path, tmp_path: Path, killed_at: object
+) -> None:
+    out = tmp_path / "terrain.tif"
+    assert derive(dem, out, killed_at).returncode == -9
+    assert not out.exists()
+    assert derive(dem, out).returncode == 0
+    whole = out.read_bytes()
+    assert derive(dem, out, killed_at).returncode == -9
+    assert out.read_bytes() == whole  # the old file is still there, and still whole
+    assert derive(dem, out).returncode == 0
+    assert out.read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["terrain.tif"]
+
+
+@pytest.mark.parametrize("limit", [1_000, 300_000, 4_000_000, 8_500_000])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(dem: Path, tmp_path: Path, limit: int) -> None:
+    """Full at the first block, in mid-file, near its end."""
+    out = tmp_path / "terrain.tif"
+    out.write_bytes(b"the old one")
+    done = derive(dem, out, limit=limit)
+    assert done.returncode == 1, done.stderr
+    assert "could not be written" in done.stderr
+    assert "is the disk full?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert out.read_bytes() == b"the old one"
