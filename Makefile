@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ladder bench test lint types ui clean requirements
+.PHONY: help setup demo ladder bench bench-large map test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,13 @@ ladder: setup  ## measure what each component buys on your areas (hours; says so
 
 bench: setup  ## measure speed side by side (about 10 minutes), and keep reports/benchmarks.csv
 	python -m benchmarks.training
+
+bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; GDAL's gdaldem beside it, if it is there)
+	python -m benchmarks.rasters
+
+map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
+	@test -n "$(AREA)" || { echo "map: say which area, as in 'make map AREA=valley' (files in data/raw/valley)."; exit 1; }
+	@for stage in ingest coregister terrain predict; do python -m stages.$$stage $(AREA) || exit 1; done
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,13 +105,11 @@ def predict(
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     stitcher = Stitcher(classes + 1, height, width, window_px)
+    groups = [lefts[first : first + settings.batch_size] for first in range(0, len(lefts), settings.batch_size)]
+    batches = _read_ahead(scene, window_px, [(top, group) for top in tops for group in groups])
     for number, top in enumerate(tops):
-        for first in range(0, len(lefts), settings.batch_size):
-            group = lefts[first : first + settings.batch_size]
-            strip = scene.read(
-                (slice(top, min(top + window_px, height)), slice(group[0], min(group[-1] + window_px, width)))
-            )
-            cuts = [pad(strip[:, :, left - group[0] : left - group[0] + window_px], window_px) for left in group]
+        for group in groups:
+            cuts = next(batches)
             known = [scene.has_data(cut) for cut in cuts]
             for quarter_turns, mirror in ways:
                 turned = [turn(cut, scene.bands, quarter_turns, mirror, sun) for cut in cuts] if len(ways) > 1 else cuts
@@ -125,3 +124,23 @@ def predict(
         spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
         yield Rows(slice(opened, min(closed, height)), landslide, spread, blended[1:-1])
         progress(number + 1, len(tops))
+
+
+def _read_ahead(scene: Scene, window_px: int, places: Sequence[tuple[int, list[int]]]) -> Iterator[list[Float32]]:
+    """The windows ``(top, lefts)`` of each place; those of the next are read while the network works on this one's."""
+    height, width = scene.shape
+
+    def read(place: tuple[int, list[int]]) -> list[Float32]:
+        top, lefts = place
+        strip = scene.read(
+            (slice(top, min(top + window_px, height)), slice(lefts[0], min(lefts[-1] + window_px, width)))
+        )
+        return [pad(strip[:, :, left - lefts[0] : left - lefts[0] + window_px], window_px) for left in lefts]
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, places[0])
+        for following in places[1:]:
+            cuts = coming.result()
+            coming = reader.submit(read, following)
+            yield cuts
+        yield coming.result()
