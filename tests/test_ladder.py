@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,9 @@ from hpcl import ladder
 from hpcl.infer import InferSettings
 from hpcl.metrics import EvaluateSettings
 from stages import _ladder, rung
+from stages._ladder import Row
 from stages._stage import params
+from stages.ladder import collect, summarised
 
 ROOT = Path(__file__).parents[1]
 ROWS = params("rows", dict[str, _ladder.Row], file=ROOT / _ladder.FILE)
@@ -199,3 +202,45 @@ def test_names_that_rows_and_the_reduced_ladder_use_exist(monkeypatch: pytest.Mo
 def test_names_of_rows_are_words(name: str) -> None:
     """A dash parts row and seed in file names, a dot names in parameters and metrics."""
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
+
+
+# --- the table and its summary ------------------------------------------------------------------------------------
+
+
+def test_the_summary_in_the_readme_is_that_of_the_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = pd.read_csv(ROOT / "reports" / "ladder.csv")
+    assert summarised(readme, table) == readme
+    assert summarised(readme, table.assign(landslide_iou=0.123)) != readme
+
+
+def test_the_table_keeps_other_grounds_and_says_what_was_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for folder in ("data/tiles", "data/ladder", "reports"):
+        (tmp_path / folder).mkdir(parents=True)
+    facts = {"areas": {"a": {"blocks": [{"split": "train"}, {"split": "test"}]}}}
+    (tmp_path / "data/tiles/facts.json").write_text(json.dumps(facts))
+    elsewhere = pd.DataFrame(
+        [{"ground": "b -> c", "row": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}]
+    )
+    elsewhere.to_csv(tmp_path / "reports/ladder.csv", index=False)
+    for name, hits in (("one", 50), ("two", 60)):
+        for seed in (0, 1):
+            blocks = {"area": ["a"] * 4, "block": [0, 1, 2, 3], "tn": [90] * 4, "fp": [10] * 4}
+            blocks |= {"fn": [100 - hits - seed] * 4, "tp": [hits + seed] * 4}
+            facts = {"ground": "a, test blocks", "steps": 7, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
+            path = tmp_path / "data/ladder" / f"{name}-{seed}.json"
+            path.write_text(json.dumps(facts | {"blocks": blocks}))
+    known = {"one": Row("One"), "two": Row("Two", against="one"), "three": Row("Three", against="one")}
+    table = collect(known, (0, 1)).set_index("row")
+    assert table.loc["stack", "landslide_iou"] == 0.4
+    assert table["status"].to_dict() == {"stack": "run", "one": "run", "two": "run", "three": "not run"}
+    assert table.loc["one", "landslide_iou"] == pytest.approx((50 / 110 + 51 / 110) / 2)
+    assert table.loc["two", "difference"] == pytest.approx(10 / 110)
+    assert table.loc["two", "steps"] == 7
+    table.reset_index().to_csv(tmp_path / "reports/ladder.csv", index=False)
+    again = collect(known, (0, 1))
+    assert (again["ground"] == "a, test blocks").sum() == 3  # this ground's old lines are gone
