@@ -159,7 +159,9 @@ def measured(tiles: Tiles, settings: Settings, rounds: int = ROUNDS) -> list[Row
         "compiled_step": ("torch.compile over eager", replace(train, compile=True)),
     }
     for name, (what, other) in formats.items():
-        changed, usual = in_turn(rounds, Trainer(tiles, (model, contrast, other)), whole)
+        base = replace(train, channels_last=False) if name == "channels_last_step" else train
+        works = (Trainer(tiles, (model, contrast, chosen)) for chosen in (other, base))
+        changed, usual = in_turn(rounds, *works)
         rows.append(row(name, [a / b for a, b in zip(changed, usual, strict=True)], what))
     return rows
 

@@ -75,11 +75,8 @@ def collect(known: dict[str, Row], seeds: tuple[int, ...]) -> pd.DataFrame:
         lines = scores.to_dict("records")
     by_name = {line["row"]: line for line in lines}
     complete = [_line(name, row, here, by_name.get(name), finished.get(name)) for name, row in known.items()]
-    table = pd.DataFrame(complete)
-    if TABLE.exists():
-        before = pd.read_csv(TABLE)
-        table = pd.concat([before[before["ground"] != here], table], ignore_index=True)
-    return table
+    before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    return pd.DataFrame([*(line for line in before if line["ground"] != here), *complete])
 
 
 def _line(
