@@ -1,6 +1,6 @@
 """Scenes larger than memory: terrain beside gdaldem, prediction beside the bare network, peaks. `make bench-large`.
 
-The second argument scales it down: `python -m benchmarks.rasters 4000` is a quick look.
+An argument scales it down: `python -m benchmarks.rasters 4000` is a quick look.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def peaks(folder: Path, side_px: int) -> Row:
 def coregistration(folder: Path) -> Row:
     """Finding a planted shift: xDEM's Nuth and Kaab alone, on all pixels, over ours with its sampling and its judgement."""
     from xdem import DEM  # noqa: PLC0415  (6 s of import)
-    from xdem.coreg import NuthKaab  # noqa: PLC0415
+    from xdem.coreg import NuthKaab  # noqa: PLC0415  (likewise)
 
     reference, moved = folder / "reference.tif", folder / "moved.tif"
     make_dem(reference, 2000)

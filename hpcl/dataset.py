@@ -31,8 +31,8 @@ class DatasetError(ValueError):
 
 @record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class AugmentSettings:
-    """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain, offset and
-    gamma of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
+    """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain and
+    offset of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
 
     With probability ``drop_branch_frac`` a window loses one of several branches: its bands become their mean, as those
     of an area do that lacks them.

@@ -399,7 +399,7 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
     One temperature for all logits, the minimum of the validation loss (Guo et al. 2017, arXiv 1706.04599); it moves no
     pixel across the class boundary.
     """
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)  # type: ignore[arg-type]  # as in fit
+    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)  # type: ignore[arg-type]  # a Literal there, checked by Fabric itself
     network.to(fabric.device)
     logits, labels = _some_logits(fabric, network, tiles, train)
     if not len(labels):

@@ -32,7 +32,6 @@ class Result:
     history: list[dict[str, float]]
     val_iou: float
     best_epoch: int
-    checkpoints: Path
 
 
 def tiles_for(settings: Settings) -> Tiles:
@@ -86,7 +85,7 @@ def train(label: str, settings: Settings) -> Result | None:
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
     )
-    return Result(network, facts, history, iou, kept["epoch"], place)
+    return Result(network, facts, history, iou, kept["epoch"])
 
 
 def _checkpoints(settings: Settings) -> Path:
