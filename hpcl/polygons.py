@@ -1,7 +1,7 @@
 """A probability raster becomes landslide polygons: what a mapper opens in a GIS.
 
-The probability passes in strips; the thresholded mask is held whole, at 1 byte a pixel, because a landslide may span
-the scene. So memory grows with the scene, but slowly: 0.4 GB for 20,000 x 20,000 pixels.
+The probability passes in strips, and what touches across two strips is joined at the end: memory grows with the
+outlines, not with the scene.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import shapely
 from affine import Affine
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_record
+from scipy import ndimage, sparse
+from shapely.affinity import affine_transform
 
 from hpcl import raster
 
@@ -65,7 +67,7 @@ def landslides(
     """
     with raster.Source(path) as source:
         affine = source.grid.affine
-        shapes = _vectorise(_mask(source, threshold), affine)
+        shapes = _vectorise(source, threshold)
         pixel_m = float(np.sqrt(abs(affine.determinant)))
         shapes = _simplify(shapes, settings.simplify_px * pixel_m)
         shapes = _north_to_south(_generalise(shapes, settings.minimum_area_m2))
@@ -85,24 +87,54 @@ def landslides(
         return gpd.GeoDataFrame(columns, geometry=shapes, crs=str(source.grid.crs))
 
 
-def _mask(source: raster.Source, threshold: float) -> Array:
-    """Mapped pixels ``(row, column)``, uint8 0 or 1."""
-    height, width = source.grid.shape
-    mask = np.empty((height, width), dtype=np.uint8)
-    for rows in _strips(height):
-        mask[rows] = source.read((rows, slice(0, width)), ["probability"])[0] >= threshold
-    return mask
-
-
 def _strips(height: int) -> list[slice]:
     return [slice(top, min(top + STRIP_ROWS, height)) for top in range(0, height, STRIP_ROWS)]
 
 
-def _vectorise(mask: Array, affine: Affine) -> Array:
-    """Outlines of the patches of ``mask``, an object array of polygons."""
-    found = rasterio.features.shapes(mask, mask=mask, connectivity=4, transform=affine)
-    polygons = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
-    return np.array(polygons, dtype=object)
+def _vectorise(source: raster.Source, threshold: float) -> Array:
+    """Outlines of the patches of ``probability >= threshold``, an object array of polygons."""
+    height, width = source.grid.shape
+    pieces: list[shapely.Polygon] = []
+    pairs = [np.zeros((2, 0), dtype=np.int64)]
+    above = np.zeros(width, dtype=np.int64)
+    for rows in _strips(height):
+        mask = source.read((rows, slice(0, width)), ["probability"])[0] >= threshold
+        patches, count = ndimage.label(mask)
+        found = {
+            int(patch): shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:])
+            for shape, patch in rasterio.features.shapes(
+                patches.astype(np.int32), mask=mask, connectivity=4, transform=Affine.translation(0, rows.start)
+            )
+        }
+        numbers = np.where(patches > 0, patches + len(pieces), 0)
+        both = (above > 0) & (numbers[0] > 0)
+        pairs.append(np.stack([above[both], numbers[0][both]]) - 1)
+        pieces += [found[patch] for patch in range(1, count + 1)]
+        above = numbers[-1]
+    outlines = [_corners(shape) for shape in _joined(pieces, np.concatenate(pairs, axis=1))]
+    a, b, c, d, e, f = source.grid.affine[:6]
+    return np.array([affine_transform(shape, [a, b, d, e, c, f]) for shape in outlines], dtype=object)
+
+
+def _joined(pieces: Sequence[shapely.Polygon], pairs: Array) -> list[shapely.Polygon]:
+    """One polygon for all ``pieces`` that are linked by ``pairs`` ``(2, pair)`` of their numbers."""
+    links = sparse.coo_matrix((np.ones(pairs.shape[1]), pairs), shape=(len(pieces), len(pieces)))
+    count, whole = sparse.csgraph.connected_components(links, directed=False)
+    groups: list[list[shapely.Polygon]] = [[] for _ in range(count)]
+    for piece, number in zip(pieces, whole, strict=True):
+        groups[number].append(piece)
+    return [shapely.union_all(group) if len(group) > 1 else group[0] for group in groups]
+
+
+def _corners(shape: shapely.Polygon) -> shapely.Polygon:
+    """The same polygon in pixels, with a vertex at every corner and nowhere else, each ring begun at a place of its own."""
+
+    def ring(line: shapely.LinearRing) -> Array:
+        points = shapely.get_coordinates(line)[:-1]
+        (x0, y0), (x1, y1) = (points - np.roll(points, 1, 0)).T, (np.roll(points, -1, 0) - points).T
+        return points[x0 * y1 != x1 * y0]
+
+    return shapely.normalize(shapely.Polygon(ring(shape.exterior), [ring(hole) for hole in shape.interiors]))
 
 
 def _simplify(shapes: Array, tolerance_m: float) -> Array:

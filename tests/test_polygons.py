@@ -1,5 +1,6 @@
 """Probability to polygons: planted blobs, the way back to pixels, validity, order."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,34 @@ def test_landslides_of_little_confidence_are_dropped(tmp_path):
     assert vectorise(path)["mean_probability"].tolist() == pytest.approx([0.6, 0.9])
     assert vectorise(path, sure=0.7)["mean_probability"].tolist() == pytest.approx([0.9])
     assert vectorise(path, sure=0.7)["id"].tolist() == [1]
+
+
+@pytest.mark.parametrize("blur_px", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("strip_rows", [1, 7, 16])
+def test_outlines_joined_from_strips_equal_those_of_the_whole(tmp_path, monkeypatch, strip_rows, blur_px):
+    """Patches with holes that touch their rim at a corner, patches across many strips: all as if read at once."""
+    path = plant(tmp_path / "p.tif", rough((50, 41), seed=3, blur_px=blur_px))
+    whole = vectorise(path, simplify_px=1.0, minimum_area_m2=8.0)
+    corners = vectorise(path)
+    monkeypatch.setattr(polygons, "STRIP_ROWS", strip_rows)
+    assert vectorise(path, simplify_px=1.0, minimum_area_m2=8.0).to_wkb().equals(whole.to_wkb())
+    assert vectorise(path).to_wkb().equals(corners.to_wkb())
+    assert np.array_equal(rasterise(corners, (50, 41)), raster.read(path)["probability"] >= 0.5)
+
+
+def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
+    """The same patches on ground eight times as long: nothing but strips may be held."""
+
+    def peak(rows: int) -> int:
+        probability = np.zeros((rows, 400))
+        probability[10:30, 10:30] = probability[100:120, 50:90] = 1
+        path = plant(tmp_path / f"{rows}.tif", probability)
+        tracemalloc.start()
+        assert len(vectorise(path)) == 2
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    monkeypatch.setattr(polygons, "STRIP_ROWS", 64)
+    peak(128)  # what is imported and cached on first use
+    assert peak(2048) < 1.2 * peak(256)
