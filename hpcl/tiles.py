@@ -7,6 +7,7 @@ different splits meet, and no landslide on both sides. `check` proves it on the 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
-from scipy import ndimage
+from scipy import ndimage, sparse
 
-from hpcl.windows import starts
+from hpcl.windows import starts, strips
 
 SPLITS = ("train", "val", "test")
 GAP = 3
@@ -134,18 +135,18 @@ def _draw(
     """The split code of every block: the best of 500 random draws, improved by up to 4000 random swaps."""
     place = {(b.area, b.number): i for i, b in enumerate(free)}
     ground = np.array([b.labelled_px for b in free], float)
-    rows = [{place[at]: n for at, n in found.items() if at in place} for found in objects]
-    pixels = np.zeros((len(rows), len(free)))
-    for row, inside in enumerate(rows):
-        pixels[row, list(inside)] = list(inside.values())
-    if not pixels.any():
-        pixels = np.diag([float(b.landslide_px) for b in free])
+    inside = [(row, place[at], n) for row, found in enumerate(objects) for at, n in found.items() if at in place]
+    if not inside:
+        inside = [(i, i, b.landslide_px) for i, b in enumerate(free)]
+    row, column, count = np.array(inside).T
+    pixels = sparse.csr_matrix((count.astype(float), (row, column)), shape=(max(len(objects), len(free)), len(free)))
+    total = max(pixels.sum(), 1)
 
     def error(codes: npt.NDArray[np.int64]) -> float:
         """How far the shares of ground and of whole landslides are off, plus the share of landslides that is lost."""
         held = pixels @ np.eye(3)[codes]
         owner = held.argmax(1)
-        kept = np.bincount(owner, weights=held.max(1), minlength=3) / max(pixels.sum(), 1)
+        kept = np.bincount(owner, weights=held.max(1), minlength=3) / total
         off = np.abs(np.bincount(codes, weights=ground, minlength=3) / ground.sum() - shares).sum()
         empty = int(((kept == 0) & (shares > 0)).sum())
         return float(off + np.abs(kept / max(kept.sum(), 1e-9) - shares).sum() + 2 * (1 - kept.sum()) + 10 * empty)
@@ -169,17 +170,33 @@ def spread(
 ) -> list[dict[tuple[str, int], int]]:
     """For each landslide of one area ``(roi, mask)``: how many of its pixels lie in which block."""
     out = []
+    lattice = _Lattice(blocks)
     for (rows, columns), mask in landslides:
         found = {}
-        for b in blocks:
+        for b in lattice.under(rows, columns):
             r0, r1 = max(rows.start, b.rows.start), min(rows.stop, b.rows.stop)
             c0, c1 = max(columns.start, b.columns.start), min(columns.stop, b.columns.stop)
-            if r0 < r1 and c0 < c1:
-                part = mask[r0 - rows.start : r1 - rows.start, c0 - columns.start : c1 - columns.start]
-                if part.any():
-                    found[b.area, b.number] = int(part.sum())
+            part = mask[r0 - rows.start : r1 - rows.start, c0 - columns.start : c1 - columns.start]
+            if part.any():
+                found[b.area, b.number] = int(part.sum())
         out.append(found)
     return out
+
+
+class _Lattice:
+    """The blocks of one area by their place."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._tops = sorted({b.rows.start for b in blocks})
+        self._lefts = sorted({b.columns.start for b in blocks})
+        self._at = {(b.rows.start, b.columns.start): b for b in blocks}
+
+    def under(self, rows: slice, columns: slice) -> Iterator[Block]:
+        """Blocks that have pixels of these rows and columns."""
+        for top in self._tops[max(bisect_right(self._tops, rows.start) - 1, 0) : bisect_left(self._tops, rows.stop)]:
+            first, end = bisect_right(self._lefts, columns.start) - 1, bisect_left(self._lefts, columns.stop)
+            for left in self._lefts[max(first, 0) : end]:
+                yield self._at[top, left]
 
 
 def paint(
@@ -197,8 +214,10 @@ def paint(
         part = split_map[b.rows, b.columns]
         part[labels[b.rows, b.columns] != UNKNOWN] = SPLITS.index(b.split)
         block_map[b.rows, b.columns] = b.number
+    lattice = _Lattice(blocks)
     for b in blocks:
-        for other in blocks:
+        around = slice(b.rows.start - half, b.rows.stop + half), slice(b.columns.start - half, b.columns.stop + half)
+        for other in lattice.under(*around):
             if b.split and other.split and b.split != other.split:
                 rows, columns = _near(b.rows, other.rows, half), _near(b.columns, other.columns, half)
                 part = split_map[rows, columns]
@@ -291,22 +310,28 @@ def check(
     window_px: int,
 ) -> None:
     """Stop on any leak in one area: a pixel in windows of two splits, labels nearer than the gap, a divided landslide."""
-    seen = np.zeros(split_map.shape, np.uint8)
-    for w in windows:
-        seen[w.row_px : w.row_px + window_px, w.column_px : w.column_px + window_px] |= 1 << SPLITS.index(w.split)
-    shared = int(((seen & (seen - np.uint8(1))) != 0).sum())
+    ordered = sorted(windows, key=lambda w: w.row_px)
+    tops = [w.row_px for w in ordered]
+    shared = 0
+    for rows in strips(split_map.shape):
+        seen = np.zeros((rows.stop - rows.start, split_map.shape[1]), np.uint8)
+        for w in ordered[bisect_right(tops, rows.start - window_px) : bisect_left(tops, rows.stop)]:
+            top, bottom = max(w.row_px - rows.start, 0), w.row_px + window_px - rows.start
+            seen[top:bottom, w.column_px : w.column_px + window_px] |= 1 << SPLITS.index(w.split)
+        shared += int(((seen & (seen - np.uint8(1))) != 0).sum())
+        around = split_map[max(rows.start - gap_px, 0) : rows.stop + gap_px]
+        for code in range(3):
+            mine = around == code
+            if gap_px and mine.any():
+                near = ndimage.maximum_filter(mine.view(np.uint8), size=2 * gap_px - 1) > 0
+                if (near & (around < GAP) & ~mine).any():
+                    raise TileError(
+                        f"The split leaks: {SPLITS[code]} ground lies nearer than {gap_px} px to another split."
+                    )
     if shared:
         raise TileError(
             f"The split leaks: {shared} pixels lie in windows of two splits; this is a defect, please report it."
         )
-    for code in range(3):
-        mine = split_map == code
-        if gap_px and mine.any():
-            near = ndimage.maximum_filter(mine.view(np.uint8), size=2 * gap_px - 1) > 0
-            if (near & (split_map < GAP) & ~mine).any():
-                raise TileError(
-                    f"The split leaks: {SPLITS[code]} ground lies nearer than {gap_px} px to another split."
-                )
     for roi, mask in landslides:
         part = split_map[roi][mask]
         if len(np.unique(part[part < GAP])) > 1:

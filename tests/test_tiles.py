@@ -18,6 +18,7 @@ from hpcl.tiles import (
     lay_blocks,
     lay_windows,
     paint,
+    spread,
 )
 
 Mask = tuple[tuple[slice, slice], np.ndarray]
@@ -61,11 +62,13 @@ def split(labels: np.ndarray, chosen: TileSettings, area: str = "a") -> tuple[np
 
 @pytest.mark.parametrize("shape", [(300, 260), (129, 640), (256, 256)])
 @pytest.mark.parametrize("gap", [0, 1, 10, 17])
-def test_no_leak_by_a_check_of_its_own(shape: tuple[int, int], gap: int) -> None:
+def test_no_leak_by_a_check_of_its_own(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], gap: int) -> None:
     """Distances by brute force, overlap by sets, objects by hand: not with the code under test."""
     labels = ground(shape)
     split_map, _, windows = split(labels, settings(gap_px=gap, block_px=60))
-    check(windows, split_map, objects(labels), gap, 32)
+    with monkeypatch.context() as narrow:
+        narrow.setattr("hpcl.windows.STRIP_PX", 50 * shape[1])
+        check(windows, split_map, objects(labels), gap, 32)
     places = [np.argwhere(split_map == code) for code in range(3)]
     for a in range(3):
         for b in range(a):
@@ -85,7 +88,9 @@ def test_no_leak_by_a_check_of_its_own(shape: tuple[int, int], gap: int) -> None
         assert len(codes) <= 1
 
 
-def test_the_check_catches_every_kind_of_leak() -> None:
+@pytest.mark.parametrize("strip_rows", [1, 40, 1000])
+def test_the_check_catches_every_kind_of_leak(monkeypatch: pytest.MonkeyPatch, strip_rows: int) -> None:
+    monkeypatch.setattr("hpcl.windows.STRIP_PX", strip_rows * 260)
     labels = ground()
     split_map, _, windows = split(labels, settings())
     train, test = (next(w for w in windows if w.split == s) for s in ("train", "test"))
@@ -97,6 +102,10 @@ def test_the_check_catches_every_kind_of_leak() -> None:
     near[r, c] = 2
     with pytest.raises(TileError, match="nearer than 10 px"):
         check(windows, near, [], 10, 32)
+    apart = np.full((80, 260), GAP, np.uint8)  # the two lie in different strips
+    apart[30:40], apart[44:60] = 0, 2
+    with pytest.raises(TileError, match="nearer than 10 px"):
+        check([], apart, [], 10, 32)
     whole = (slice(0, 300), slice(0, 260)), np.ones((300, 260), bool)
     with pytest.raises(TileError, match="a landslide lies in two splits"):
         check(windows, split_map, [whole], 0, 32)
@@ -111,6 +120,21 @@ def test_a_landslide_belongs_to_the_split_that_holds_most_of_it() -> None:
     assert (split_map[4:6, 1:5] == 0).all()
     assert (split_map[4:6, 5:7] == GAP).all()
     assert (split_map[4:6, 7:] == 2).all()
+
+
+def test_landslides_are_counted_in_every_block_that_they_touch() -> None:
+    """Against all pairs of landslide and block."""
+    labels = ground((300, 260), seed=5)
+    blocks = lay_blocks("a", labels, 60)
+    slides = list(objects(labels))
+    everywhere = []
+    for roi, mask in slides:
+        whole = np.zeros(labels.shape, bool)
+        whole[roi] = mask
+        counts = {("a", b.number): int(whole[b.rows, b.columns].sum()) for b in blocks}
+        everywhere.append({at: count for at, count in counts.items() if count})
+    assert spread(slides, blocks) == everywhere
+    assert max(len(found) for found in everywhere) > 1
 
 
 def test_unmapped_ground_is_in_no_split() -> None:
