@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ __all__ = [
     "Source",
     "blocks",
     "create",
+    "fill",
     "map_blocks",
     "read",
     "write",
@@ -277,14 +279,39 @@ def _compute_block(
     compute: Callable[..., npt.NDArray[Any]],
     inputs: Sequence[Path],
     bands: Sequence[Sequence[str] | None],
-    roi: Roi,
     halo_px: int,
+    roi: Roi,
 ) -> npt.NDArray[Any]:
     arrays = []
     for path, names in zip(inputs, bands, strict=True):
         with Source(path) as source:
             arrays.append(source.read(roi, names, halo_px))
     return compute(*arrays)
+
+
+def fill(
+    sink: Sink,
+    compute: Callable[[Roi], npt.NDArray[Any]],
+    *,
+    block_px: int = BLOCK_PX,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write what ``compute`` gives, ``(band, row, column)``, for every block of a raster, in memory that does not grow
+    with the scene.
+
+    Blocks are computed on local threads, or on a Dask cluster, for which ``compute`` must be picklable; at most two blocks
+    per worker are under way, and they are written in their order, so equal blocks make equal bytes.
+    """
+    rois = list(blocks(sink.grid.shape, block_px))
+    with _workers() as (executor, most):
+        waiting: deque[tuple[Roi, Future[npt.NDArray[Any]]]] = deque()
+        ahead = iter(rois)
+        for done in range(len(rois)):
+            for roi in islice(ahead, most - len(waiting)):
+                waiting.append((roi, executor.submit(compute, roi)))
+            roi, future = waiting.popleft()
+            sink.write(future.result(), roi)
+            progress(done + 1, len(rois))
 
 
 def map_blocks(
@@ -297,20 +324,10 @@ def map_blocks(
     block_px: int = BLOCK_PX,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Compute a raster from others on the same grid, block by block, in memory that does not grow with the scene.
+    """Compute a raster from others on the same grid, as `fill` does.
 
     ``compute`` gets one array ``(band, row + 2 halo, column + 2 halo)`` per input and returns ``(band, row, column)``;
-    it must be picklable when a Dask cluster is used (there, the paths must mean the same on every worker).
-    At most two blocks per worker are under way.
+    on a Dask cluster, the paths must mean the same on every worker.
     """
-    rois = list(blocks(sink.grid.shape, block_px))
     names = input_bands or [None] * len(inputs)
-    with _workers() as (executor, most):
-        waiting: deque[tuple[Roi, Future[npt.NDArray[Any]]]] = deque()
-        ahead = iter(rois)
-        for done in range(len(rois)):
-            for roi in islice(ahead, most - len(waiting)):
-                waiting.append((roi, executor.submit(_compute_block, compute, inputs, names, roi, halo_px)))
-            roi, future = waiting.popleft()
-            sink.write(future.result(), roi)
-            progress(done + 1, len(rois))
+    fill(sink, partial(_compute_block, compute, inputs, names, halo_px), block_px=block_px, progress=progress)

@@ -14,8 +14,9 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass as record
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ CRS = "EPSG:32648"  # UTM zone 48 north: metres, and the zone of the Loess Plate
 MARKER = "truth.json"
 OPTICAL_NODATA = 0
 DEM_NODATA = -9999.0
+BLOCK_PX = 512
 DEM_MARGIN_M = 100.0  # a DEM comes from another tile scheme, so it reaches beyond the image
 
 
@@ -276,6 +278,41 @@ class Feature:
         return 0.6 * math.hypot(self.length_m, self.width_m)
 
 
+class Places(Sequence[Feature]):
+    """Features in the order they were placed, which knows those near some ground without asking all."""
+
+    CELL_M = 500.0
+
+    def __init__(self) -> None:
+        self._features: list[Feature] = []
+        self._cells: dict[tuple[int, int], list[int]] = {}
+        self.reach_m = 0.0
+        """The largest reach of all."""
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._features[number]
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def add(self, feature: Feature) -> None:
+        """Take one more feature."""
+        east, north = feature.centre
+        cell = math.floor(east / self.CELL_M), math.floor(north / self.CELL_M)
+        self._cells.setdefault(cell, []).append(len(self))
+        self._features.append(feature)
+        self.reach_m = max(self.reach_m, feature.reach_m)
+
+    def around(self, left: float, right: float, bottom: float, top: float) -> list[Feature]:
+        """All features, and some more, whose centre lies in a box (metres)."""
+        columns, rows = (
+            range(math.floor(low / self.CELL_M), math.floor(high / self.CELL_M) + 1)
+            for low, high in ((left, right), (bottom, top))
+        )
+        found = (number for column in columns for row in rows for number in self._cells.get((column, row), ()))
+        return [self[number] for number in sorted(found)]
+
+
 def outline_distance(slide: Feature, x: Array, y: Array) -> Array:
     """About the distance [m] to a landslide's outline, negative inside: arc at the crown, near-parallel sides, round toe."""
     u, v = slide.local(x, y)
@@ -311,14 +348,12 @@ def slide_change(slide: Feature, x: Array, y: Array) -> tuple[Array, Array]:
     return lobe - drop - bench + hummocks, wiped
 
 
-def place_landslides(
-    area: AreaSettings, settings: SynthesizeSettings, rng: np.random.Generator, salt: int
-) -> list[Feature]:
+def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.random.Generator, salt: int) -> Places:
     """Landslides on slopes that are long enough for them, facing downhill, apart, until their share of ground is reached."""
     width_m, height_m = area.columns * settings.pixel_m, area.rows * settings.pixel_m
     shortest, longest = settings.landslide_length_m
     wanted_m2 = settings.landslide_frac * width_m * height_m
-    placed: list[Feature] = []
+    placed = Places()
     placed_m2 = 0.0
     n = math.ceil(width_m * height_m / 1500)
     for _ in range(4):
@@ -332,8 +367,8 @@ def place_landslides(
         for i in np.flatnonzero(good).tolist():
             width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
             slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
-            if _area_m2(slide) < 1.15 * (wanted_m2 - placed_m2) and _fits(slide, placed, width_m, height_m, 10.0):
-                placed.append(slide)
+            if _area_m2(slide) < 1.15 * (wanted_m2 - placed_m2) and _fits(slide, [placed], width_m, height_m, 10.0):
+                placed.add(slide)
                 placed_m2 += _area_m2(slide)
         if placed_m2 > 0.96 * wanted_m2:
             break
@@ -382,14 +417,19 @@ def _feature(
 
 
 def _fits(
-    new: Feature, others: Iterable[Feature], width_m: float, height_m: float, margin_m: float, apart_frac: float = 0.82
+    new: Feature, others: Iterable[Places], width_m: float, height_m: float, margin_m: float, apart_frac: float = 0.82
 ) -> bool:
     """Whether a feature stays inside the area, less a margin, and far enough from the others."""
     x, y = new.centre
     side = margin_m + new.reach_m * 0.95
     if not (side < x < width_m - side and side < -y < height_m - side):
         return False
-    return all(math.dist(new.centre, o.centre) > apart_frac * (new.reach_m + o.reach_m) for o in others)
+    for places in others:
+        far_m = apart_frac * (new.reach_m + places.reach_m)
+        near = places.around(x - far_m, x + far_m, y - far_m, y + far_m)
+        if any(math.dist(new.centre, o.centre) <= apart_frac * (new.reach_m + o.reach_m) for o in near):
+            return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------------- look-alikes
@@ -425,29 +465,29 @@ def gully_head(gully: Feature, x: Array, y: Array) -> Array:
 
 
 def place_look_alikes(
-    area: AreaSettings, settings: SynthesizeSettings, slides: list[Feature], rng: np.random.Generator, salt: int
-) -> tuple[list[Feature], list[Feature]]:
+    area: AreaSettings, settings: SynthesizeSettings, slides: Places, rng: np.random.Generator, salt: int
+) -> tuple[Places, Places]:
     """Cut banks at the foot of slopes and gully heads below shoulders, as many of each as there are landslides if they fit."""
     width_m, height_m = area.columns * settings.pixel_m, area.rows * settings.pixel_m
     n = int(width_m * height_m / 1500)
-    banks: list[Feature] = []
+    banks = Places()
     size = rng.uniform(45, 95, n)
     at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
     foot, beyond = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 1.4))
     drop = relief(at.x, at.y, salt) - foot
     for i in np.flatnonzero((drop > 0.24 * size) & (np.abs(foot - beyond) < 0.06 * size)).tolist():
         bank = _feature(at, i, (size[i], size[i] * rng.uniform(1.6, 3.2), drop[i], foot[i]), rng)
-        if len(banks) < len(slides) and _fits(bank, [*slides, *banks], width_m, height_m, -200.0):
-            banks.append(bank)
-    heads: list[Feature] = []
+        if len(banks) < len(slides) and _fits(bank, [slides, banks], width_m, height_m, -200.0):
+            banks.add(bank)
+    heads = Places()
     size = rng.uniform(150, 320, n)
     at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
     foot, middle = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 0.5))
     crown = relief(at.x, at.y, salt)
     for i in np.flatnonzero((crown - middle > 0.09 * size) & (middle - foot > 0.06 * size) & (at.fall < 0.45)).tolist():
         head = _feature(at, i, (size[i], rng.uniform(36, 60), rng.uniform(9, 15), foot[i]), rng)
-        if len(heads) < len(slides) and _fits(head, [*slides, *banks, *heads], width_m, height_m, -200.0, 0.65):
-            heads.append(head)
+        if len(heads) < len(slides) and _fits(head, [slides, banks, heads], width_m, height_m, -200.0, 0.65):
+            heads.add(head)
     return banks, heads
 
 
@@ -462,9 +502,9 @@ class Scene:
     settings: SynthesizeSettings
     salt: int
     corner: tuple[float, float]
-    slides: list[Feature]
-    banks: list[Feature]
-    heads: list[Feature]
+    slides: Places
+    banks: Places
+    heads: Places
 
     def grid(self, pixel_m: float, margin_m: float = 0.0) -> raster.Grid:
         """The grid of a file that covers the area and ``margin_m`` around it."""
@@ -508,10 +548,11 @@ class Scene:
         return found
 
 
-def _near(features: Iterable[Feature], x: Array, y: Array) -> Iterator[tuple[Feature, tuple[Array, ...]]]:
+def _near(features: Places, x: Array, y: Array) -> Iterator[tuple[Feature, tuple[Array, ...]]]:
     """The features that reach any of the points, each with the indices of those points."""
     left, right, bottom, top = x.min(), x.max(), y.min(), y.max()
-    for feature in features:
+    far_m = 1.4 * features.reach_m
+    for feature in features.around(left - far_m, right + far_m, bottom - far_m, top + far_m):
         (east, north), r = feature.centre, feature.reach_m * 1.4
         if left - r < east < right + r and bottom - r < north < top + r:
             at = np.nonzero((np.abs(x - east) < r) & (np.abs(y - north) < r))
@@ -736,6 +777,10 @@ def synthesize(
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _counted(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _: progress(before + done, total)
+
+
 def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Write all files of an area but the truth, which is returned."""
     area, settings = world.area, world.settings
@@ -744,26 +789,18 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     metres = (raster.Band("elevation", "m"),)
     colours = tuple(raster.Band(n, "reflectance x 10000") for n in ("red", "green", "blue", "nir"))
     files: dict[str, tuple[raster.Grid, tuple[raster.Band, ...], str, float, Callable[[raster.Roi], Array]]] = {
-        "optical": (image, colours, "uint16", OPTICAL_NODATA, lambda roi: optical(world, image, roi)),
-        "dem": (elevation, metres, "float32", DEM_NODATA, lambda roi: dem(world, elevation, roi, shifted=True)),
-        "reference_dem": (
-            reference,
-            metres,
-            "float32",
-            DEM_NODATA,
-            lambda roi: dem(world, reference, roi, shifted=False),
-        ),
+        "optical": (image, colours, "uint16", OPTICAL_NODATA, partial(optical, world, image)),
+        "dem": (elevation, metres, "float32", DEM_NODATA, partial(dem, world, elevation, shifted=True)),
+        "reference_dem": (reference, metres, "float32", DEM_NODATA, partial(dem, world, reference, shifted=False)),
     }
     if not area.reference_dem:
         del files["reference_dem"]
-    side_px = 512
-    total, done = sum(len(list(raster.blocks(grid.shape, side_px))) for grid, *_ in files.values()), 0
-    for name, (grid, bands, dtype, nodata, compute) in files.items():
+    sizes = [len(list(raster.blocks(grid.shape, BLOCK_PX))) for grid, *_ in files.values()]
+    before = 0
+    for (name, (grid, bands, dtype, nodata, compute)), size in zip(files.items(), sizes, strict=True):
         with raster.create(folder / f"{name}.tif", grid, bands, dtype, nodata) as sink:
-            for roi in raster.blocks(grid.shape, side_px):
-                sink.write(compute(roi), roi)
-                done += 1
-                progress(done, total)
+            raster.fill(sink, compute, block_px=BLOCK_PX, progress=_counted(progress, before, sum(sizes)))
+        before += size
     slides, mistakes = inventory(world, np.random.default_rng([area.seed, 1]))
     vector.write(folder / "landslides.gpkg", slides)
     vector.write(folder / "labelled_extent.gpkg", labelled_extent(world))
