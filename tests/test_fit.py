@@ -15,7 +15,7 @@ import torch
 
 from hpcl import checkpoint
 from hpcl.contrast import ContrastSettings
-from hpcl.dataset import AugmentSettings, Tiles, Windows, batches, draw_epoch
+from hpcl.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
 from hpcl.fit import (
     Epoch,
     Histograms,
@@ -27,7 +27,7 @@ from hpcl.fit import (
     learning_rate_at,
     segmentation_loss,
 )
-from hpcl.model import HPCLNet, ModelSettings
+from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
@@ -182,6 +182,39 @@ def test_calibration_lowers_the_loss_of_an_overconfident_network(tiles_folder: P
     assert temperature > 3
     assert 0 <= threshold < 1
     assert iou > 0.3
+
+
+class Fourfold(Network):
+    """Knows how the ground was made (red is the label plus noise of deviation 1; 11 % is landslide), and is four times too sure of it."""
+
+    def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+        red = bands["optical"][:, :1]
+        return Outputs(torch.cat([torch.zeros_like(red), 4 * (red - 0.5 - 2.1)], 1), red, None)
+
+
+def test_calibration_lowers_the_calibration_error_and_changes_no_answer(tiles_folder: Path) -> None:
+    model, _, settings = records()
+    tiles = Tiles(tiles_folder, model.branches)
+    network = Fourfold(model, 2, 8)
+    temperature, _, _ = calibrate(tiles, network, settings)
+    assert temperature == pytest.approx(4, rel=0.1)
+
+    draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
+    batch = next(batches(Windows(tiles, None, 0), draws, len(draws), 0))
+    known = batch["labels"] != UNKNOWN
+    logits, truth = network(batch["bands"]).logits.movedim(1, -1)[known], batch["labels"][known].numpy()
+
+    def error(probability: np.ndarray) -> float:
+        """Mean distance of confidence and frequency over ten bins, weighted with their pixels."""
+        bins = np.minimum((probability * 10).astype(int), 9)
+        inside = [bins == k for k in range(10) if (bins == k).any()]
+        return float(sum(abs(probability[b].mean() - truth[b].mean()) * b.mean() for b in inside))
+
+    calibrated = logits / temperature
+    assert torch.equal(logits.argmax(1), calibrated.argmax(1))
+    before, after = (error(x.softmax(1)[:, 1].numpy()) for x in (logits, calibrated))
+    assert before > 0.03
+    assert after < 0.25 * before
 
 
 KILLED = """
