@@ -140,6 +140,73 @@ def test_two_equal_dems(tmp_path):
         assert shift.move_m == (0, 0)
 
 
+def tilted(z, grid, east_m_per_km, north_m_per_km):
+    """Elevations on a grid, risen by that much more for every kilometre from its middle."""
+    east, north = (axis - axis.mean() for axis in centres(grid))
+    return z + (east_m_per_km * east + north_m_per_km * north[:, None]) / 1000
+
+
+@pytest.mark.parametrize("move_m", [(0.0, 0.0), (2.1, -1.3), (-17.0, 11.0)], ids=["none", "part of a pixel", "several"])
+def test_planted_tilt(tmp_path, move_m):
+    """It comes back to 0.1 m/km over 0.85 km of ground with 0.2 m of noise, and does not spoil the shift."""
+    ground, grid = Ground(), grid_of((150, 150), DEM_M, WEST - 10, NORTH + 10)
+    dem = tilted(displaced(ground, move_m, up_m=3.0), DEM_GRID, 5.0, -2.0)
+    dem[40:60, 30:70] = np.nan
+    reference = save(tmp_path / "r.tif", grid, displaced(ground, (0, 0), grid=grid, seed=1))
+    moving = save(tmp_path / "d.tif", DEM_GRID, dem)
+    shift = align(reference, moving, SETTINGS)
+    assert shift.accepted == (move_m != (0, 0))
+    assert error_px(shift, move_m) < 0.02
+    assert (shift.tilt_east_m_per_km, shift.tilt_north_m_per_km) == pytest.approx((-5.0, 2.0), abs=0.1)
+    assert shift.vertical_m == pytest.approx(-3.0, abs=0.15)  # the tilt is about the middle before the move
+    size = math.hypot(shift.tilt_east_m_per_km, shift.tilt_north_m_per_km)
+    assert f"A tilt of {size:.3g} m/km was taken off its elevations" in shift.reason
+    apply(moving, reference, shift, tmp_path / "out.tif")
+    apart = raster.read(tmp_path / "out.tif")["elevation"] - ground.elevation(*centres(grid))
+    assert coregister.nmad(apart) < 0.21
+    assert max(abs(np.nanmedian(part)) for part in (apart[:30], apart[-30:], apart[:, :30], apart[:, -30:])) < 0.05
+    residuals(moving, reference, shift, tmp_path / "out.tif", moved=True)
+    rest = raster.read(tmp_path / "out.tif")["dem_minus_reference"]
+    assert coregister.nmad(rest) == pytest.approx(shift.quality_after, rel=0.15)
+    assert max(abs(np.nanmedian(part)) for part in (rest[:30], rest[-30:], rest[:, :30], rest[:, -30:])) < 0.05
+
+
+def sink(z, seed):
+    """An unmapped landslide of 250 m, 12 m deep."""
+    row, column = np.random.default_rng(seed).integers(25, 125, 2)
+    rows, columns = np.ogrid[: z.shape[0], : z.shape[1]]
+    return z - 12 * np.maximum(1 - ((rows - row) ** 2 + (columns - column) ** 2) / 25**2, 0)
+
+
+@pytest.mark.parametrize("what", ["nothing", "a landslide", "a warp", "a tilt too small to gain by"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_tilt_is_made_up(tmp_path, what, seed):
+    """Noise, an unmapped landslide or a warp of 75 m length and 0.5 m height lean one way by chance, and are no tilt."""
+    ground, move_m = Ground(seed), (3.2, -7.4)
+    dem = displaced(ground, move_m, seed=seed)
+    if what == "a landslide":
+        dem = sink(dem, seed)
+    elif what == "a warp":
+        warp = gaussian_filter(np.random.default_rng(seed).normal(size=dem.shape), 15)
+        dem += 0.5 * warp / warp.std()
+    elif what == "a tilt too small to gain by":
+        dem = tilted(dem, DEM_GRID, 0.12, 0)
+    reference = save(tmp_path / "r.tif", DEM_GRID, displaced(ground, (0, 0), seed=100 + seed))
+    shift = align(reference, save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert shift.accepted
+    assert (shift.tilt_east_m_per_km, shift.tilt_north_m_per_km) == (0.0, 0.0)
+    assert "tilt" not in shift.reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_unmapped_landslide_does_not_bend_a_tilt(tmp_path, seed):
+    ground, move_m = Ground(seed), (3.2, -7.4)
+    dem = sink(tilted(displaced(ground, move_m, seed=seed), DEM_GRID, 5, -2), seed)
+    reference = save(tmp_path / "r.tif", DEM_GRID, displaced(ground, (0, 0), seed=100 + seed))
+    shift = align(reference, save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
+    assert (shift.tilt_east_m_per_km, shift.tilt_north_m_per_km) == pytest.approx((-5.0, 2.0), abs=0.3)
+
+
 @pytest.mark.parametrize("what", ["flat", "noise", "elsewhere", "other hills", "too far"])
 def test_reference_that_says_nothing(tmp_path, what):
     ground = Ground()
@@ -381,6 +448,25 @@ def test_blocks_do_not_show(tmp_path):
     for whole, parts in zip(written(1024), written(64), strict=True):
         assert np.isfinite(whole).mean() > 0.5
         np.testing.assert_allclose(parts, whole, atol=2e-4)  # a few units in the last place of 500 m
+
+
+def test_blocks_do_not_show_in_a_tilt(tmp_path):
+    """Bit for bit, where no resampling rounds: the plane is counted from the corner of the grid."""
+    grid = grid_of((150, 170), 1.7, WEST + 0.123, NORTH - 0.456)
+    z = Ground().elevation(*centres(grid))
+    dem, reference = save(tmp_path / "d.tif", grid, z), save(tmp_path / "r.tif", grid, z)
+    shift = Shift("reference", False, "", (1.7, 1.7), vertical_m=0.3, tilt_east_m_per_km=4.7, tilt_north_m_per_km=-1)
+
+    def written(block_px):
+        apply(dem, reference, shift, tmp_path / "a.tif", block_px=block_px)
+        residuals(dem, reference, shift, tmp_path / "b.tif", moved=True, block_px=block_px)
+        return [raster.read(tmp_path / f"{name}.tif").values[0] for name in "ab"]
+
+    whole = written(1024)
+    for block_px in (37, 64):
+        np.testing.assert_array_equal(written(block_px), whole)
+    np.testing.assert_allclose(whole[0], tilted(z + 0.3, grid, 4.7, -1), atol=1e-4)
+    np.testing.assert_allclose(whole[1], tilted(np.full(z.shape, 0.3), grid, 4.7, -1), atol=1e-4)
 
 
 def test_copies_where_pixels_are_shared(tmp_path):
