@@ -379,12 +379,15 @@ def _against(ground: _Ground, pixel_m: Point, settings: CoregisterSettings) -> S
         tilt = _tilt(moved, ground.away_km, settings)
         if tilt == LEVEL:
             break
-    before, after = (nmad(apart + _rise_m(tilt, ground.away_km)) for apart in (without, moved))
-    accepted = before > 0 and 1 - after / before >= settings.minimum_gain_frac
+    levelled = [apart + _rise_m(tilt, ground.away_km) for apart in (without, moved)]
+    before, after = map(nmad, levelled)
+    gains = before > 0 and 1 - after / before >= settings.minimum_gain_frac
+    accepted = gains and _certain(*levelled)
     left = moved if accepted else without
+    doubt = ", but by chance, for its patches do not agree on that; it was not moved." if gains else _below(settings)
     reason = (
         f"{_size(move_m, pixel_m)} takes the NMAD of the difference to the reference DEM from {before:.3g} to {after:.3g} m"
-        f"{'.' if accepted else _below(settings)}"
+        f"{'.' if accepted else doubt}"
     )
     tilt = _tilt(left, ground.away_km, settings)
     if tilt != LEVEL:
@@ -395,6 +398,18 @@ def _against(ground: _Ground, pixel_m: Point, settings: CoregisterSettings) -> S
         vertical_m=_up_m(left + _rise_m(tilt, ground.away_km)), tilt_east_m_per_km=tilt[0], tilt_north_m_per_km=tilt[1],
         quality="nmad_m", quality_before=nmad(without), quality_after=after,
     )  # fmt: skip
+
+
+def _certain(without: Array, moved: Array) -> bool:
+    """Whether the patches agree, by `CERTAIN` standard errors, that a shift brings the DEM nearer to its reference.
+
+    Over a reference without relief, any shift brings other ground into the patches, of which the NMAD may be lower.
+    """
+    both = np.isfinite(without).any((1, 2)) & np.isfinite(moved).any((1, 2))
+    off_m = [np.nanmedian(np.abs(apart - np.nanmedian(apart))[both], (1, 2)) for apart in (without, moved)]
+    gain_m = off_m[0] - off_m[1]
+    error_m = gain_m.std() / math.sqrt(max(len(gain_m) - 1, 1))
+    return len(gain_m) >= shading.LEAST_PATCHES and bool(gain_m.mean() > CERTAIN * error_m)
 
 
 def _up_m(apart: Array) -> float:

@@ -13,77 +13,28 @@ from rasterio.enums import Resampling
 from scipy.ndimage import binary_dilation, gaussian_filter
 from shapely.geometry import box
 
+from benchmarks.ground import (
+    DEM_GRID,
+    DEM_M,
+    ELEVATION,
+    IMAGE_GRID,
+    NORTH,
+    SUN_ALTITUDE_DEG,
+    SUN_AZIMUTH_DEG,
+    WEST,
+    Ground,
+    centres,
+    colours,
+    displaced,
+    grid_of,
+    picture,
+    save,
+    tilted,
+)
 from hpcl import coregister, raster, shading
 from hpcl.coregister import CoregisterSettings, Shift, align, align_to_image, apply, in_pixels, read_on, residuals
 
 SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
-DEM_M, IMAGE_M = 5.0, 2.0
-WEST, NORTH = 600_000.0, 4_000_000.0
-ELEVATION = (raster.Band("elevation", "m"),)
-SUN_AZIMUTH_DEG, SUN_ALTITUDE_DEG = 140.0, 40.0
-
-
-class Ground:
-    """Hills that can be asked for their height anywhere: plane waves of 40 to 900 m length and random direction."""
-
-    def __init__(self, seed=0, height_m=1.0):
-        rng = np.random.default_rng(seed)
-        length, direction = np.exp(rng.uniform(np.log(40), np.log(900), 120)), rng.uniform(0, 2 * np.pi, 120)
-        self.k = 2 * np.pi / length * np.array([np.cos(direction), np.sin(direction)])
-        self.wave = height_m * 0.012 * length * np.exp(1j * rng.uniform(0, 2 * np.pi, 120))
-
-    def waves(self, east, north, wave):
-        """Sum of the waves at every ``north`` (rows) and ``east`` (columns)."""
-        rows, columns = np.exp(1j * np.outer(north - NORTH, self.k[1])), np.exp(1j * np.outer(east - WEST, self.k[0]))
-        return ((rows * wave) @ columns.T).real
-
-    def elevation(self, east, north):
-        return 500 + self.waves(east, north, self.wave)
-
-    def light(self, east, north, azimuth_deg=SUN_AZIMUTH_DEG, altitude_deg=SUN_ALTITUDE_DEG):
-        """Cosine of the angle between the true normal and the sun."""
-        p, q = (self.waves(east, north, 1j * k * self.wave) for k in self.k)
-        azimuth, altitude = math.radians(azimuth_deg), math.radians(altitude_deg)
-        level = math.sin(azimuth) * p + math.cos(azimuth) * q
-        return np.maximum(math.sin(altitude) - math.cos(altitude) * level, 0) / np.sqrt(1 + p * p + q * q)
-
-
-def grid_of(shape, pixel_m, west=WEST, north=NORTH):
-    return raster.Grid(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), "EPSG:32649")
-
-
-def centres(grid):
-    """East of every column, north of every row."""
-    rows, columns = (np.arange(size) + 0.5 for size in grid.shape)
-    return grid.affine.c + grid.affine.a * columns, grid.affine.f + grid.affine.e * rows
-
-
-def save(path, grid, *layers, bands=ELEVATION):
-    raster.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
-    return path
-
-
-DEM_GRID = grid_of((150, 170), DEM_M, WEST - 50, NORTH + 50)
-IMAGE_GRID = grid_of((325, 375), IMAGE_M)
-
-
-def displaced(ground, move_m, noise_m=0.2, up_m=0.0, grid=DEM_GRID, seed=5):
-    """A DEM that must be moved by ``move_m`` east and north, and down by ``up_m``, to lie right."""
-    east, north = centres(grid)
-    noise = noise_m * np.random.default_rng(seed).normal(size=grid.shape)
-    return ground.elevation(east + move_m[0], north + move_m[1]) + up_m + noise
-
-
-def picture(ground, grid=IMAGE_GRID, albedo=0.3, noise=0.03, seed=7, **sun):
-    """The ground in that light, with blotches of soil and with grain."""
-    rng = np.random.default_rng(seed)
-    blotches = gaussian_filter(rng.normal(size=grid.shape), 12)
-    soil = 1 + albedo * blotches / blotches.std()
-    return 1000 * (soil * ground.light(*centres(grid), **sun) + noise * rng.normal(size=grid.shape)) + 100
-
-
-def colours(*names):
-    return tuple(raster.Band(name) for name in names)
 
 
 def error_px(shift, move_m):
@@ -138,12 +89,6 @@ def test_two_equal_dems(tmp_path):
         assert "minimum_gain_frac" in shift.reason
         assert error_px(shift, (0, 0)) < 0.02
         assert shift.move_m == (0, 0)
-
-
-def tilted(z, grid, east_m_per_km, north_m_per_km):
-    """Elevations on a grid, risen by that much more for every kilometre from its middle."""
-    east, north = (axis - axis.mean() for axis in centres(grid))
-    return z + (east_m_per_km * east + north_m_per_km * north[:, None]) / 1000
 
 
 @pytest.mark.parametrize("move_m", [(0.0, 0.0), (2.1, -1.3), (-17.0, 11.0)], ids=["none", "part of a pixel", "several"])
@@ -207,15 +152,24 @@ def test_an_unmapped_landslide_does_not_bend_a_tilt(tmp_path, seed):
     assert (shift.tilt_east_m_per_km, shift.tilt_north_m_per_km) == pytest.approx((-5.0, 2.0), abs=0.3)
 
 
-@pytest.mark.parametrize("what", ["flat", "noise", "elsewhere", "other hills", "too far"])
-def test_reference_that_says_nothing(tmp_path, what):
-    ground = Ground()
+@pytest.mark.parametrize(
+    ("what", "seed"),
+    [
+        *((what, 0) for what in ("flat", "noise", "elsewhere", "other hills", "too far")),
+        ("grain", 18),
+        ("grain", 22),
+    ],
+)
+def test_reference_that_says_nothing(tmp_path, what, seed):
+    ground = Ground(seed)
     z, grid = displaced(ground, (0, 0)), DEM_GRID
     dem = displaced(ground, (60.0, 0.0) if what == "too far" else (3.0, 2.0))
     if what == "flat":
         z, dem = np.full(z.shape, 100.0), np.full(z.shape, 101.0)
     elif what == "noise":
         z, dem = (np.random.default_rng(seed).normal(size=z.shape) for seed in (1, 2))
+    elif what == "grain":
+        z = np.random.default_rng(seed).normal(size=z.shape)
     elif what == "other hills":
         z = Ground(seed=9).elevation(*centres(DEM_GRID))
     elif what == "elsewhere":
