@@ -29,12 +29,13 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import TransverseMercatorConversion
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.warp import calculate_default_transform, reproject, transform, transform_bounds
+from rasterio.warp import calculate_default_transform, transform, transform_bounds
 from scipy.optimize import OptimizeWarning
 from scipy.special import betainc
 from shapely.geometry import box
 
 from hpcl import raster, shading
+from hpcl.regrid import resample
 
 Array = npt.NDArray[Any]
 Point = tuple[float, float]
@@ -191,15 +192,8 @@ def read_on(source: raster.Source, target: raster.Grid, how: Resampling, bands: 
         half = target.shape[axis] // 2
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
         return np.concatenate([read_on(source, part, how, bands) for part in parts], axis=1 + axis)
-    scale = round(zoom, 4) if zoom < 0.9 else 1.0
-    reproject(
-        source.read(window, bands), out, src_transform=grid[window].affine, src_crs=str(grid.crs), src_nodata=np.nan,
-        dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=how,
-        tolerance=0,                 # pixels; GDAL's 0.125 is more than what is measured here
-        XSCALE=scale, YSCALE=scale,  # else guessed from the window, and another one in every block
-        UNIFIED_SRC_NODATA="NO",     # else a hole in one layer is data where another layer has some
-    )  # fmt: skip
-    return out
+    # Rounded, for every block measures a slightly different one.
+    return resample(source.read(window, bands), grid[window], target, how, round(zoom, 4) if zoom < 0.9 else 1.0)
 
 
 def _offset_px(source: raster.Grid, target: raster.Grid) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 from rasterio.enums import Resampling
@@ -446,6 +447,20 @@ def test_residuals_show_the_gain(tmp_path):
             assert layer.grid == DEM_GRID
         assert spread[True] < 0.9 * spread[False]
     assert np.nanmedian(layer.values) == pytest.approx(0, abs=0.05)
+
+
+def test_a_wide_dem_is_projected_to_a_fiftieth_of_a_pixel(tmp_path):
+    """A hundred kilometres at 70 degrees north, where the approximation that GDAL makes by default is .09 pixel off."""
+    degrees = raster.Grid((700, 1600), rasterio.Affine(2e-3, 0, 107, 0, -1e-3, 70), "EPSG:4326")
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32648", always_xy=True)
+    west, north = to_metres.transform(107.1, 69.85)
+    rows, columns = np.mgrid[:700, :1600] + 0.5
+    northing = to_metres.transform(*(degrees.affine * (columns, rows)))[1] - north
+    metres = raster.Grid((300, 1000), rasterio.Affine(100.0, 0, west, 0, -100.0, north), "EPSG:32648")
+    with raster.Source(save(tmp_path / "d.tif", degrees, northing)) as source:
+        got = read_on(source, metres, Resampling.cubic)[0]
+    expected = -100 * (np.arange(300)[:, None] + 0.5)
+    assert np.nanmax(np.abs(got - expected)) < 111 / 50
 
 
 def test_memory_is_flat(tmp_path, monkeypatch):
