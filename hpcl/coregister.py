@@ -2,9 +2,10 @@
 
 A shift is how far the DEM must be **moved**: metres east, north and up. It is applied to the DEM's position, and the DEM
 is resampled once, onto the image grid. With a reference DEM, xDEM finds it (Nuth and Kaab 2011, doi 10.5194/
-tc-5-271-2011) on ground that no landslide has changed; without one, `hpcl.shading` looks for the relief in the image.
-Both look at patches spread over the scene, so memory and time do not grow with it. A shift that cannot be trusted, or
-that improves nothing, is refused with a reason, and is not applied.
+tc-5-271-2011) on ground that no landslide has changed, in turn with the tilt between the two, of which their method knows
+nothing; without one, `hpcl.shading` looks for the relief in the image. Both look at patches spread over the scene, so
+memory and time do not grow with it. A shift that cannot be trusted, or that improves nothing, is refused with a reason,
+and is not applied.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,13 +29,17 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import TransverseMercatorConversion
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
-from rasterio.warp import calculate_default_transform, reproject, transform, transform_bounds
+from rasterio.warp import calculate_default_transform, transform, transform_bounds
 from scipy.optimize import OptimizeWarning
+from scipy.special import betainc
 from shapely.geometry import box
 
 from hpcl import raster, shading
+from hpcl.regrid import resample
 
 Array = npt.NDArray[Any]
+Point = tuple[float, float]
+"""East and north."""
 Progress = Callable[[int, int], None]
 
 
@@ -45,13 +50,23 @@ def _silent(done: int, total: int) -> None:
 PATCH_PX = (24, 128)
 """Smallest and largest side of a patch; in between, a scene is cut into about 16."""
 OUTLIER = 4.0
-"""Brightness is held within so many robust standard deviations of its median: one glint must not decide."""
+"""Brightness is held within so many robust standard deviations of its median, and patches that stand further off a tilt
+have no say in it: neither one glint nor one unmapped landslide must decide."""
 CERTAIN = 3.0
 """A shift of fewer standard errors is none."""
 LEAST_LIT_FRAC = 0.2
 """A patch counts if so much of it is known in both."""
 BANDS_APART_PX, BANDS_NEAR_FRAC = 0.5, 0.5
 """Bands that show the relief at least by this share of the best correlation may not lie further apart than this."""
+LEVEL: Point = (0.0, 0.0)
+"""No tilt."""
+CHANCE = 0.003
+"""A tilt that level ground would show more often than this is none: as rare as three standard errors."""
+ROUNDS = 3
+"""So often are shift and tilt found in turn. Over a small scene of hills, 5 m/km pull the shift by 0.2 px, and each round
+leaves a tenth of that."""
+PASSES = 5
+"""So often is a plane laid through the patches, each time without those that stood off the last one."""
 LEAST_PX = 1000
 """Fewer pixels of stable ground fix no shift."""
 MOST_PX = 4 * 1024 * 1024
@@ -66,8 +81,8 @@ class CoregisterError(ValueError):
 class CoregisterSettings:
     """When a shift is believed.
 
-    ``minimum_gain_frac``: by which share it must lower the NMAD of the elevation difference, or how much of what shading
-    explains of the image must be owed to it. ``maximum_shift_px``: how far is searched, in pixels of the DEM.
+    ``minimum_gain_frac``: by which share it (or a tilt) must lower the NMAD of the elevation difference, or how much of
+    what shading explains of the image must be owed to it. ``maximum_shift_px``: how far is searched, in pixels of the DEM.
     ``sample_patches``: on how many patches of at most 128 x 128 pixels.
     """
 
@@ -104,19 +119,23 @@ class Light:
 class Shift:
     """How far the DEM must be moved, and whether that is believed.
 
-    ``east_m`` and ``north_m`` are what was found, and are applied only if ``accepted``. ``vertical_m``, which is added to
-    the elevation, is minus the median difference to the reference DEM; it needs no gain and is always applied (0
-    without reference). ``quality_before`` and ``_after`` are what ``quality`` names: ``nmad_m`` of the elevation difference
-    (less is better) or ``correlation`` of brightness with shading (more is better).
+    ``east_m`` and ``north_m`` are what was found, and are applied only if ``accepted``. A plane is always added to the
+    elevation: ``vertical_m`` in the middle of the grid on which the DEM came, and ``tilt_*_m_per_km`` more for every
+    kilometre east and north of it. The first is minus the median difference to the reference DEM and needs no gain, the
+    tilt is 0 unless it is sure; both are 0 without reference. ``quality_before`` and ``_after`` are what ``quality`` names,
+    as things are and with what was found: ``nmad_m`` of the elevation difference (less is better) or ``correlation`` of
+    brightness with shading (more is better).
     """
 
     method: Literal["reference", "image"]
     accepted: bool
     reason: str
-    pixel_m: tuple[float, float]
+    pixel_m: Point
     east_m: float = 0.0
     north_m: float = 0.0
     vertical_m: float = 0.0
+    tilt_east_m_per_km: float = 0.0
+    tilt_north_m_per_km: float = 0.0
     quality: Literal["nmad_m", "correlation"] | None = None
     quality_before: float | None = None
     quality_after: float | None = None
@@ -124,9 +143,13 @@ class Shift:
     light: Light | None = None
 
     @property
-    def move_m(self) -> tuple[float, float]:
+    def move_m(self) -> Point:
         """Metres east and north by which the DEM is moved: what was found, or nothing."""
         return (self.east_m, self.north_m) if self.accepted else (0.0, 0.0)
+
+    def lift_m(self, away_km: Array) -> Array:
+        """Metres ``(row, column)`` that are added to the elevation of pixels which lie `_away_km` from its middle."""
+        return self.vertical_m + _rise_m((self.tilt_east_m_per_km, self.tilt_north_m_per_km), away_km)
 
     def facts(self) -> dict[str, Any]:
         """What shift.json says; ``_px`` are pixels of the DEM."""
@@ -169,15 +192,8 @@ def read_on(source: raster.Source, target: raster.Grid, how: Resampling, bands: 
         half = target.shape[axis] // 2
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
         return np.concatenate([read_on(source, part, how, bands) for part in parts], axis=1 + axis)
-    scale = round(zoom, 4) if zoom < 0.9 else 1.0
-    reproject(
-        source.read(window, bands), out, src_transform=grid[window].affine, src_crs=str(grid.crs), src_nodata=np.nan,
-        dst_transform=target.affine, dst_crs=str(target.crs), dst_nodata=np.nan, resampling=how,
-        tolerance=0,                 # pixels; GDAL's 0.125 is more than what is measured here
-        XSCALE=scale, YSCALE=scale,  # else guessed from the window, and another one in every block
-        UNIFIED_SRC_NODATA="NO",     # else a hole in one layer is data where another layer has some
-    )  # fmt: skip
-    return out
+    # Rounded, for every block measures a slightly different one.
+    return resample(source.read(window, bands), grid[window], target, how, round(zoom, 4) if zoom < 0.9 else 1.0)
 
 
 def _offset_px(source: raster.Grid, target: raster.Grid) -> tuple[int, int] | None:
@@ -205,14 +221,37 @@ def _clip(spans: Sequence[tuple[float, float]], shape: Sequence[int]) -> raster.
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
-def _moved(grid: raster.Grid, move_m: tuple[float, float]) -> raster.Grid:
+def _moved(grid: raster.Grid, move_m: Point) -> raster.Grid:
     """The grid on which a raster shows what it would show on ``grid`` after it were moved east and north."""
     return raster.Grid(grid.shape, Affine.translation(-move_m[0], -move_m[1]) * grid.affine, grid.crs)
 
 
-def _pixel_m(grid: raster.Grid) -> tuple[float, float]:
+def _pixel_m(grid: raster.Grid) -> Point:
     """Width and height of a pixel."""
     return abs(grid.affine.a), abs(grid.affine.e)
+
+
+def _away_km(grid: raster.Grid, middle: Point, roi: raster.Roi | None = None) -> Array:
+    """Kilometres east and north of a point ``(2, row, column)``, for the pixels of a grid or of a part of it.
+
+    The pixels are counted from the grid's corner: a part gives, bit for bit, what the whole does.
+    """
+    rows, columns = (index + 0.5 for index in np.ogrid[roi or tuple(map(slice, grid.shape))])
+    east, north = grid.affine * (columns, rows)
+    return np.stack(np.broadcast_arrays(east - middle[0], north - middle[1])).astype(np.float32) / np.float32(1000)
+
+
+def _middle(grid: raster.Grid, crs: Any) -> Point:
+    """East and north, in a CRS, of the middle of a grid."""
+    x, y = grid.affine * (grid.shape[1] / 2, grid.shape[0] / 2)
+    if grid.crs != crs:
+        (x,), (y,) = transform(str(grid.crs), str(crs), [x], [y])
+    return x, y
+
+
+def _rise_m(tilt_m_per_km: Point, away_km: Array) -> Array:
+    """Metres by which a tilted plane rises over the point that ``away_km`` counts from; of the shape of one direction."""
+    return tilt_m_per_km[0] * away_km[0] + tilt_m_per_km[1] * away_km[1]
 
 
 def _metric(grid: raster.Grid) -> raster.Grid:
@@ -259,36 +298,45 @@ def nmad(values: Array) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Ground:
-    """Two DEMs, the patches in which they are compared, with a margin, and which pixels of them count."""
+    """Two DEMs, the equal patches in which they are compared, with a margin, and which pixels of them count.
+
+    Arrays are ``(patch, row, column)``.
+    """
 
     reference: raster.Source
     dem: raster.Source
     grids: list[raster.Grid]
-    stable: list[npt.NDArray[np.bool_]]
+    stable: npt.NDArray[np.bool_]
+
+    def elevations(self, source: raster.Source, move_m: Point = (0, 0)) -> Array:
+        """Metres of a DEM, moved."""
+        return np.stack([_elevation(source, grid, move_m) for grid in self.grids])
 
     @cached_property
-    def as_they_lie(self) -> tuple[list[Array], list[Array]]:
-        """Elevations of the reference and of the DEM in every patch, neither moved."""
-        return [_elevation(self.reference, g) for g in self.grids], [_elevation(self.dem, g) for g in self.grids]
+    def as_they_lie(self) -> tuple[Array, Array]:
+        """Elevations of the reference and of the DEM, neither moved."""
+        return self.elevations(self.reference), self.elevations(self.dem)
 
-    def apart(self, reference: Iterable[Array], dem: Iterable[Array]) -> Array:
-        """Metres by which the DEM stands above its reference, wherever both are known on stable ground."""
-        joined = np.concatenate([(z - r)[m] for r, z, m in zip(reference, dem, self.stable, strict=True)])
-        return joined[np.isfinite(joined)]
+    @cached_property
+    def away_km(self) -> Array:
+        """How far every pixel lies east and north of the middle of the DEM ``(2, patch, row, column)``."""
+        middle = _middle(self.dem.grid, self.grids[0].crs)
+        return np.stack([_away_km(grid, middle) for grid in self.grids], axis=1)
 
-    def without_and_with(self, move_m: tuple[float, float], pixel_m: tuple[float, float]) -> tuple[Array, Array]:
+    def apart(self, reference: Array, dem: Array) -> Array:
+        """Metres by which the DEM stands above its reference; NaN where one is unknown or the ground is not stable."""
+        return np.where(self.stable, dem - reference, np.nan)
+
+    def without_and_with(self, move_m: Point, pixel_m: Point) -> tuple[Array, Array]:
         """The difference without and with a shift, both after the same interpolation.
 
         Interpolation between pixels smooths a DEM's noise, which alone can lower the NMAD by a quarter. So the part of
         a pixel is shared: without, both DEMs are moved by half of it, with, one this way and the other that way.
         """
-        half = np.array([(m - round(m / side) * side) / 2 for m, side in zip(move_m, pixel_m, strict=True)])
-
-        def moved(source: raster.Source, by_m: Array) -> list[Array]:
-            return [_elevation(source, grid, (float(by_m[0]), float(by_m[1]))) for grid in self.grids]
-
-        without = self.apart(moved(self.reference, half), moved(self.dem, half))
-        return without, self.apart(moved(self.reference, -half), moved(self.dem, np.array(move_m) - half))
+        east, north = ((m - round(m / side) * side) / 2 for m, side in zip(move_m, pixel_m, strict=True))
+        without = self.apart(*(self.elevations(source, (east, north)) for source in (self.reference, self.dem)))
+        there, here = (-east, -north), (move_m[0] - east, move_m[1] - north)
+        return without, self.apart(self.elevations(self.reference, there), self.elevations(self.dem, here))
 
 
 def align(reference: Path, dem: Path, settings: CoregisterSettings, unstable: gpd.GeoDataFrame | None = None) -> Shift:
@@ -301,39 +349,92 @@ def align(reference: Path, dem: Path, settings: CoregisterSettings, unstable: gp
         return _against(_ground(still, moving, settings, unstable), _pixel_m(_metric(moving.grid)), settings)
 
 
-def _against(ground: _Ground, pixel_m: tuple[float, float], settings: CoregisterSettings) -> Shift:
+def _against(ground: _Ground, pixel_m: Point, settings: CoregisterSettings) -> Shift:
     apart = ground.apart(*ground.as_they_lie)
-    if len(apart) < LEAST_PX:
-        few = f"Only {len(apart)} pixels of stable ground are known in the DEM and in its reference"
+    if (known := np.isfinite(apart).sum()) < LEAST_PX:
+        few = f"Only {known} pixels of stable ground are known in the DEM and in its reference"
         return Shift("reference", False, f"{few}; the DEM was not moved.", pixel_m, quality="nmad_m")
     none = partial(
         Shift, "reference", False, pixel_m=pixel_m, quality="nmad_m", quality_before=nmad(apart),
         vertical_m=_up_m(apart),
     )  # fmt: skip
-    move_m = _nuth_kaab(ground, pixel_m)
-    if isinstance(move_m, str):
-        return none(f"xDEM finds no shift to the reference DEM ({move_m}); the DEM was not moved.")
-    if _size_px(move_m, pixel_m) > settings.maximum_shift_px:
-        return none(
-            f"xDEM's shift of {_size_px(move_m, pixel_m):.1f} px is beyond coregister.maximum_shift_px, "
-            f"{settings.maximum_shift_px}; the DEM was not moved. Raise that if it may lie so far off."
-        )
-    without, moved = ground.without_and_with(move_m, pixel_m)
-    before, after = nmad(without), nmad(moved)
-    accepted = before > 0 and 1 - after / before >= settings.minimum_gain_frac
+    tilt = LEVEL
+    for _ in range(ROUNDS):
+        found = _nuth_kaab(ground, tilt, pixel_m)
+        if isinstance(found, str):
+            return none(f"xDEM finds no shift to the reference DEM ({found}); the DEM was not moved.")
+        move_m = found
+        if _size_px(move_m, pixel_m) > settings.maximum_shift_px:
+            return none(
+                f"xDEM's shift of {_size_px(move_m, pixel_m):.1f} px is beyond coregister.maximum_shift_px, "
+                f"{settings.maximum_shift_px}; the DEM was not moved. Raise that if it may lie so far off."
+            )
+        without, moved = ground.without_and_with(move_m, pixel_m)
+        tilt = _tilt(moved, ground.away_km, settings)
+        if tilt == LEVEL:
+            break
+    levelled = [apart + _rise_m(tilt, ground.away_km) for apart in (without, moved)]
+    before, after = map(nmad, levelled)
+    gains = before > 0 and 1 - after / before >= settings.minimum_gain_frac
+    accepted = gains and _certain(*levelled)
+    left = moved if accepted else without
+    doubt = ", but by chance, for its patches do not agree on that; it was not moved." if gains else _below(settings)
     reason = (
         f"{_size(move_m, pixel_m)} takes the NMAD of the difference to the reference DEM from {before:.3g} to {after:.3g} m"
-        f"{'.' if accepted else _below(settings)}"
+        f"{'.' if accepted else doubt}"
     )
+    tilt = _tilt(left, ground.away_km, settings)
+    if tilt != LEVEL:
+        gone = f"A tilt of {math.hypot(*tilt):.3g} m/km was taken off its elevations"
+        reason += f" {gone}, without which the NMAD would be {nmad(left):.3g} m."
     return Shift(
-        "reference", accepted, reason, pixel_m, *move_m, quality="nmad_m", quality_before=before, quality_after=after,
-        vertical_m=_up_m(moved if accepted else without),
+        "reference", accepted, reason, pixel_m, *move_m,
+        vertical_m=_up_m(left + _rise_m(tilt, ground.away_km)), tilt_east_m_per_km=tilt[0], tilt_north_m_per_km=tilt[1],
+        quality="nmad_m", quality_before=nmad(without), quality_after=after,
     )  # fmt: skip
+
+
+def _certain(without: Array, moved: Array) -> bool:
+    """Whether the patches agree, by `CERTAIN` standard errors, that a shift brings the DEM nearer to its reference.
+
+    Over a reference without relief, any shift brings other ground into the patches, of which the NMAD may be lower.
+    """
+    both = np.isfinite(without).any((1, 2)) & np.isfinite(moved).any((1, 2))
+    off_m = [np.nanmedian(np.abs(apart - np.nanmedian(apart))[both], (1, 2)) for apart in (without, moved)]
+    gain_m = off_m[0] - off_m[1]
+    error_m = gain_m.std() / math.sqrt(max(len(gain_m) - 1, 1))
+    return len(gain_m) >= shading.LEAST_PATCHES and bool(gain_m.mean() > CERTAIN * error_m)
 
 
 def _up_m(apart: Array) -> float:
     """What must be added to a DEM that stands so far above its reference, to a tenth of a millimetre."""
-    return 0.0 - round(float(np.median(apart)), 4)
+    return 0.0 - round(float(np.nanmedian(apart)), 4)
+
+
+def _tilt(apart: Array, away_km: Array, settings: CoregisterSettings) -> Point:
+    """Metres per kilometre east and north that lay the DEM level with its reference, or `LEVEL` if that is not sure.
+
+    ``apart`` (patch, row, column) is how far the DEM stands above it. A plane is laid through the median of every patch,
+    without those that stand off it. Neighbouring pixels err alike, so it is the patches that must agree (F-test).
+    """
+    known = np.isfinite(apart)
+    count = known.sum((1, 2))
+    enough = count >= LEAST_LIT_FRAC * count.max()
+    at_km = np.where(known, away_km, 0).sum((2, 3))[:, enough] / count[enough]
+    height_m, plane = np.nanmedian(apart[enough], (1, 2)), np.stack([np.ones(enough.sum()), *at_km], 1)
+    rest_m = height_m
+    for _ in range(PASSES):
+        used = np.abs(rest_m - np.median(rest_m)) <= OUTLIER * nmad(rest_m)
+        # Patches in one row say nothing about the direction across, in which the plane is then level.
+        fit, _, rank, _ = np.linalg.lstsq(plane[used], height_m[used], rcond=1e-3)
+        rest_m = height_m - plane @ fit
+    free, level, tilted = used.sum() - rank, height_m[used].var(), (rest_m[used] ** 2).mean()
+    # The share that a plane leaves of the variance has this distribution (of Beta, or F) if there is none.
+    if rank < 2 or free < 1 or not level > 0 or betainc(free / 2, (rank - 1) / 2, tilted / level) > CHANCE:
+        return LEVEL
+    tilt = 0.0 - round(float(fit[1]), 4), 0.0 - round(float(fit[2]), 4)
+    before, after = nmad(apart), nmad(apart + _rise_m(tilt, away_km))
+    return tilt if before > 0 and 1 - after / before >= settings.minimum_gain_frac else LEVEL
 
 
 def _ground(
@@ -341,15 +442,13 @@ def _ground(
 ) -> _Ground:
     halo_px = settings.maximum_shift_px + 2
     grids = [patch.pad(halo_px) for patch in _patches(_metric(dem.grid), settings.sample_patches)]
-    stable = []
-    for grid in grids:
-        mask = np.zeros(grid.shape, bool)
-        mask[halo_px:-halo_px, halo_px:-halo_px] = True
-        stable.append(mask & ~_inside(unstable, grid))
-    return _Ground(reference, dem, grids, stable)
+    stable = np.stack([~_inside(unstable, grid) for grid in grids])
+    margin = np.ones(stable.shape[1:], bool)
+    margin[halo_px:-halo_px, halo_px:-halo_px] = False
+    return _Ground(reference, dem, grids, stable & ~margin)
 
 
-def _elevation(dem: raster.Source, grid: raster.Grid, move_m: tuple[float, float] = (0, 0)) -> Array:
+def _elevation(dem: raster.Source, grid: raster.Grid, move_m: Point = (0, 0)) -> Array:
     """Metres ``(row, column)`` of a DEM, moved, on a grid."""
     layer: Array = read_on(dem, _moved(grid, move_m), Resampling.cubic)[0]
     return layer
@@ -366,19 +465,21 @@ def _inside(polygons: gpd.GeoDataFrame | None, grid: raster.Grid) -> npt.NDArray
     return out.astype(bool)
 
 
-def _nuth_kaab(ground: _Ground, pixel_m: tuple[float, float]) -> tuple[float, float] | str:
-    """xDEM's shift, metres east and north, or what it says instead.
+def _nuth_kaab(ground: _Ground, tilt: Point, pixel_m: Point) -> Point | str:
+    """xDEM's shift of the DEM with a tilt added, metres east and north, or what it says instead.
 
     The patches are stacked on each other, margins between them, as one tall DEM: xDEM takes whole rasters only.
     """
     from xdem.coreg import NuthKaab  # noqa: PLC0415  (6 s of import that areas without a reference do not need)
 
-    still, moving = (np.concatenate(patches) for patches in ground.as_they_lie)
+    still, moving = ground.as_they_lie
+    moving = moving + _rise_m(tilt, ground.away_km)
+    still, moving, stable = (np.concatenate(patches) for patches in (still, moving, ground.stable))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OptimizeWarning)  # of covariances, which nobody asked for
             fit = NuthKaab(subsample=1).fit(
-                still, moving, inlier_mask=np.concatenate(ground.stable),
+                still, moving, inlier_mask=stable,
                 transform=Affine(pixel_m[0], 0, 0, 0, -pixel_m[1], 0),
                 crs=pyproj.CRS("EPSG:32631"),  # any metric one: the stack lies nowhere
             )  # fmt: skip
@@ -456,7 +557,7 @@ def _spread(patches: Sequence[shading.Patch]) -> float:
     return float(values.std()) or 1.0
 
 
-def _unseen(bands: dict[str, list[shading.Patch]], reason: str, dem_px: tuple[float, float]) -> Shift:
+def _unseen(bands: dict[str, list[shading.Patch]], reason: str, dem_px: Point) -> Shift:
     """No shift; with the light that explains most as things are, in the band where it explains most."""
     lights = {name: shading.light(patches, (0.0, 0.0)) for name, patches in bands.items()}
     band = max(lights, key=lambda name: lights[name][1])
@@ -468,7 +569,7 @@ def _unseen(bands: dict[str, list[shading.Patch]], reason: str, dem_px: tuple[fl
 
 
 def _judged(
-    fit: shading.Fit, band: str, patches: list[shading.Patch], grid: raster.Grid, dem_px: tuple[float, float],
+    fit: shading.Fit, band: str, patches: list[shading.Patch], grid: raster.Grid, dem_px: Point,
     settings: CoregisterSettings,
 ) -> Shift:  # fmt: skip
     """A shift that was found, believed if it is larger than its error and shows in the correlation."""
@@ -490,16 +591,16 @@ def _judged(
     )  # fmt: skip
 
 
-def _rounded(east_m: float, north_m: float) -> tuple[float, float]:
+def _rounded(east_m: float, north_m: float) -> Point:
     """To a tenth of a millimetre: beyond it, the order of sums decides, which differs between machines."""
     return round(float(east_m), 4) + 0.0, round(float(north_m), 4) + 0.0
 
 
-def _size(move_m: tuple[float, float], pixel_m: tuple[float, float]) -> str:
+def _size(move_m: Point, pixel_m: Point) -> str:
     return f"Moving the DEM by {math.hypot(*move_m):.2f} m ({_size_px(move_m, pixel_m):.2f} px)"
 
 
-def _size_px(move_m: tuple[float, float], pixel_m: tuple[float, float]) -> float:
+def _size_px(move_m: Point, pixel_m: Point) -> float:
     return math.hypot(move_m[0] / pixel_m[0], move_m[1] / pixel_m[1])
 
 
@@ -513,13 +614,14 @@ def _below(settings: CoregisterSettings) -> str:
 def apply(
     dem: Path, image: Path, shift: Shift, out: Path, *, block_px: int = raster.BLOCK_PX, progress: Progress = _silent
 ) -> None:
-    """Write the DEM, moved as far as `Shift` is believed, on the grid of the image: its only resampling."""
+    """Write the DEM, moved and lifted as far as `Shift` is believed, on the grid of the image: its only resampling."""
     with raster.Source(image) as source:
         grid = source.grid
     with raster.Source(dem) as ground:
+        middle = _middle(ground.grid, grid.crs)
         _write(
             out, grid, raster.Band("elevation", "m"), block_px, progress,
-            lambda block: _elevation(ground, block, shift.move_m) + np.float32(shift.vertical_m),
+            lambda roi: _elevation(ground, grid[roi], shift.move_m) + shift.lift_m(_away_km(grid, middle, roi)),
         )  # fmt: skip
 
 
@@ -533,21 +635,23 @@ def residuals(
     band of forms that `shading` looks at, in standard deviations of the brightness. The grid is the DEM's, or as coarse as
     the image if that is coarser.
     """
-    move_m, lift_m = (shift.move_m, shift.vertical_m) if moved else ((0.0, 0.0), 0.0)
+    move_m = shift.move_m if moved else (0.0, 0.0)
     with raster.Source(dem) as ground, raster.Source(other) as still:
         if shift.light is None:
             band, grid = raster.Band("dem_minus_reference", "m"), _metric(ground.grid)
+            middle = _middle(ground.grid, grid.crs)
 
-            def compute(block: raster.Grid) -> Array:
-                return _elevation(ground, block, move_m) + np.float32(lift_m) - _elevation(still, block)
+            def compute(roi: raster.Roi) -> Array:
+                z = _elevation(ground, grid[roi], move_m)
+                return (z + shift.lift_m(_away_km(grid, middle, roi)) if moved else z) - _elevation(still, grid[roi])
         else:
             band, grid = raster.Band("brightness_minus_shading"), _common(ground.grid, still.grid)
             light = shift.light
             # A shift that was not applied leaves the light as it was.
             coefficients = light.after if moved and shift.accepted and light.after else light.before
 
-            def compute(block: raster.Grid) -> Array:
-                around = block.pad(shading.RIM_PX)
+            def compute(roi: raster.Roi) -> Array:
+                around = grid[roi].pad(shading.RIM_PX)
                 normal, known = shading.relief(_elevation(ground, around, move_m), _pixel_m(grid))
                 bright, lit = shading.brightness(read_on(still, around, Resampling.bilinear, [light.band])[0])
                 rest = (bright - np.tensordot(coefficients, normal, 1)) / light.spread
@@ -558,16 +662,16 @@ def residuals(
 
 def _write(
     out: Path, grid: raster.Grid, band: raster.Band, block_px: int, progress: Progress,
-    compute: Callable[[raster.Grid], Array],
+    compute: Callable[[raster.Roi], Array],
 ) -> None:  # fmt: skip
     rois = list(raster.blocks(grid.shape, block_px))
     with raster.create(out, grid, [band]) as sink:
         for done, roi in enumerate(rois):
-            sink.write(compute(grid[roi])[None], roi)
+            sink.write(compute(roi)[None], roi)
             progress(done + 1, len(rois))
 
 
-def in_pixels(dem: Path, shift: Shift) -> tuple[float, float]:
+def in_pixels(dem: Path, shift: Shift) -> Point:
     """Columns (to the right) and rows (down) of the DEM's own grid by which it must be moved, whatever its CRS."""
     with raster.Source(dem) as source:
         grid = source.grid

@@ -32,12 +32,11 @@ from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.features import rasterize
-from rasterio.io import MemoryFile
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from hpcl import raster, vector
 from hpcl.raster import Band, Grid, Roi
+from hpcl.regrid import resample
 
 __all__ = ["UNKNOWN", "IngestError", "IngestSettings", "Inventory", "Plan", "Raw", "survey", "write"]
 
@@ -400,26 +399,7 @@ def read_onto(raw: Raw, grid: Grid, target: Grid, resampling: Resampling, zoom: 
         half = target.shape[axis] // 2
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
         return np.concatenate([read_onto(raw, grid, part, resampling, zoom) for part in parts], axis=1 + axis)
-    values = raw.read(window)
-    shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": "float32"}
-    # Not rasterio.warp.reproject: its transformer is up to .125 pixel off, which the co-registration would see.
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", crs=str(grid.crs), transform=grid[window].affine, nodata=np.nan, **shape
-        ) as file:
-            file.write(values)
-        with (
-            memory.open() as file,
-            WarpedVRT(
-                file, crs=str(target.crs), transform=target.affine, height=height, width=width, resampling=resampling,
-                src_nodata=np.nan, nodata=np.nan,
-                tolerance=1e-4,            # pixels
-                XSCALE=zoom, YSCALE=zoom,  # else guessed from the sizes of windows: a rotated grid would be blurred
-                UNIFIED_SRC_NODATA="NO",   # else a hole in one layer is data as long as another layer has some
-            ) as warped,
-        ):  # fmt: skip
-            out: Floats = warped.read()
-    return out
+    return resample(raw.read(window), grid[window], target, resampling, zoom)
 
 
 def _zoom(source: Grid, target: Grid) -> float:

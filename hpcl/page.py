@@ -577,6 +577,9 @@ def _coregistration(area: Area, plates: _Plates) -> Section:
         rows.append(("standard error", f"{_number(shift['standard_error_px'], 3)} DEM pixels"))
     if shift["vertical_m"]:
         rows.append(("added to the elevation", f"{_signed(shift['vertical_m'], 2)} m"))
+    if shift["tilt_east_m_per_km"] or shift["tilt_north_m_per_km"]:
+        east, north = _signed(shift["tilt_east_m_per_km"], 2), _signed(shift["tilt_north_m_per_km"], 2)
+        rows.append(("and for every kilometre from the middle of the DEM", f"{east} m east, {north} m north"))
     if shift["quality_before"] is not None:
         name_of = _QUALITIES.get(str(shift.get("quality")), "quality")
         rows.append((name_of, f"{_short(shift['quality_before'])} before, {_short(shift['quality_after'])} after"))

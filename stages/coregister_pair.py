@@ -15,6 +15,7 @@ def main(reference: str, dem: str) -> None:
     columns, rows = coregister.in_pixels(Path(dem), shift)
     print(f"move {dem} by {shift.east_m:+.2f} m east, {shift.north_m:+.2f} m north, {shift.vertical_m:+.3f} m up")
     print(f"that is {columns:+.4f} columns (to the right) and {rows:+.4f} rows (down) of its grid")
+    print(f"tilt it by {shift.tilt_east_m_per_km:+.3f} m/km east and {shift.tilt_north_m_per_km:+.3f} m/km north")
     print(f"{'accepted' if shift.accepted else 'rejected'}: {shift.reason}")
 
 

@@ -106,8 +106,12 @@ def summarised(readme: str, table: pd.DataFrame) -> str:
             lead = f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.difference) else ""
             other = labels.get(line.against, "") if pd.notna(line.against) else ""
             lines.append(f"| {line.label} | {line.landslide_iou:.3f} ± {line.sd:.3f} | {other} | {lead} |")
-    text = "\n".join(lines).replace("nan", "–")
-    return re.sub(r"(?s)(<!-- ladder -->\n).*?(<!-- /ladder -->)", lambda m: f"{m[1]}{text}\n\n{m[2]}", readme)
+    return put(readme, "ladder", "\n".join(lines).replace("nan", "–"))
+
+
+def put(page: str, mark: str, text: str) -> str:
+    """The page with a text between ``<!-- mark -->`` and ``<!-- /mark -->``, in place of what stood there."""
+    return re.sub(rf"(?s)(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", lambda m: f"{m[1]}{text}\n\n{m[2]}", page)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
             if ground.accepted
             else "The residuals after the shift are no smaller <than> before.",
             "quality": "nmad_m", "east_m": 3.21, "north_m": -5.4, "vertical_m": 12.0, "east_px": 0.4, "north_px": -0.67,
+            "tilt_east_m_per_km": 0.0 if ground.accepted else 1.25, "tilt_north_m_per_km": 0.0 if ground.accepted else -0.5,
             "quality_before": 3.1, "quality_after": 1.2, "sun": None,
         },
     )  # fmt: skip
@@ -465,6 +466,7 @@ def test_a_refused_shift_is_shown_with_its_reason(project: Path) -> None:
     part = _areas_part(text, "refused")
     assert "<strong>REJECTED.</strong> The residuals after the shift are no smaller &lt;than&gt; before." in part
     assert "shift that was found, and not applied" in part
+    assert "+1.25 m east, −0.50 m north" in part
     assert "Accepted." not in part
     assert "was rejected for refused;" in text
     assert "REJECTED: The residuals after" in text.split("<h2>What was rejected, repaired or assumed</h2>")[1]
