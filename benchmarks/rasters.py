@@ -134,7 +134,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     """Map a scene as the stage does, into a probability raster; how many windows that took."""
     place = Path(folder)
     trained = networks.load(place / "model")
-    settings = infer.InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1)
+    settings = infer.InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
     with RasterScene([place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with raster.create(place / "probability.tif", scene.grid, bands) as sink:

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from torch import Tensor
 
+from hpcl.adapt import adapted
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.networks import Trained
 from hpcl.turns import turn, turn_back
@@ -23,11 +24,13 @@ from hpcl.windows import Stitcher, pad, starts
 class InferSettings:
     """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams);
     ``batch_size`` windows go through the network together. ``turns`` 8 maps every window in all quarter turns and
-    mirrors and takes the mean, at eight times the cost; 1 maps it as it lies."""
+    mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On ``adapt_windows`` windows of the scene
+    at most the network's batch statistics are measured anew (`hpcl.adapt`); 0 leaves them as trained."""
 
     overlap_frac: float = Field(ge=0, le=0.75)
     batch_size: int = Field(ge=1)
     turns: Literal[1, 8]
+    adapt_windows: int = Field(ge=0)
 
 
 class Scene:
@@ -104,6 +107,7 @@ def predict(
     sun = trained.facts["sun"]
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
+    network = adapted(network, scene, window_px, settings.adapt_windows)
     stitcher = Stitcher(classes + 1, height, width, window_px)
     groups = [lefts[first : first + settings.batch_size] for first in range(0, len(lefts), settings.batch_size)]
     batches = _read_ahead(scene, window_px, [(top, group) for top in tops for group in groups])

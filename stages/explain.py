@@ -7,9 +7,11 @@ import pandas as pd
 import torch
 
 from hpcl import explain, networks, raster
+from hpcl.adapt import adapted
 from hpcl.scene import RasterScene
 from hpcl.windows import pad, starts
 from stages._stage import params, progress, read_json, run, write_json
+from stages._windows import Predict
 
 TILES = Path("data/tiles")
 
@@ -17,6 +19,7 @@ TILES = Path("data/tiles")
 def main(area: str) -> None:
     """Write attention.tif (NaN outside the explained windows) and the share of attention at landslide boundaries."""
     settings = params("explain", explain.ExplainSettings)
+    windows = params("predict", Predict).windows
     trained = networks.load(Path("data/model"))
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
@@ -27,6 +30,7 @@ def main(area: str) -> None:
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
     with RasterScene(files, trained, "mean") as scene, raster.create(out / "attention.tif", scene.grid, bands) as sink:
+        network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
         places = _places(area, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):
             roi = _inside(top, left, size, scene.grid.shape)
@@ -34,8 +38,8 @@ def main(area: str) -> None:
             landslide, known = _truth(area, roi, size)
             mask = torch.from_numpy(landslide if landslide.any() else scene.has_data(raw)).float()[None]
             layers = []
-            for prefix, network in (("", trained.network), ("untrained_", control)):
-                cams = explain.grad_cam(network, scene.tensors([raw], torch.device("cpu")), mask)
+            for prefix, looker in (("", network), ("untrained_", control)):
+                cams = explain.grad_cam(looker, scene.tensors([raw], torch.device("cpu")), mask)
                 for name, cam in cams.items():
                     values = np.where(scene.has_data(raw), cam[0].numpy(), np.nan)
                     layers.append(values[: roi[0].stop - roi[0].start, : roi[1].stop - roi[1].start])

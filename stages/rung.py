@@ -4,13 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
 from hpcl import ladder, metrics
 from hpcl.contrast import ContrastSettings
 from hpcl.fit import TrainSettings
-from hpcl.infer import InferSettings
 from hpcl.model import ModelSettings
 from hpcl.networks import Trained
 from hpcl.probe import boundary_probe
@@ -18,22 +14,17 @@ from stages import _track
 from stages._ladder import FILE, RUNGS, row
 from stages._stage import ParameterError, params, read_json, run, write_json
 from stages._train import TILES, tiles_for, train
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="ignore"))
-class Predict:
-    """Of section `predict`, how windows are laid."""
-
-    windows: InferSettings
+from stages._windows import Predict
 
 
 def main(name: str, seed: str) -> None:
     """Write data/ladder/<row>-<seed>.json."""
     rung = row(name)
-    strange = set(rung.set or {}) - {"model", "contrastive", "train"}
+    over: dict[str, Any] = {"model": {}, "contrastive": {}, "train": {}, "predict": {}} | (rung.set or {})
+    strange = over.keys() - {"model", "contrastive", "train", "predict"}
     if strange:
-        raise ParameterError(f"Row '{name}' of {FILE} sets '{min(strange)}'; a row sets model, contrastive and train.")
-    over: dict[str, Any] = {"model": {}, "contrastive": {}, "train": {}} | (rung.set or {})
+        sections = "model, contrastive, train and predict"
+        raise ParameterError(f"Row '{name}' of {FILE} sets '{min(strange)}'; a row sets {sections}.")
     over["train"] = params("budget", dict[str, Any], file=FILE) | over["train"] | {"seed": int(seed)}
     model = params("model", ModelSettings, over["model"])
     if rung.branches:
@@ -53,7 +44,7 @@ def main(name: str, seed: str) -> None:
         return
     facts = read_json(TILES / "facts.json")
     scoring = params("evaluate", metrics.EvaluateSettings)
-    windows = params("predict", Predict).windows
+    windows = params("predict", Predict, over["predict"]).windows
     blocks = ladder.score(Path(TILES), facts, Trained(result.network, result.facts), windows, scoring)
     total = blocks[ladder.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])

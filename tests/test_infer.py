@@ -18,6 +18,7 @@ SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
     pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
+SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0}
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
 
@@ -56,7 +57,7 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
 
 def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
     with scene_module.RasterScene(paths, model, "refuse") as opened:
-        parts = list(infer.predict(opened, model, infer.InferSettings(overlap_frac=overlap, batch_size=3, turns=turns)))
+        parts = list(infer.predict(opened, model, infer.InferSettings(**SETTING, overlap_frac=overlap, turns=turns)))
     assert [p.rows.start for p in parts[1:]] == [p.rows.stop for p in parts[:-1]]
     return {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("probability", "uncertainty")}
 
@@ -122,7 +123,7 @@ def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (100, 100), nan=True)
     model = trained(HPCLNet)
-    settings = infer.InferSettings(overlap_frac=0.5, batch_size=3, turns=1)
+    settings = infer.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
     with scene_module.RasterScene(paths[:1], model, "mean") as ground:
         assert ground.absent == ("slope",)
         got = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])

@@ -1,0 +1,65 @@
+"""A network meets ground it was not trained on: its batch statistics become those of that ground.
+
+AdaBN (Li et al. 2016, arXiv 1603.04779): what places differ in is partly where the features of a layer lie and how far they
+spread, which is just what BatchNorm keeps. Both are measured anew on unlabelled windows of the scene to be mapped; no
+weight changes and no label is looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hpcl.model import Network
+from hpcl.windows import pad, starts
+
+if TYPE_CHECKING:
+    from hpcl.infer import Scene
+
+BATCH = 16
+"""Windows that are measured together; BatchNorm of pooled maps has one value a window."""
+LEAST_BATCHES = 2
+"""Fewer are too few to say what a place is like."""
+LEAST_KNOWN_FRAC = 0.5
+"""A window counts if so much of it has data."""
+
+
+@torch.no_grad()
+def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Network:
+    """A copy of the network, in evaluation mode, with the batch statistics of up to ``most`` windows of the scene.
+
+    It is the network itself if ``most`` is 0 or the scene has not even `LEAST_BATCHES` batches of windows with data.
+    """
+    here = next(network.parameters()).device
+    moved = copy.deepcopy(network).eval()
+    for module in moved.modules():
+        if isinstance(module, _BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean over batches
+            module.train()
+    batch, batches = [], 0
+    for top, left in spread(scene.shape, window_px, most):
+        rows = slice(top, min(top + window_px, scene.shape[0]))
+        window = pad(scene.read((rows, slice(left, min(left + window_px, scene.shape[1])))), window_px)
+        if scene.has_data(window).mean() < LEAST_KNOWN_FRAC:
+            continue
+        batch.append(window)
+        if len(batch) == BATCH:
+            moved(scene.tensors(batch, here))
+            batch, batches = [], batches + 1
+    return moved.eval() if batches >= LEAST_BATCHES else network
+
+
+def spread(shape: tuple[int, int], window_px: int, most: int) -> list[tuple[int, int]]:
+    """First row and column of at most ``most`` windows that lie side by side, spread over a scene, in random order.
+
+    In random order, because windows measured together should not be neighbours.
+    """
+    tops, lefts = (starts(side, window_px, window_px) for side in shape)
+    every = [(top, left) for top in tops for left in lefts]
+    chosen = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
+    return [every[number] for number in np.random.default_rng(0).permutation(chosen)]

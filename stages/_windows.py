@@ -1,0 +1,13 @@
+"""What `explain` and `rung`, which look at the network as `predict` does, know of section `predict`."""
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from hpcl.infer import InferSettings
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="ignore"))
+class Predict:
+    """Of section `predict`, how windows are laid."""
+
+    windows: InferSettings

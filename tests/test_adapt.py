@@ -1,0 +1,138 @@
+"""Batch statistics measured anew: those of the scene, on ground with data alone, and nothing else of the network moves."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hpcl import adapt, infer
+from hpcl.adapt import adapted, spread
+from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
+from hpcl.networks import Trained
+
+SETTINGS = ModelSettings(
+    architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
+    pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.5,
+)  # fmt: skip
+NAMES = ("red", "green", "slope")
+CPU = torch.device("cpu")
+
+
+class Held(infer.Scene):
+    """A scene in memory."""
+
+    def __init__(self, values: np.ndarray, network: Network) -> None:
+        bands = [{"name": n, "kind": "scalar", "mean": 0.0, "std": 1.0} for n in NAMES]
+        self._values = values
+        super().__init__(Trained(network, {"bands": bands}), (values.shape[1], values.shape[2]))
+
+    def read(self, roi: tuple[slice, slice]) -> Any:
+        return self._values[:, roi[0], roi[1]]
+
+
+class OneNorm(Network):
+    """A single BatchNorm on the optical bands: its statistics are those of the bands."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS, 2, 4)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+        x = self.norm(bands["optical"])
+        return Outputs(x, x, None)
+
+
+def ground(shape: tuple[int, int] = (256, 320), seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(3, *shape)).astype(np.float32)
+
+
+def state(network: Network) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def test_statistics_are_those_of_the_ground_with_data() -> None:
+    values = ground((256, 512))
+    values[0] = 0.5 + 2 * values[0]
+    values[1] -= 1.5
+    values[:, :128] = np.nan  # half of the scene is not known
+    network = OneNorm()
+    network.norm.running_mean, network.norm.num_batches_tracked = (
+        torch.tensor([7.0, 7.0]),
+        torch.tensor(1000),
+    )  # trained
+    moved = adapted(network, Held(values, network), 32, 1000)
+    assert isinstance(moved, OneNorm)
+    assert not moved.training
+    torch.testing.assert_close(moved.norm.running_mean, torch.tensor([0.5, -1.5]), atol=0.02, rtol=0)
+    torch.testing.assert_close(moved.norm.running_var, torch.tensor([4.0, 1.0]), atol=0.0, rtol=0.03)
+
+
+def test_another_gain_and_offset_do_not_show_and_no_weight_moves() -> None:
+    class Pixels(Network):
+        """Convolution, BatchNorm, convolution, pixel by pixel."""
+
+        def __init__(self) -> None:
+            super().__init__(SETTINGS, 2, 4)
+            self.body = nn.Sequential(nn.Conv2d(2, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 1))
+
+        def forward(self, bands: Any, contrast: bool = False) -> Outputs:
+            logits = self.body(bands["optical"])
+            return Outputs(logits, logits, None)
+
+    torch.manual_seed(0)
+    network = Pixels().eval()
+    before = state(network)
+    here = ground()
+    there = 0.4 * here + 1
+
+    def answer(values: np.ndarray, most: int) -> torch.Tensor:
+        scene = Held(values, network)
+        with torch.no_grad():
+            return adapted(network, scene, 32, most)(scene.tensors([scene.read((slice(64), slice(64)))], CPU)).logits
+
+    as_trained, as_adapted = (float((answer(here, n) - answer(there, n)).abs().mean()) for n in (0, 1000))
+    assert as_adapted < 0.01 * as_trained
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    weights = dict(adapted(network, Held(there, network), 32, 1000).named_parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
+
+
+@pytest.mark.parametrize(("shape", "most"), [((256, 320), 0), ((256, 320), 31), ((128, 224), 1000)])
+def test_too_few_windows_leave_the_network_as_it_is(shape: tuple[int, int], most: int) -> None:
+    network = OneNorm()
+    assert adapted(network, Held(ground(shape), network), 32, most) is network
+
+
+def test_unknown_windows_do_not_count() -> None:
+    values = ground()
+    values[:, 32:] = np.nan
+    network = OneNorm()
+    assert adapted(network, Held(values, network), 32, 1000) is network
+
+
+def test_windows_are_spread_over_the_scene_and_lie_side_by_side() -> None:
+    every = spread((256, 320), 32, 1000)
+    assert sorted(every) == [(top, left) for top in range(0, 256, 32) for left in range(0, 320, 32)]
+    some = spread((256, 320), 32, 20)
+    assert len(set(some)) == 20
+    assert {top for top, _ in some} >= {0, 224}
+    assert some != sorted(some)
+    assert spread((10, 10), 32, 5) == [(0, 0)]
+
+
+def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = HPCLNet(SETTINGS, 2, 4).eval()
+    scene = Held(ground() + 1, network)
+    facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
+
+    def mapped(model: Network, most: int) -> np.ndarray:
+        settings = infer.InferSettings(overlap_frac=0.0, batch_size=5, turns=1, adapt_windows=most)
+        return np.concatenate([rows.probability for rows in infer.predict(scene, Trained(model, facts), settings)])
+
+    own = adapted(network, scene, 32, 64)
+    np.testing.assert_allclose(mapped(network, 64), mapped(own, 0), atol=1e-5)
+    assert np.abs(mapped(network, 64) - mapped(network, 0)).max() > 0.01
+    assert adapt.LEAST_BATCHES * adapt.BATCH <= 64
