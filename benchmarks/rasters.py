@@ -108,7 +108,7 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> networks.Trained:
     network = networks.build(model, 2, 8)
     facts = {
         "bands": [{"name": name, "kind": "scalar", "mean": 0.0, "std": 1.0} for name in names],
-        "classes": ["landslide"], "window_px": 128, "temperature": 1.0, "threshold": 0.5, "sun": {}, "pixel_m": [PIXEL_M],
+        "classes": ["landslide"], "window_px": 128, "temperature": 1.0, "threshold": 0.5, "sun": {}, "pixel_m": [PIXEL_M], "trained_on": [],
     }  # fmt: skip
     networks.save(folder / "model", network, facts)
     grid = raster.Grid((side_px, side_px), Affine(PIXEL_M, 0, 5e5, 0, -PIXEL_M, 4e6), "EPSG:32648")
@@ -135,7 +135,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     place = Path(folder)
     trained = networks.load(place / "model")
     settings = infer.InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
-    with RasterScene([place / "scene.tif"], trained, "refuse") as scene:
+    with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with raster.create(place / "probability.tif", scene.grid, bands) as sink:
             for rows in infer.predict(scene, trained, settings):
@@ -147,7 +147,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
 def prediction(folder: Path) -> Row:
     """Windows a second of a whole map over those of the bare network on batches that are ready."""
     trained = make_scene(folder, 2048, noise=True)
-    with RasterScene([folder / "scene.tif"], trained, "refuse") as scene:
+    with RasterScene("large", [folder / "scene.tif"], trained, "refuse") as scene:
         batch = scene.tensors([scene.read((slice(0, 128), slice(0, 128)))] * 16, infer.device())
     network = trained.network.to(infer.device()).to(memory_format=torch.channels_last)
 

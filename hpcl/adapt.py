@@ -32,8 +32,12 @@ LEAST_KNOWN_FRAC = 0.5
 def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Network:
     """A copy of the network, in evaluation mode, with the batch statistics of up to ``most`` windows of the scene.
 
-    It is the network itself if ``most`` is 0 or the scene has not even `LEAST_BATCHES` batches of windows with data.
+    It is the network itself if ``most`` is 0, if the scene has not even `LEAST_BATCHES` batches of windows with data, and on
+    ground that the network was trained on: there its own statistics are right, for they are those of training windows, of
+    which a chosen share shows landslides, and not those of all the ground.
     """
+    if scene.trained_on:
+        return network
     here = next(network.parameters()).device
     moved = copy.deepcopy(network).eval()
     for module in moved.modules():

@@ -24,8 +24,9 @@ from hpcl.windows import Stitcher, pad, starts
 class InferSettings:
     """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams);
     ``batch_size`` windows go through the network together. ``turns`` 8 maps every window in all quarter turns and
-    mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On ``adapt_windows`` windows of the scene
-    at most the network's batch statistics are measured anew (`hpcl.adapt`); 0 leaves them as trained."""
+    mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On an area that it was
+    not trained on, the network's batch statistics are measured anew on ``adapt_windows`` windows at most (`hpcl.adapt`);
+    0 leaves them as trained everywhere."""
 
     overlap_frac: float = Field(ge=0, le=0.75)
     batch_size: int = Field(ge=1)
@@ -36,13 +37,15 @@ class InferSettings:
 class Scene:
     """One area as a stack of the bands a network asks for; who reads them is a subclass's business.
 
-    ``shape`` is (rows, columns). ``absent`` names bands that the area lacks: they read as NaN, which the network sees as
-    their mean, and a branch without any band takes no part in the question where there is data.
+    ``shape`` is (rows, columns). ``trained_on`` says whether the network was trained on ground of this ``area``. ``absent``
+    names bands that the area lacks: they read as NaN, which the network sees as their mean, and a branch without any band
+    takes no part in the question where there is data.
     """
 
-    def __init__(self, trained: Trained, shape: tuple[int, int], absent: Sequence[str] = ()) -> None:
+    def __init__(self, trained: Trained, area: str, shape: tuple[int, int], absent: Sequence[str] = ()) -> None:
         self.bands = tuple(BandFacts(**b) for b in trained.facts["bands"])
         self.shape, self.absent = shape, tuple(absent)
+        self.trained_on = area in trained.facts["trained_on"]
         names = [b.name for b in self.bands]
         branches = trained.network.settings.branches
         self.branches = {branch: [names.index(band) for band in bands] for branch, bands in branches.items()}

@@ -29,7 +29,7 @@ class TileScene(infer.Scene):
         self._values = np.load(folder / f"{area}.bands.npy", mmap_mode="r")
         names = [band["name"] for band in facts["bands"]]
         self._layers = [names.index(band["name"]) for band in trained.facts["bands"]]
-        super().__init__(trained, (self._values.shape[1], self._values.shape[2]))
+        super().__init__(trained, area, (self._values.shape[1], self._values.shape[2]))
 
     def read(self, roi: tuple[slice, slice]) -> Float32:
         """Raw bands ``(band, row, column)`` of a window, NaN where there is no data."""

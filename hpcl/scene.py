@@ -25,7 +25,7 @@ class SceneError(ValueError):
 class RasterScene(Scene):
     """Rasters of one area on one grid. Use as a context manager."""
 
-    def __init__(self, files: Sequence[Path], trained: Trained, missing: Missing) -> None:
+    def __init__(self, area: str, files: Sequence[Path], trained: Trained, missing: Missing) -> None:
         self._stack = ExitStack()
         self._sources = [self._stack.enter_context(raster.Source(path)) for path in files]
         self.grid = self._sources[0].grid
@@ -33,7 +33,7 @@ class RasterScene(Scene):
         wanted = [band["name"] for band in trained.facts["bands"]]
         absent = [name for name in wanted if not any(name in names for names in there)]
         rows, columns = self.grid.shape
-        super().__init__(trained, (rows, columns), absent)
+        super().__init__(trained, area, (rows, columns), absent)
         if absent and (missing == "refuse" or not self._present):
             known = ", ".join(name for names in there for name in names)
             remedy = "" if missing == "mean" else "; predict.missing_bands: mean maps it without"

@@ -76,6 +76,7 @@ def train(label: str, settings: Settings) -> Result | None:
         "classes": tiles.facts["classes"],
         "window_px": tiles.window_px,
         "sun": tiles.sun,
+        "trained_on": sorted(set(tiles.windows["area"][tiles.windows["split"] == "train"])),
         "pixel_m": sorted({area["pixel_m"] for area in tiles.facts["areas"].values()}),
         "temperature": round(temperature, 6),
         "threshold": round(threshold, 6),

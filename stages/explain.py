@@ -29,7 +29,10 @@ def main(area: str) -> None:
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
-    with RasterScene(files, trained, "mean") as scene, raster.create(out / "attention.tif", scene.grid, bands) as sink:
+    with (
+        RasterScene(area, files, trained, "mean") as scene,
+        raster.create(out / "attention.tif", scene.grid, bands) as sink,
+    ):
         network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
         places = _places(area, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):

@@ -32,7 +32,7 @@ def main(area: str) -> None:
     trained = networks.load(Path("data/model"))
     classes = trained.facts["classes"]
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
-    with scene.RasterScene(files, trained, settings.missing_bands) as ground:
+    with scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")

@@ -23,10 +23,11 @@ CPU = torch.device("cpu")
 class Held(infer.Scene):
     """A scene in memory."""
 
-    def __init__(self, values: np.ndarray, network: Network) -> None:
+    def __init__(self, values: np.ndarray, network: Network, trained_on: tuple[str, ...] = ("there",)) -> None:
         bands = [{"name": n, "kind": "scalar", "mean": 0.0, "std": 1.0} for n in NAMES]
         self._values = values
-        super().__init__(Trained(network, {"bands": bands}), (values.shape[1], values.shape[2]))
+        facts = {"bands": bands, "trained_on": trained_on}
+        super().__init__(Trained(network, facts), "here", (values.shape[1], values.shape[2]))
 
     def read(self, roi: tuple[slice, slice]) -> Any:
         return self._values[:, roi[0], roi[1]]
@@ -103,6 +104,12 @@ def test_another_gain_and_offset_do_not_show_and_no_weight_moves() -> None:
 def test_too_few_windows_leave_the_network_as_it_is(shape: tuple[int, int], most: int) -> None:
     network = OneNorm()
     assert adapted(network, Held(ground(shape), network), 32, most) is network
+
+
+def test_ground_that_was_trained_on_leaves_the_network_as_it_is() -> None:
+    network = OneNorm()
+    assert adapted(network, Held(ground(), network, ("there", "here")), 32, 1000) is network
+    assert adapted(network, Held(ground(), network), 32, 1000) is not network
 
 
 def test_unknown_windows_do_not_count() -> None:

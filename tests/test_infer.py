@@ -39,6 +39,7 @@ def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Tr
         "sun": SUN,
         "temperature": temperature,
         "threshold": 0.5,
+        "trained_on": [],
     }
     return Trained(network(SETTINGS, 2, 4), facts)
 
@@ -56,7 +57,7 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
 
 
 def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
-    with scene_module.RasterScene(paths, model, "refuse") as opened:
+    with scene_module.RasterScene("here", paths, model, "refuse") as opened:
         parts = list(infer.predict(opened, model, infer.InferSettings(**SETTING, overlap_frac=overlap, turns=turns)))
     assert [p.rows.start for p in parts[1:]] == [p.rows.stop for p in parts[:-1]]
     return {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("probability", "uncertainty")}
@@ -117,14 +118,14 @@ def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
 def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (64, 64))
     with pytest.raises(scene_module.SceneError, match="band 'slope', which this area lacks"):
-        scene_module.RasterScene(paths[:1], trained(), "refuse")
+        scene_module.RasterScene("here", paths[:1], trained(), "refuse")
 
 
 def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (100, 100), nan=True)
     model = trained(HPCLNet)
     settings = infer.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
-    with scene_module.RasterScene(paths[:1], model, "mean") as ground:
+    with scene_module.RasterScene("here", paths[:1], model, "mean") as ground:
         assert ground.absent == ("slope",)
         got = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
     assert np.isfinite(got).all()  # slope's hole is no hole any more; where red is missing there is green
@@ -132,7 +133,7 @@ def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_othe
         np.ones((1, 100, 100), np.float32), raster.Source(paths[0]).grid, (raster.Band("slope", "deg"),)
     )
     raster.write(tmp_path / "flat.tif", flat)
-    with scene_module.RasterScene([paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
+    with scene_module.RasterScene("here", [paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
         same = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
     np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean
 
