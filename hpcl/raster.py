@@ -54,8 +54,10 @@ BLOCK_PX = 1024
 """Side of the blocks in which a scene is processed: 4 MiB a float32 band, two COG tiles a side."""
 
 
-CACHE_MIB = 256
+CACHE_MIB = 512
 """Blocks that GDAL keeps of all files together; by default it takes a twentieth of the machine's memory."""
+# In the environment, where GDAL looks when it reads its first block: rasterio.Env would take the bound back on leaving.
+os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MIB))
 
 
 class RasterError(ValueError):
@@ -90,19 +92,13 @@ def _index(bands: Sequence[Band], name: str, where: str) -> int:
     return names.index(name)
 
 
-def _gdal() -> rasterio.Env:
-    """GDAL with a bounded cache; the first file that a process opens decides."""
-    return rasterio.Env(GDAL_CACHEMAX=CACHE_MIB)
-
-
 class Source:
     """A raster file open for reading by windows. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with _gdal():
-                self._file = rasterio.open(path)
+            self._file = rasterio.open(path)
         except RasterioIOError as error:
             found = "is not a raster GDAL can read" if path.exists() else "does not exist"
             raise RasterError(f"{path} {found}; give a complete GeoTIFF there.") from error
@@ -195,7 +191,7 @@ def create(
     draft, final = path.with_name(f".{path.name}.draft"), path.with_name(f".{path.name}.cog")
     floating = np.dtype(dtype).kind == "f"
     try:
-        with _gdal(), rasterio.open(
+        with rasterio.open(
             draft, "w", driver="GTiff", height=grid.shape[0], width=grid.shape[1], count=len(bands), dtype=dtype,
             crs=str(grid.crs), transform=grid.affine, nodata=nodata, tiled=True, blockxsize=512, blockysize=512,
             interleave="band", BIGTIFF="IF_SAFER",

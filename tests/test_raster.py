@@ -1,4 +1,7 @@
 import functools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +166,20 @@ def test_unreadable_vectors_are_sentences(tmp_path: Path) -> None:
     (tmp_path / "text.gpkg").write_text("no vector")
     with pytest.raises(vector.VectorError, match="not a vector file"):
         vector.read(tmp_path / "text.gpkg")
+
+
+def test_gdal_keeps_no_more_blocks_than_it_may(tmp_path: Path) -> None:
+    """Also between and after our own files: its default is a twentieth of the machine's memory."""
+    grid = raster.Grid((64, 64), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+    raster.write(tmp_path / "a.tif", raster.Raster(np.ones((1, 64, 64), np.float32), grid, (raster.Band("a"),)))
+    program = f"""
+from pathlib import Path
+from rasterio.env import get_gdal_config
+from hpcl import raster
+raster.read(Path({str(tmp_path / "a.tif")!r}))
+print(get_gdal_config("GDAL_CACHEMAX"))
+"""
+    bare = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"}
+    run = functools.partial(subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(run(env=bare).stdout) == raster.CACHE_MIB * 2**20
+    assert int(run(env=bare | {"GDAL_CACHEMAX": "64"}).stdout) == 64 * 2**20
