@@ -26,6 +26,7 @@ from stages._stage import params
 
 STEPS, ROUNDS = 6, 9
 SIDE_PX = 1024
+RIVALS = ("DeepLabV3Plus", "Unet", "Segformer")
 
 Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
 
@@ -153,6 +154,11 @@ def measured(tiles: Tiles, settings: Settings, rounds: int = ROUNDS) -> list[Row
         ),
         row("data_wait_share", whole.wait[1:], "waiting for windows over the epoch"),
     ]
+    for name in RIVALS:
+        rival = replace(model, architecture=name), plain[1], train
+        ours, theirs = in_turn(rounds, whole, Trainer(tiles, rival))
+        found = [a / b for a, b in zip(ours, theirs, strict=True)]
+        rows.append(row(f"hpcl_step_vs_{name.lower()}", found, f"a step of HPCL-Net over one of {name}"))
     formats = {
         "bf16_step_vs_fp32": ("bf16-mixed precision over 32-true", replace(train, precision="bf16-mixed")),
         "channels_last_step": ("channels_last over the usual layout", replace(train, channels_last=True)),

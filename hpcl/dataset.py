@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as record
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hpcl.ahead import ahead
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.turns import turn
 from hpcl.walls import toe
@@ -168,9 +169,10 @@ def draw_epoch(tiles: Tiles, epoch: int, count: int, landslide_windows_frac: flo
 
 
 def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: int) -> Iterator[Sample]:
-    """Collated batches of the draws in their order, prepared by ``workers`` processes ahead of time (0: on demand)."""
+    """Collated batches of the draws in their order, prepared by ``workers`` processes ahead of time; 0: by a thread that
+    is one batch ahead."""
     groups = [list(draws[i : i + batch_size]) for i in range(0, len(draws), batch_size)]
-    return iter(
+    loaded = iter(
         DataLoader(
             windows,
             batch_sampler=groups,
@@ -179,3 +181,4 @@ def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: i
             generator=torch.Generator().manual_seed(0),
         )
     )
+    return loaded if workers else ahead(lambda _: next(loaded), groups)
