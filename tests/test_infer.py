@@ -132,6 +132,21 @@ def test_how_many_cores_share_the_windows_does_not_show(tmp_path: Path) -> None:
         np.testing.assert_array_equal(maps[1][name], maps[2][name])
 
 
+def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, _ = scene(tmp_path, (640, 64))
+    read: list[int] = []
+    plain = scene_module.RasterScene.read
+    monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi[0].start) or plain(at, roi))
+    model = trained()
+    with scene_module.RasterScene("here", paths, model, "refuse") as ground:
+        rows = infer.predict(ground, model, infer.InferSettings(**SETTING, overlap_frac=0.0, turns=1))
+        for number in range(3):
+            next(rows)
+            assert len(read) <= number + 1 + 2 * torch.get_num_threads()
+        rows.close()  # type: ignore[attr-defined]
+    assert read == sorted(read)
+
+
 def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (64, 64))
     with pytest.raises(scene_module.SceneError, match="band 'slope', which this area lacks"):
