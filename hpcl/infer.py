@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -125,30 +126,31 @@ def predict(
     groups = _groups(lefts, -(-settings.batch_size // threads))
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
 
-    def look(place: tuple[int, list[int]]) -> Ground:
+    def look(place: Place) -> Ground:
         return _look(scene, window_px, *place)
 
     def answer(ground: Ground) -> Float32:
         return _ask(network, scene, trained.facts, ground.windows, ways)
 
     stitcher = Stitcher(trained.network.classes, height, width, window_px)
-    answers = _side_by_side([(top, group) for top in tops for group in groups], look, answer, threads)
-    for number, top in enumerate(tops):
-        closed = tops[number + 1] if number + 1 < len(tops) else height
-        unknown = np.ones((closed - top, width), bool)
-        for group in groups:
-            ground, values = next(answers)
-            columns = slice(group[0], group[0] + ground.known.shape[1])
-            unknown[:, columns] = ~ground.known[: closed - top]
-            for left, window in zip(group, values, strict=True):
-                stitcher.add(top, left, window)
-        blended = stitcher.rows_before(closed)
-        blended[:, unknown] = np.nan
-        classes = blended[:-1]
-        landslide = classes.sum(axis=0)
-        spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
-        yield Rows(slice(top, closed), landslide, spread, classes)
-        progress(number + 1, len(tops))
+    places = [(top, group) for top in tops for group in groups]
+    with closing(_side_by_side(places, look, answer, threads)) as answers:
+        for number, top in enumerate(tops):
+            closed = tops[number + 1] if number + 1 < len(tops) else height
+            unknown = np.ones((closed - top, width), bool)
+            for group in groups:
+                ground, values = next(answers)
+                columns = slice(group[0], group[0] + ground.known.shape[1])
+                unknown[:, columns] = ~ground.known[: closed - top]
+                for left, window in zip(group, values, strict=True):
+                    stitcher.add(top, left, window)
+            blended = stitcher.rows_before(closed)
+            blended[:, unknown] = np.nan
+            classes = blended[:-1]
+            landslide = classes.sum(axis=0)
+            spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
+            yield Rows(slice(top, closed), landslide, spread, classes)
+            progress(number + 1, len(tops))
 
 
 def _groups(lefts: list[int], most: int) -> list[list[int]]:
@@ -198,7 +200,7 @@ def _ask(
 
 def _side_by_side(
     places: Sequence[Place], look: Callable[[Place], Ground], answer: Callable[[Ground], Float32], threads: int
-) -> Iterator[tuple[Ground, Float32]]:
+) -> Generator[tuple[Ground, Float32], None, None]:
     """Ground and answer of every place, in their order; a few places are under way at a time.
 
     One thread looks, for a raster file bears one reader; ``threads`` others answer, each with one core for itself.
