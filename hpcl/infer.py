@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
@@ -15,18 +20,22 @@ from torch import Tensor
 
 from hpcl.adapt import adapted
 from hpcl.bands import BandFacts, Float32, normalise
+from hpcl.model import Network
 from hpcl.networks import Trained
 from hpcl.turns import turn, turn_back
 from hpcl.windows import Stitcher, pad, starts
+
+Place = tuple[int, list[int]]
+"""First row of a row of windows, and the first columns of some of them."""
 
 
 @record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class InferSettings:
     """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams);
-    ``batch_size`` windows go through the network together. ``turns`` 8 maps every window in all quarter turns and
-    mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On an area that it was
-    not trained on, the network's batch statistics are measured anew on ``adapt_windows`` windows at most (`hpcl.adapt`);
-    0 leaves them as trained everywhere."""
+    ``batch_size`` windows are in the network at a time; the cores of a CPU share them. ``turns`` 8 maps every window in
+    all quarter turns and mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On an area that it
+    was not trained on, the network's batch statistics are measured anew on ``adapt_windows`` windows at most
+    (`hpcl.adapt`); 0 leaves them as trained everywhere."""
 
     overlap_frac: float = Field(ge=0, le=0.75)
     batch_size: int = Field(ge=1)
@@ -61,10 +70,16 @@ class Scene:
 
     def tensors(self, windows: Sequence[Float32], device: torch.device) -> dict[str, Tensor]:
         """Raw windows as one normalised batch per branch."""
-        batch = torch.from_numpy(np.stack([normalise(w, self.bands) for w in windows])).to(device)
-        return {
-            name: batch[:, place].contiguous(memory_format=torch.channels_last) for name, place in self.branches.items()
+        size = windows[0].shape[1:]
+        batch = {
+            name: torch.empty((len(windows), len(place), *size), memory_format=torch.channels_last)
+            for name, place in self.branches.items()
         }
+        for number, window in enumerate(windows):
+            clean = torch.from_numpy(normalise(window, self.bands))
+            for name, place in self.branches.items():
+                batch[name][number] = clean[place]
+        return {name: values.to(device) for name, values in batch.items()}
 
     def has_data(self, window: Float32) -> Any:
         """Pixels ``(row, column)`` where every branch has at least one band with data; elsewhere no map is made."""
@@ -88,7 +103,6 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@torch.no_grad()
 def predict(
     scene: Scene,
     trained: Trained,
@@ -105,49 +119,107 @@ def predict(
     stride = max(1, round(window_px * (1 - settings.overlap_frac)))
     height, width = scene.shape
     tops, lefts = starts(height, window_px, stride), starts(width, window_px, stride)
-    classes = trained.network.classes
-    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
-    sun = trained.facts["sun"]
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     network = adapted(network, scene, window_px, settings.adapt_windows)
-    stitcher = Stitcher(classes + 1, height, width, window_px)
-    groups = [lefts[first : first + settings.batch_size] for first in range(0, len(lefts), settings.batch_size)]
-    batches = _read_ahead(scene, window_px, [(top, group) for top in tops for group in groups])
-    for number, top in enumerate(tops):
-        for group in groups:
-            cuts = next(batches)
-            known = [scene.has_data(cut) for cut in cuts]
-            for quarter_turns, mirror in ways:
-                turned = [turn(cut, scene.bands, quarter_turns, mirror, sun) for cut in cuts] if len(ways) > 1 else cuts
-                logits = network(scene.tensors(turned, where)).logits.float() / trained.facts["temperature"]
-                for left, there, answer in zip(group, known, logits.softmax(1).cpu().numpy(), strict=True):
-                    probabilities = turn_back(answer, quarter_turns, mirror)
-                    landslide = 1 - probabilities[:1]
-                    stitcher.add(top, left, np.where(there, np.concatenate([probabilities, landslide**2]), np.nan))
-        opened, closed = top, tops[number + 1] if number + 1 < len(tops) else top + window_px
-        blended = stitcher.rows_before(closed)
-        landslide = 1 - blended[0]
-        spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
-        yield Rows(slice(opened, min(closed, height)), landslide, spread, blended[1:-1])
-        progress(number + 1, len(tops))
+    threads = torch.get_num_threads() if where.type == "cpu" else 1
+    groups = _groups(lefts, -(-settings.batch_size // threads))
+    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
+
+    def look(place: Place) -> Ground:
+        return _look(scene, window_px, *place)
+
+    def answer(ground: Ground) -> Float32:
+        return _ask(network, scene, trained.facts, ground.windows, ways)
+
+    stitcher = Stitcher(trained.network.classes, height, width, window_px)
+    places = [(top, group) for top in tops for group in groups]
+    with closing(_side_by_side(places, look, answer, threads)) as answers:
+        for number, top in enumerate(tops):
+            closed = tops[number + 1] if number + 1 < len(tops) else height
+            unknown = np.ones((closed - top, width), bool)
+            for group in groups:
+                ground, values = next(answers)
+                columns = slice(group[0], group[0] + ground.known.shape[1])
+                unknown[:, columns] = ~ground.known[: closed - top]
+                for left, window in zip(group, values, strict=True):
+                    stitcher.add(top, left, window)
+            blended = stitcher.rows_before(closed)
+            blended[:, unknown] = np.nan
+            classes = blended[:-1]
+            landslide = classes.sum(axis=0)
+            spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
+            yield Rows(slice(top, closed), landslide, spread, classes)
+            progress(number + 1, len(tops))
 
 
-def _read_ahead(scene: Scene, window_px: int, places: Sequence[tuple[int, list[int]]]) -> Iterator[list[Float32]]:
-    """The windows ``(top, lefts)`` of each place; those of the next are read while the network works on this one's."""
+def _groups(lefts: list[int], most: int) -> list[list[int]]:
+    """The windows of a row in even groups of at most ``most``.
+
+    >>> _groups([0, 96, 192, 288, 384], 4)
+    [[0, 96], [192, 288, 384]]
+    """
+    count = -(-len(lefts) // most)
+    return [lefts[len(lefts) * i // count : len(lefts) * (i + 1) // count] for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Raw ``windows`` ``(band, row, column)`` that lie in a row, and where the strip that they cover has data,
+    ``(row, column)``; the windows may go beyond the scene, the strip does not."""
+
+    windows: list[Float32]
+    known: npt.NDArray[np.bool_]
+
+
+def _look(scene: Scene, window_px: int, top: int, lefts: list[int]) -> Ground:
+    """Read the windows at one ``top``, together."""
     height, width = scene.shape
+    rows, columns = slice(top, min(top + window_px, height)), slice(lefts[0], min(lefts[-1] + window_px, width))
+    strip = scene.read((rows, columns))
+    windows = [pad(strip[:, :, left - lefts[0] : left - lefts[0] + window_px], window_px) for left in lefts]
+    return Ground(windows, scene.has_data(strip))
 
-    def read(place: tuple[int, list[int]]) -> list[Float32]:
-        top, lefts = place
-        strip = scene.read(
-            (slice(top, min(top + window_px, height)), slice(lefts[0], min(lefts[-1] + window_px, width)))
-        )
-        return [pad(strip[:, :, left - lefts[0] : left - lefts[0] + window_px], window_px) for left in lefts]
 
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, places[0])
-        for following in places[1:]:
-            cuts = coming.result()
-            coming = reader.submit(read, following)
-            yield cuts
-        yield coming.result()
+@torch.inference_mode()
+def _ask(
+    network: Network, scene: Scene, facts: Mapping[str, Any], windows: list[Float32], ways: Sequence[tuple[int, bool]]
+) -> Float32:
+    """What is blended of each window, ``(window, class, row, column)``: the probability of every class but background,
+    and last the square of their sum; the mean over all ways to turn the window."""
+    where = next(network.parameters()).device
+    answers = []
+    for quarters, mirror in ways:
+        turned = [turn(w, scene.bands, quarters, mirror, facts["sun"]) for w in windows] if len(ways) > 1 else windows
+        logits = network(scene.tensors(turned, where)).logits.float() / facts["temperature"]
+        classes = logits.softmax(1)[:, 1:]
+        found = torch.cat([classes, classes.sum(1, keepdim=True).square()], dim=1).contiguous().cpu().numpy()
+        answers.append(np.stack([turn_back(window, quarters, mirror) for window in found]))
+    return np.mean(answers, axis=0) if len(ways) > 1 else answers[0]
+
+
+def _side_by_side(
+    places: Sequence[Place], look: Callable[[Place], Ground], answer: Callable[[Ground], Float32], threads: int
+) -> Generator[tuple[Ground, Float32], None, None]:
+    """Ground and answer of every place, in their order; a few places are under way at a time.
+
+    One thread looks, for a raster file bears one reader; ``threads`` others answer, each with one core for itself.
+    Cores that share every layer of one batch would wait for each other at the end of each, the longer the
+    more else there is to do on the machine.
+    """
+
+    def answered(ground: Future[Ground]) -> tuple[Ground, Float32]:
+        return ground.result(), answer(ground.result())
+
+    before = torch.get_num_threads()
+    alone = partial(torch.set_num_threads, 1)
+    try:
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads, initializer=alone) as workers:
+            waiting: deque[Future[tuple[Ground, Float32]]] = deque()
+            ahead = iter(places)
+            for _ in places:
+                for place in islice(ahead, 2 * threads - len(waiting)):
+                    waiting.append(workers.submit(answered, reader.submit(look, place)))
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(before)  # threads that start later would take over the last number set by any

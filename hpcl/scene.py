@@ -42,6 +42,7 @@ class RasterScene(Scene):
                 f"The model was trained with band '{absent[0]}', which this area lacks (it has {known}){remedy}."
             )
         holders = [next((i for i, names in enumerate(there) if name in names), None) for name in wanted]
+        self._lacking = [row for row, holder in enumerate(holders) if holder is None]
         self._parts = [
             (source, [(row, name) for row, name in enumerate(wanted) if holders[row] == i])
             for i, source in enumerate(self._sources)
@@ -56,7 +57,8 @@ class RasterScene(Scene):
     def read(self, roi: raster.Roi) -> Float32:
         """Raw bands ``(band, row, column)`` of a window, NaN where there is no data."""
         size = roi[0].stop - roi[0].start, roi[1].stop - roi[1].start
-        out = np.full((len(self.bands), *size), np.nan, np.float32)
+        out = np.empty((len(self.bands), *size), np.float32)
+        out[self._lacking] = np.nan
         for source, rows in self._parts:
             if rows:
                 out[[row for row, _ in rows]] = source.read(roi, [name for _, name in rows])

@@ -58,6 +58,8 @@ def cut(values: npt.NDArray[np.float32], window_px: int, stride_px: int) -> Iter
 def pad(values: Float32, window_px: int) -> Float32:
     """Fill ``(band, row, column)`` up to a full window with NaN."""
     _, height, width = values.shape
+    if height == width == window_px:
+        return values
     return np.pad(values, ((0, 0), (0, window_px - height), (0, window_px - width)), constant_values=np.nan)
 
 

@@ -98,21 +98,53 @@ def test_blended_windows_leave_no_seam(tmp_path: Path) -> None:
 
 
 def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
-    class ByWindow(PerPixel):
-        count = 0
+    class ByCorner(PerPixel):
+        """All landslide or none of it, as the first pixel of the window says."""
 
         def forward(self, bands: Any, contrast: bool = False) -> Outputs:
             red = bands["optical"][:, :1]
-            sign = torch.ones_like(red)
-            for i in range(len(sign)):
-                sign[i] *= 5 if (type(self).count + i) % 2 else -5
-            type(self).count += len(sign)
+            sign = 5 * red[:, :, :1, :1].sign().expand_as(red)
             return Outputs(torch.cat([-sign, sign], 1), red, None)
 
     paths, _ = scene(tmp_path, (64, 96))
-    got = run(paths, trained(ByWindow))
+    with raster.Source(paths[0]) as source:
+        whole = raster.Raster(source.read(), source.grid, source.bands)
+    whole["red"][0, [0, 32]] = -9, 9
+    raster.write(paths[0], whole)
+    got = run(paths, trained(ByCorner))
     assert got["uncertainty"][32, 48] > 0.4
     assert got["uncertainty"][32, 2] < 0.01
+
+
+def test_how_many_cores_share_the_windows_does_not_show(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (150, 200), nan=True)
+    before = torch.get_num_threads()
+    maps = []
+    try:
+        for threads in (1, 3, 3):
+            torch.set_num_threads(threads)
+            maps.append(run(paths, trained(HPCLNet)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for name in ("probability", "uncertainty"):
+        np.testing.assert_allclose(maps[0][name] ** 2, maps[1][name] ** 2, atol=1e-5)
+        np.testing.assert_array_equal(maps[1][name], maps[2][name])
+
+
+def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, _ = scene(tmp_path, (640, 64))
+    read: list[int] = []
+    plain = scene_module.RasterScene.read
+    monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi[0].start) or plain(at, roi))
+    model = trained()
+    with scene_module.RasterScene("here", paths, model, "refuse") as ground:
+        rows = infer.predict(ground, model, infer.InferSettings(**SETTING, overlap_frac=0.0, turns=1))
+        for number in range(3):
+            next(rows)
+            assert len(read) <= number + 1 + 2 * torch.get_num_threads()
+        rows.close()  # type: ignore[attr-defined]
+    assert read == sorted(read)
 
 
 def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
