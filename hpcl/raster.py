@@ -7,14 +7,16 @@ transform and CRS), with a name and a unit for every band. Codes (labels) stay u
 from __future__ import annotations
 
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import dask
@@ -22,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from odc.geo.geobox import GeoBox as Grid
 from odc.geo.types import Shape2d
 from rasterio.enums import Resampling
@@ -51,7 +54,9 @@ Shape = tuple[int, int] | Shape2d
 """Rows and columns, as numpy or as a grid gives them."""
 
 BLOCK_PX = 1024
-"""Side of the blocks in which a scene is processed: 4 MiB a float32 band, two COG tiles a side."""
+"""Side of the blocks in which a scene is processed: 4 MiB a float32 band, two tiles a side."""
+TILE_PX = 512
+"""Side of the tiles in a file."""
 
 
 CACHE_MIB = 512
@@ -93,10 +98,15 @@ def _index(bands: Sequence[Band], name: str, where: str) -> int:
 
 
 class Source:
-    """A raster file open for reading by windows. Use as a context manager."""
+    """A raster file open for reading by windows. Use as a context manager.
+
+    Threads may share one: they read in turn, and what one has decompressed the others find in GDAL's cache. Sent to
+    another process, it opens the file again there.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turn = Lock()
         try:
             self._file = rasterio.open(path)
         except RasterioIOError as error:
@@ -115,6 +125,9 @@ class Source:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def __reduce__(self) -> tuple[type[Source], tuple[Path]]:
+        return Source, (self.path,)
+
     def read(self, roi: Roi | None = None, bands: Sequence[str] | None = None, halo_px: int = 0) -> npt.NDArray[Any]:
         """Layers ``(band, row, column)`` of a window grown by ``halo_px``; NaN (or the nodata code) beyond the edge.
 
@@ -127,7 +140,8 @@ class Source:
         inside = Window.from_slices((max(top, 0), min(bottom, height)), (max(left, 0), min(right, width)))
         wanted = [_index(self.bands, name, str(self.path)) + 1 for name in bands] if bands is not None else None
         try:
-            values = self._file.read(wanted, window=inside)
+            with self._turn:
+                values = self._file.read(wanted, window=inside)
         except RasterioError as error:
             raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
         values, fill = self._numbers(values)
@@ -148,7 +162,8 @@ class Source:
         wanted = [_index(self.bands, name, str(self.path)) + 1 for name in bands] if bands is not None else None
         how = Resampling.nearest if self.dtype.itemsize == 1 else Resampling.average
         try:
-            values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
+            with self._turn:
+                values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
         except RasterioError as error:
             raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
         return self._numbers(values)[0]
@@ -165,17 +180,49 @@ class Source:
 
 
 class Sink:
-    """A raster file being written by windows; made by `create`."""
+    """A raster file being written by windows, and its overviews with it; made by `create`."""
 
-    def __init__(self, file: Any, grid: Grid) -> None:
+    def __init__(self, file: Any, grid: Grid, coarser: Sink | None = None) -> None:
         self._file = file
         self.grid = grid
+        self._coarser = coarser
 
     def write(self, values: npt.NDArray[Any], roi: Roi | None = None) -> None:
         """Write layers ``(band, row, column)`` at a window (default: the whole grid)."""
-        rows, columns = roi or (slice(0, self.grid.shape[0]), slice(0, self.grid.shape[1]))
-        window = Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
-        self._file.write(values.astype(self._file.dtypes[0], copy=False), window=window)
+        (height, width), dtype = self.grid.shape, self._file.dtypes[0]
+        rows, columns = roi or (slice(0, height), slice(0, width))
+        values = values.astype(dtype, copy=False)
+        self._file.write(values, window=Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop)))
+        if self._coarser is not None:
+            top, bottom, left, right = rows.start // 2, -(-rows.stop // 2), columns.start // 2, -(-columns.stop // 2)
+            around = Window.from_slices((2 * top, min(2 * bottom, height)), (2 * left, min(2 * right, width)))
+            if (around.height, around.width) != values.shape[1:]:  # some quads were begun by other windows
+                values = self._file.read(window=around)
+            self._coarser.write(halve(values, self._file.nodata), (slice(top, bottom), slice(left, right)))
+
+
+def halve(values: npt.NDArray[Any], nodata: float) -> npt.NDArray[Any]:
+    """Layers ``(band, row, column)`` at half the resolution, as GDAL halves them: each 2 x 2 pixels become the mean of
+    those that are no nodata or, if they are codes, the first. At an odd edge there are fewer.
+
+    >>> halve(np.array([[[1, 2, np.nan], [3, np.nan, np.nan], [4, 6, np.nan]]]), np.nan)
+    array([[[ 2., nan],
+            [ 5., nan]]])
+    """
+    if values.dtype.kind != "f":
+        return values[:, ::2, ::2]
+    odd = [(0, side % 2) for side in values.shape[1:]]
+    values = np.where(values == nodata, np.nan, values) if not np.isnan(nodata) else values
+    values = np.pad(values, ((0, 0), *odd), constant_values=np.nan) if any(map(any, odd)) else values
+    pairs = np.add(values[:, ::2], values[:, 1::2], dtype=np.float64)
+    mean = ((pairs[..., ::2] + pairs[..., 1::2]) / 4).astype(values.dtype)
+    gaps = np.isnan(mean)
+    if gaps.any():
+        quads = np.stack([values[:, y::2, x::2][gaps] for y in (0, 1) for x in (0, 1)])
+        known = ~np.isnan(quads)
+        total, count = quads.sum(axis=0, where=known, dtype=np.float64), known.sum(axis=0)
+        mean[gaps] = np.where(count, total / np.maximum(count, 1), nodata)
+    return mean
 
 
 @contextmanager
@@ -185,33 +232,45 @@ def create(
     """Write a Cloud-Optimised GeoTIFF by windows; it appears under ``path`` complete or not at all.
 
     The layers are collected in a tiled GeoTIFF and copied once to the COG layout (tiles of 512, overviews, deflate),
-    because only that road keeps band names and units.
+    because only that road keeps band names and units. Their overviews are collected beside it, each as the ``.ovr`` of
+    the finer one: the copy takes those, and need not make its own in a further pass.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft, final = path.with_name(f".{path.name}.draft"), path.with_name(f".{path.name}.cog")
+    drafts = path.with_name(f".{path.name}.draft")
+    draft, final = drafts / "draft.tif", drafts / "cog.tif"
     floating = np.dtype(dtype).kind == "f"
+    shutil.rmtree(drafts, ignore_errors=True)  # what a killed run left
+    drafts.mkdir(parents=True)
     try:
-        with rasterio.open(
-            draft, "w", driver="GTiff", height=grid.shape[0], width=grid.shape[1], count=len(bands), dtype=dtype,
-            crs=str(grid.crs), transform=grid.affine, nodata=nodata, tiled=True, blockxsize=512, blockysize=512,
-            interleave="band", BIGTIFF="IF_SAFER",
-        ) as file:  # fmt: skip
-            file.descriptions = tuple(band.name for band in bands)
-            file.units = tuple(band.unit for band in bands)
-            yield Sink(file, grid)
-        _check_whole(draft)
+        with ExitStack() as files:
+            yield _draft(files, str(draft), grid, bands, dtype, nodata)
+        for drafted in drafts.iterdir():
+            _check_whole(drafted)
         rasterio.shutil.copy(
-            draft, final, driver="COG", blocksize=512, compress="deflate", predictor="floating_point" if floating else "standard",
-            level=1, num_threads="all_cpus", overviews="auto", resampling="average" if floating else "nearest",
-            bigtiff="if_safer",
+            draft, final, driver="COG", blocksize=TILE_PX, compress="deflate", predictor="floating_point" if floating else "standard",
+            level=1, num_threads="all_cpus", bigtiff="if_safer",
         )  # fmt: skip
         _check_whole(final)
         final.replace(path)
     except (RasterioError, OSError) as error:
         raise RasterError(f"{path} could not be written ({error}); is the disk full?") from error
     finally:
-        draft.unlink(missing_ok=True)
-        final.unlink(missing_ok=True)
+        shutil.rmtree(drafts, ignore_errors=True)
+
+
+def _draft(files: ExitStack, path: str, grid: Grid, bands: Sequence[Band], dtype: str, nodata: float) -> Sink:
+    """A GeoTIFF open for writing, and beside it the drafts of its overviews, until one tile holds all."""
+    (height, width), coarser = grid.shape, None
+    if max(height, width) > TILE_PX:
+        half = Grid((-(-height // 2), -(-width // 2)), grid.affine * Affine.scale(2), grid.crs)
+        coarser = _draft(files, f"{path}.ovr", half, bands, dtype, nodata)
+    file = files.enter_context(rasterio.open(
+        path, "w+", driver="GTiff", height=height, width=width, count=len(bands), dtype=dtype, crs=str(grid.crs),
+        transform=grid.affine, nodata=nodata, tiled=True, blockxsize=TILE_PX, blockysize=TILE_PX, interleave="band",
+        BIGTIFF="IF_SAFER",
+    ))  # fmt: skip
+    file.descriptions = tuple(band.name for band in bands)
+    file.units = tuple(band.unit for band in bands)
+    return Sink(file, grid, coarser)
 
 
 def _check_whole(path: Path) -> None:
@@ -273,16 +332,12 @@ def _workers() -> Iterator[tuple[Executor, int]]:
 
 def _compute_block(
     compute: Callable[..., npt.NDArray[Any]],
-    inputs: Sequence[Path],
+    sources: Sequence[Source],
     bands: Sequence[Sequence[str] | None],
     halo_px: int,
     roi: Roi,
 ) -> npt.NDArray[Any]:
-    arrays = []
-    for path, names in zip(inputs, bands, strict=True):
-        with Source(path) as source:
-            arrays.append(source.read(roi, names, halo_px))
-    return compute(*arrays)
+    return compute(*(source.read(roi, names, halo_px) for source, names in zip(sources, bands, strict=True)))
 
 
 def fill(
@@ -326,4 +381,6 @@ def map_blocks(
     on a Dask cluster, the paths must mean the same on every worker.
     """
     names = input_bands or [None] * len(inputs)
-    fill(sink, partial(_compute_block, compute, inputs, names, halo_px), block_px=block_px, progress=progress)
+    with ExitStack() as files:
+        sources = [files.enter_context(Source(path)) for path in inputs]
+        fill(sink, partial(_compute_block, compute, sources, names, halo_px), block_px=block_px, progress=progress)

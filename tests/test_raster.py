@@ -52,6 +52,66 @@ def test_equal_rasters_are_equal_bytes_and_cloud_optimised(tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "b.tif"]
 
 
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", -9999.0), ("uint8", 255)])
+def test_overviews_are_those_that_gdal_makes(tmp_path: Path, dtype: str, nodata: float) -> None:
+    import rasterio.shutil
+
+    rng = np.random.default_rng(0)
+    written = rng.integers(0, 200, (2, 1200, 2400)).astype(dtype)
+    written[:, rng.random((1200, 2400)) < 0.3] = nodata
+    written[:, :90, :70] = nodata
+    grid = raster.Grid((1200, 2400), GRID.affine, GRID.crs)
+    raster.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"), raster.Band("y"))), nodata)
+    how = "average" if dtype == "float32" else "nearest"
+    with rasterio.open(
+        tmp_path / "plain.tif", "w", driver="GTiff", height=1200, width=2400, count=2, dtype=dtype, nodata=nodata,
+        crs=str(GRID.crs), transform=GRID.affine,
+    ) as file:  # fmt: skip
+        file.write(written)
+    rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / "gdal.tif", driver="COG", blocksize=512, resampling=how)
+    for level, shape in enumerate([(600, 1200), (300, 600), (150, 300)]):
+        with (
+            rasterio.open(tmp_path / "a.tif", overview_level=level) as ours,
+            rasterio.open(tmp_path / "gdal.tif", overview_level=level) as theirs,
+        ):
+            assert ours.shape == shape
+            np.testing.assert_array_equal(ours.read(), theirs.read())
+    with rasterio.open(tmp_path / "a.tif") as ours:
+        assert ours.overviews(1) == [2, 4, 8]
+
+
+def test_overviews_do_not_show_the_windows_that_were_written(tmp_path: Path) -> None:
+    """Windows may begin and end anywhere, and come in any order; an odd edge is the mean of what there is."""
+    import rasterio
+
+    grid = raster.Grid((700, 1301), GRID.affine, GRID.crs)
+    written = np.random.default_rng(0).normal(size=(1, 700, 1301)).astype(np.float32)
+    for name, block_px in (("whole", 2000), ("odd", 333), ("even", 50)):
+        with raster.create(tmp_path / f"{name}.tif", grid, [raster.Band("x")]) as sink:
+            for rows, columns in reversed(list(raster.blocks(grid.shape, block_px))):
+                sink.write(written[:, rows, columns], (rows, columns))
+    assert (tmp_path / "odd.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    assert (tmp_path / "even.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
+    with rasterio.open(tmp_path / "whole.tif", overview_level=0) as file:
+        assert file.shape == (350, 651)
+        np.testing.assert_allclose(file.read()[0, :, -1], written[0, :, -1].reshape(350, 2).mean(1), atol=1e-6)
+
+
+def test_threads_share_a_file_and_processes_open_it_again(tmp_path: Path) -> None:
+    import pickle
+    from concurrent.futures import ThreadPoolExecutor
+
+    grid = raster.Grid((1500, 1500), GRID.affine, GRID.crs)
+    written = np.random.default_rng(0).normal(size=(1, 1500, 1500)).astype(np.float32)
+    raster.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"),)))
+    rois = list(raster.blocks(grid.shape, 100)) * 3
+    with raster.Source(tmp_path / "a.tif") as source, ThreadPoolExecutor(8) as threads:
+        for roi, values in zip(rois, threads.map(source.read, rois), strict=True):
+            np.testing.assert_array_equal(values, written[:, *roi])
+        with pickle.loads(pickle.dumps(source)) as other:
+            np.testing.assert_array_equal(other.read(rois[0]), written[:, *rois[0]])
+
+
 def test_a_window_beyond_the_edge_is_nodata_there(tmp_path: Path) -> None:
     written = write(tmp_path / "a.tif")
     with raster.Source(tmp_path / "a.tif") as source:
