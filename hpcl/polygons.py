@@ -103,14 +103,14 @@ def _vectorise(source: raster.Source, threshold: float) -> Array:
         found = {
             int(patch): shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:])
             for shape, patch in rasterio.features.shapes(
-                patches.astype(np.int32), mask=mask, connectivity=4, transform=Affine.translation(0, rows.start)
+                patches, mask=mask, connectivity=4, transform=Affine.translation(0, rows.start)
             )
         }
-        numbers = np.where(patches > 0, patches + len(pieces), 0)
-        both = (above > 0) & (numbers[0] > 0)
-        pairs.append(np.stack([above[both], numbers[0][both]]) - 1)
+        first, last = (np.where(row > 0, row.astype(np.int64) + len(pieces), 0) for row in (patches[0], patches[-1]))
+        both = (above > 0) & (first > 0)
+        pairs.append(np.stack([above[both], first[both]]) - 1)
         pieces += [found[patch] for patch in range(1, count + 1)]
-        above = numbers[-1]
+        above = last
     outlines = [_corners(shape) for shape in _joined(pieces, np.concatenate(pairs, axis=1))]
     a, b, c, d, e, f = source.grid.affine[:6]
     return np.array([affine_transform(shape, [a, b, d, e, c, f]) for shape in outlines], dtype=object)

@@ -53,10 +53,11 @@ Roi = tuple[slice, slice]
 Shape = tuple[int, int] | Shape2d
 """Rows and columns, as numpy or as a grid gives them."""
 
-BLOCK_PX = 1024
-"""Side of the blocks in which a scene is processed: 4 MiB a float32 band, two tiles a side."""
 TILE_PX = 512
 """Side of the tiles in a file."""
+BLOCK_PX = 512
+"""Side of the blocks in which a scene is processed: whole tiles, and 1 MiB a float32 band, which the processor's caches
+still hold. In blocks of 1024 all terrain attributes took 1.7 times as long."""
 
 
 CACHE_MIB = 512

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -245,9 +245,11 @@ def keep_whole(landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]], split_ma
     return divided
 
 
-@dataclass(frozen=True)
-class WindowAt:
-    """A window of ground for one split: where it is, how much of it is labelled, and how much of that is landslide."""
+class WindowAt(NamedTuple):
+    """A window of ground for one split: where it is, how much of it is labelled, and how much of that is landslide.
+
+    A plain tuple, because all of an area are held: some hundred thousand in a scene of 20,000 x 20,000 pixels.
+    """
 
     area: str
     split: str
