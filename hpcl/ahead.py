@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     ['1', '2', '3']
     """
     with ThreadPoolExecutor(1) as thread:
-        coming = None
+        coming: Future[R] | None = None
         for item in items:
             ready, coming = coming, thread.submit(work, item)
             if ready is not None:
