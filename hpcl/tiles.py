@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -245,28 +245,28 @@ def keep_whole(landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]], split_ma
     return divided
 
 
-class WindowAt(NamedTuple):
-    """A window of ground for one split: where it is, how much of it is labelled, and how much of that is landslide.
+WINDOW = np.dtype(
+    [("split", "U5"), ("row_px", "i4"), ("column_px", "i4"), ("valid_frac", "f8"), ("landslide_frac", "f8")]
+)
+"""A window of ground for one split: where it is, how much of it is labelled, and how much of that is landslide.
 
-    A plain tuple, because all of an area are held: some hundred thousand in a scene of 20,000 x 20,000 pixels.
-    """
-
-    area: str
-    split: str
-    row_px: int
-    column_px: int
-    valid_frac: float
-    landslide_frac: float
+All of an area are held, half a million in a scene of 20,000 x 20,000 pixels: hence an array of numbers, not of objects."""
+Windows = np.recarray[Any, np.dtype[np.record]]
 
 
-def lay_windows(
-    area: str, blocks: Sequence[Block], labels: Codes, split_map: Codes, settings: TileSettings
-) -> Iterator[WindowAt]:
-    """Windows that lie wholly in blocks of one split, so that not even their unlabelled context is shared.
+def lay_windows(blocks: Sequence[Block], labels: Codes, split_map: Codes, settings: TileSettings) -> Windows:
+    """All windows of an area. They lie wholly in blocks of one split, so that not even their unlabelled context is shared.
 
     Training windows step by ``stride_px``; validation and test windows stand side by side in their block, the last one
     moved back to end with it. Scenes smaller than a window give one padded window.
     """
+    return np.fromiter(_windows(blocks, labels, split_map, settings), WINDOW).view(np.recarray)
+
+
+def _windows(
+    blocks: Sequence[Block], labels: Codes, split_map: Codes, settings: TileSettings
+) -> Iterator[tuple[str, int, int, float, float]]:
+    """The fields of each window."""
     rows, columns = sorted({b.rows.start for b in blocks}), sorted({b.columns.start for b in blocks})
     table = np.full((len(rows), len(columns)), -1)
     for b in blocks:
@@ -287,7 +287,7 @@ def lay_windows(
                 known = split_map[roi] == code
                 valid = float(known.sum() / size**2)
                 if valid >= settings.minimum_valid_frac and known.any():
-                    yield WindowAt(area, split, top, left, valid, float((labels[roi][known] > 0).mean()))
+                    yield (split, top, left, valid, float((labels[roi][known] > 0).mean()))
 
 
 def _within(block_starts: Sequence[int], length: int, size: int, stride: int) -> list[int]:
@@ -305,15 +305,15 @@ def _within(block_starts: Sequence[int], length: int, size: int, stride: int) ->
 
 
 def check(
-    windows: Sequence[WindowAt],
+    windows: Windows,
     split_map: Codes,
     landslides: Iterable[tuple[Any, npt.NDArray[np.bool_]]],
     gap_px: int,
     window_px: int,
 ) -> None:
     """Stop on any leak in one area: a pixel in windows of two splits, labels nearer than the gap, a divided landslide."""
-    ordered = sorted(windows, key=lambda w: w.row_px)
-    tops = [w.row_px for w in ordered]
+    ordered = windows[np.argsort(windows["row_px"])]
+    tops = ordered["row_px"]
     shared = 0
     for rows in strips(split_map.shape):
         seen = np.zeros((rows.stop - rows.start, split_map.shape[1]), np.uint8)

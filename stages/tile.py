@@ -32,7 +32,7 @@ def main() -> None:
     laid = {a: tiles.lay_blocks(a, labels[a], settings.block_px) for a in areas}
     objects = [found for a in areas for found in tiles.spread(_landslides(a), laid[a])]
     blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
-    moments, windows, facts = tiles.Moments(len(bands)), [], {}
+    moments, windows, facts = tiles.Moments(len(bands)), {}, {}
     held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
@@ -41,9 +41,9 @@ def main() -> None:
         block_map = _array(area, "block", np.int32, grid.shape)
         tiles.paint(mine, labels[area], settings.gap_px, split_map, block_map)
         divided = tiles.keep_whole(_landslides(area), split_map)
-        found = list(tiles.lay_windows(area, mine, labels[area], split_map, settings))
+        found = tiles.lay_windows(mine, labels[area], split_map, settings)
         tiles.check(found, split_map, _landslides(area), settings.gap_px, settings.window_px)
-        windows += found
+        windows[area] = pd.DataFrame(found)
         values = np.load(OUT / f"{area}.bands.npy", mmap_mode="r")
         for rows, columns in raster.blocks(grid.shape):
             moments.add(values[:, rows, columns], split_map[rows, columns] == 0)
@@ -60,7 +60,8 @@ def main() -> None:
             "blocks": [{"id": b.number, "split": b.split or "none"} for b in mine],
         }
         progress("tile")(done + 1, len(areas))
-    if not any(w.split == "train" for w in windows) or not any(w.split == "val" for w in windows):
+    table = pd.concat(windows, names=["area"]).reset_index("area")
+    if not {"train", "val"} <= set(table["split"]):
         raise tiles.TileError(
             f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px; "
             "lower tile.window_px or tile.minimum_valid_frac, or raise tile.block_px."
@@ -81,10 +82,10 @@ def main() -> None:
             "split": held,
         },
     )
-    pd.DataFrame(windows).to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
+    table.to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
     _write_split(blocks, facts)
     for split, ground in held.items():
-        count = sum(w.split == split for w in windows)
+        count = int((table["split"] == split).sum())
         share = ground["landslide_px"] / max(ground["labelled_px"], 1)
         print(f"tile: {split:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
 
