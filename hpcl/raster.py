@@ -6,7 +6,9 @@ transform and CRS), with a name and a unit for every band. Codes (labels) stay u
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +66,21 @@ CACHE_MIB = 512
 """Blocks that GDAL keeps of all files together; by default it takes a twentieth of the machine's memory."""
 # In the environment, where GDAL looks when it reads its first block: rasterio.Env would take the bound back on leaving.
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MIB))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep up to 64 MiB of freed memory for the next block, in one heap for all threads.
+
+    By itself it hands the arrays of each block back to the system, which must clear every page that it gives out again:
+    terrain then took a fifth longer.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((-8, 1), (-1, 64 * 2**20), (-3, 32 * 2**20)):  # M_ARENA_MAX, M_TRIM_, M_MMAP_THRESHOLD
+            libc.mallopt(option, value)
+
+
+_keep_freed_memory()
 
 
 class RasterError(ValueError):

@@ -1,5 +1,6 @@
 import functools
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -243,3 +244,25 @@ print(get_gdal_config("GDAL_CACHEMAX"))
     run = functools.partial(subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(run(env=bare).stdout) == raster.CACHE_MIB * 2**20
     assert int(run(env=bare | {"GDAL_CACHEMAX": "64"}).stdout) == 64 * 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such option")
+def test_memory_of_a_block_serves_the_next(tmp_path: Path) -> None:
+    """Pages that were given back come again one fault each: 256 for an array of 512 x 512 numbers."""
+    program = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import hpcl.raster
+def block(_=0):
+    arrays = [np.ones((512, 512), np.float32) for _ in range(8)]
+with ThreadPoolExecutor(2) as threads:
+    for work in (lambda: block(), lambda: list(threads.map(block, range(2)))):
+        work()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(50):
+            work()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert max(map(int, done.stdout.split())) < 50 * 8 * 256 / 10
