@@ -142,8 +142,8 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with raster.create(place / "probability.tif", scene.grid, bands) as sink:
-            for rows in infer.predict(scene, trained, settings):
-                sink.write(np.stack([rows.probability, rows.uncertainty]), (rows.rows, slice(0, scene.shape[1])))
+            for part in infer.predict(scene, trained, settings):
+                sink.write(np.stack([part.probability, part.uncertainty]), part.roi)
         window_px = trained.facts["window_px"]
         return math.prod(len(starts(side, window_px, round(window_px * (1 - overlap_frac)))) for side in scene.shape)
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,10 @@ from hpcl.model import Network
 from hpcl.networks import Trained
 from hpcl.turns import turn, turn_back
 from hpcl.windows import Stitcher, pad, starts
+
+PANEL_PX = 8192
+"""A wider scene is mapped panel by panel: memory does not grow with its width, and the tiles of its files that a row of
+windows reads are still in GDAL's cache for the next."""
 
 Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
@@ -88,11 +92,11 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Finished rows of a map: ``probability`` and ``uncertainty`` of landslide and one probability per class,
+class Part:
+    """A finished part of a map, ``roi``: ``probability`` and ``uncertainty`` of landslide and one probability per class,
     each ``(row, column)`` resp. ``(class, row, column)``, NaN where there is no data."""
 
-    rows: slice
+    roi: tuple[slice, slice]
     probability: Float32
     uncertainty: Float32
     classes: Float32
@@ -108,8 +112,9 @@ def predict(
     trained: Trained,
     settings: InferSettings,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Rows]:
-    """Map a scene from north to south; finished rows come as soon as no window will touch them again.
+) -> Generator[Part, None, None]:
+    """Map a scene, panels of `PANEL_PX` columns from west to east and each from north to south; a part comes as soon as no
+    window will touch it again. Parts cover the scene once, and none depends on the panels.
 
     Probabilities are calibrated with the model's temperature and blended with weights that fall towards a window's
     edge. ``uncertainty`` is the (equally weighted) standard deviation between the overlapping windows, turned ones
@@ -118,12 +123,11 @@ def predict(
     window_px = trained.facts["window_px"]
     stride = max(1, round(window_px * (1 - settings.overlap_frac)))
     height, width = scene.shape
-    tops, lefts = starts(height, window_px, stride), starts(width, window_px, stride)
+    tops, panels = starts(height, window_px, stride), list(_panels(width, window_px, stride))
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     network = adapted(network, scene, window_px, settings.adapt_windows)
     threads = torch.get_num_threads() if where.type == "cpu" else 1
-    groups = _groups(lefts, -(-settings.batch_size // threads))
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
 
     def look(place: Place) -> Ground:
@@ -132,25 +136,44 @@ def predict(
     def answer(ground: Ground) -> Float32:
         return _ask(network, scene, trained.facts, ground.windows, ways)
 
-    stitcher = Stitcher(trained.network.classes, height, width, window_px)
-    places = [(top, group) for top in tops for group in groups]
+    groups = [_groups(lefts, -(-settings.batch_size // threads)) for _, lefts in panels]
+    places = [(top, group) for mine in groups for top in tops for group in mine]
     with closing(_side_by_side(places, look, answer, threads)) as answers:
-        for number, top in enumerate(tops):
-            closed = tops[number + 1] if number + 1 < len(tops) else height
-            unknown = np.ones((closed - top, width), bool)
-            for group in groups:
-                ground, values = next(answers)
-                columns = slice(group[0], group[0] + ground.known.shape[1])
-                unknown[:, columns] = ~ground.known[: closed - top]
-                for left, window in zip(group, values, strict=True):
-                    stitcher.add(top, left, window)
-            blended = stitcher.rows_before(closed)
-            blended[:, unknown] = np.nan
-            classes = blended[:-1]
-            landslide = classes.sum(axis=0)
-            spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
-            yield Rows(slice(top, closed), landslide, spread, classes)
-            progress(number + 1, len(tops))
+        for number, ((columns, lefts), mine) in enumerate(zip(panels, groups, strict=True)):
+            west, east = lefts[0], min(lefts[-1] + window_px, width)
+            own = slice(columns.start - west, columns.stop - west)
+            stitcher = Stitcher(trained.network.classes, height, east - west, window_px)
+            for row, top in enumerate(tops):
+                closed = tops[row + 1] if row + 1 < len(tops) else height
+                unknown = np.ones((closed - top, east - west), bool)
+                for group in mine:
+                    ground, values = next(answers)
+                    start = group[0] - west
+                    unknown[:, start : start + ground.known.shape[1]] = ~ground.known[: closed - top]
+                    for left, window in zip(group, values, strict=True):
+                        stitcher.add(top, left - west, window)
+                blended = stitcher.rows_before(closed)
+                blended[:, unknown] = np.nan
+                blended = blended[..., own]
+                classes = blended[:-1]
+                landslide = classes.sum(axis=0)
+                spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
+                yield Part((slice(top, closed), columns), landslide, spread, classes)
+                progress(number * len(tops) + row + 1, len(panels) * len(tops))
+
+
+def _panels(width: int, window_px: int, stride: int) -> Iterator[tuple[slice, list[int]]]:
+    """Columns of a scene in even panels, and the first columns of all windows that touch each: those across a border are
+    mapped in both panels.
+
+    >>> [(columns.start, columns.stop, lefts[0], lefts[-1]) for columns, lefts in _panels(20_000, 128, 64)]
+    [(0, 6656, 0, 6592), (6656, 13312, 6592, 13248), (13312, 20000, 13248, 19872)]
+    """
+    lefts = starts(width, window_px, stride)
+    groups = _groups(lefts, max(1, PANEL_PX // stride))
+    edges = [*(group[0] for group in groups), width]
+    for start, stop in pairwise(edges):
+        yield slice(start, stop), [left for left in lefts if start - window_px < left < stop]
 
 
 def _groups(lefts: list[int], most: int) -> list[list[int]]:

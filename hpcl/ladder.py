@@ -52,7 +52,9 @@ def score(
         if not (np.asarray(split) == metrics.TEST).any():
             continue
         scene = TileScene(folder, area, facts, trained)
-        probability = np.concatenate([rows.probability for rows in infer.predict(scene, trained, windows)])
+        probability = np.empty(scene.shape, np.float32)
+        for part in infer.predict(scene, trained, windows):
+            probability[part.roi] = part.probability
         ground = metrics.Scene(labels, split, block, fact["pixel_m"] ** 2)
         blocks = metrics.tally(ground, lambda rows: probability[rows], trained.facts["threshold"], settings).blocks  # noqa: B023  (called at once)
         counts = pd.DataFrame(blocks.confusion.reshape(-1, 4), columns=COUNTS)

@@ -41,11 +41,10 @@ def main(area: str) -> None:
             raster.create(out / "probability.tif", ground.grid, bands) as sink,
             raster.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
         ):
-            for rows in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
-                layers = [rows.probability[None], rows.uncertainty[None], *([rows.classes] if len(classes) > 1 else [])]
-                here = rows.rows, slice(0, ground.shape[1])
-                sink.write(np.concatenate(layers), here)
-                coded.write(_codes(rows, trained.facts["threshold"])[None], here)
+            for part in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
+                layers = [part.probability[None], part.uncertainty[None], *([part.classes] if len(classes) > 1 else [])]
+                sink.write(np.concatenate(layers), part.roi)
+                coded.write(_codes(part, trained.facts["threshold"])[None], part.roi)
     facts = {
         "area": area,
         "threshold": trained.facts["threshold"],
@@ -76,10 +75,10 @@ def main(area: str) -> None:
     print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")
 
 
-def _codes(rows: infer.Rows, threshold: float) -> npt.NDArray[np.uint8]:
+def _codes(part: infer.Part, threshold: float) -> npt.NDArray[np.uint8]:
     """0 below the threshold, else 1 + the most probable landslide class; where nothing is known, nodata."""
-    code = np.where(rows.probability >= threshold, 1 + np.nan_to_num(rows.classes).argmax(0), 0)
-    return np.where(np.isnan(rows.probability), NO_DATA, code).astype(np.uint8)
+    code = np.where(part.probability >= threshold, 1 + np.nan_to_num(part.classes).argmax(0), 0)
+    return np.where(np.isnan(part.probability), NO_DATA, code).astype(np.uint8)
 
 
 def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:

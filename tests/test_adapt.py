@@ -137,7 +137,7 @@ def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch)
 
     def mapped(model: Network, most: int) -> np.ndarray:
         settings = infer.InferSettings(overlap_frac=0.0, batch_size=5, turns=1, adapt_windows=most)
-        return np.concatenate([rows.probability for rows in infer.predict(scene, Trained(model, facts), settings)])
+        return np.concatenate([part.probability for part in infer.predict(scene, Trained(model, facts), settings)])
 
     own = adapted(network, scene, 32, 64)
     np.testing.assert_allclose(mapped(network, 64), mapped(own, 0), atol=1e-5)

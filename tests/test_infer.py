@@ -1,5 +1,6 @@
 """The map of a scene: equal to what the network says window by window, seamless, of any size, NaN where nothing is known."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,9 +59,20 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
 
 def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
     with scene_module.RasterScene("here", paths, model, "refuse") as opened:
-        parts = list(infer.predict(opened, model, infer.InferSettings(**SETTING, overlap_frac=overlap, turns=turns)))
-    assert [p.rows.start for p in parts[1:]] == [p.rows.stop for p in parts[:-1]]
-    return {name: np.concatenate([getattr(p, name) for p in parts]) for name in ("probability", "uncertainty")}
+        return whole(infer.predict(opened, model, infer.InferSettings(**SETTING, overlap_frac=overlap, turns=turns)))
+
+
+def whole(parts: Iterator[infer.Part]) -> dict[str, np.ndarray]:
+    """The layers of a map whose parts cover it once, as one."""
+    held = list(parts)
+    shape = held[-1].roi[0].stop, held[-1].roi[1].stop
+    covered, layers = np.zeros(shape, int), {name: np.zeros(shape) for name in ("probability", "uncertainty")}
+    for part in held:
+        covered[part.roi] += 1
+        for name, layer in layers.items():
+            layer[part.roi] = getattr(part, name)
+    assert (covered == 1).all()
+    return layers
 
 
 @pytest.mark.parametrize("shape", [(200, 150), (64, 64), (40, 300), (65, 127), (30, 30)])
@@ -107,10 +119,9 @@ def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
             return Outputs(torch.cat([-sign, sign], 1), red, None)
 
     paths, _ = scene(tmp_path, (64, 96))
-    with raster.Source(paths[0]) as source:
-        whole = raster.Raster(source.read(), source.grid, source.bands)
-    whole["red"][0, [0, 32]] = -9, 9
-    raster.write(paths[0], whole)
+    image = raster.read(paths[0])
+    image["red"][0, [0, 32]] = -9, 9
+    raster.write(paths[0], image)
     got = run(paths, trained(ByCorner))
     assert got["uncertainty"][32, 48] > 0.4
     assert got["uncertainty"][32, 2] < 0.01
@@ -132,6 +143,34 @@ def test_how_many_cores_share_the_windows_does_not_show(tmp_path: Path) -> None:
         np.testing.assert_array_equal(maps[1][name], maps[2][name])
 
 
+@pytest.mark.parametrize("panel_px", [1, 96, 150])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_panels_of_a_wide_scene_do_not_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, panel_px: int, overlap: float
+) -> None:
+    paths, _ = scene(tmp_path, (100, 310), nan=True)
+    one = run(paths, trained(HPCLNet), overlap)
+    monkeypatch.setattr(infer, "PANEL_PX", panel_px)
+    many = run(paths, trained(HPCLNet), overlap)
+    np.testing.assert_allclose(many["probability"], one["probability"], atol=1e-5)
+    np.testing.assert_allclose(many["uncertainty"] ** 2, one["uncertainty"] ** 2, atol=1e-5)
+
+
+def test_a_row_of_windows_reads_a_panel_of_the_scene_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, _ = scene(tmp_path, (192, 640))
+    monkeypatch.setattr(infer, "PANEL_PX", 160)
+    read: list[tuple[slice, slice]] = []
+    plain = scene_module.RasterScene.read
+    monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi) or plain(at, roi))
+    run(paths, trained())
+    for top in (0, 32, 64):
+        below = next(i for i, (rows, _) in enumerate(read) if rows.start == top + 32)
+        first = next(i for i, (rows, _) in enumerate(read) if rows.start == top)
+        assert sum(columns.stop - columns.start for _, columns in read[first:below]) < 160 + 3 * 64
+
+
 def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, _ = scene(tmp_path, (640, 64))
     read: list[int] = []
@@ -143,7 +182,7 @@ def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.M
         for number in range(3):
             next(rows)
             assert len(read) <= number + 1 + 2 * torch.get_num_threads()
-        rows.close()  # type: ignore[attr-defined]
+        rows.close()
     assert read == sorted(read)
 
 
@@ -159,14 +198,14 @@ def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_othe
     settings = infer.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
     with scene_module.RasterScene("here", paths[:1], model, "mean") as ground:
         assert ground.absent == ("slope",)
-        got = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
+        got = whole(infer.predict(ground, model, settings))["probability"]
     assert np.isfinite(got).all()  # slope's hole is no hole any more; where red is missing there is green
     flat = raster.Raster(
         np.ones((1, 100, 100), np.float32), raster.Source(paths[0]).grid, (raster.Band("slope", "deg"),)
     )
     raster.write(tmp_path / "flat.tif", flat)
     with scene_module.RasterScene("here", [paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
-        same = np.concatenate([rows.probability for rows in infer.predict(ground, model, settings)])
+        same = whole(infer.predict(ground, model, settings))["probability"]
     np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpcl import styles
-from hpcl.infer import Rows
+from hpcl.infer import Part
 
 
 def test_probability_runs_from_0_to_1() -> None:
@@ -39,6 +39,6 @@ def test_class_codes_follow_threshold_and_class(threshold: float) -> None:
     from stages.predict import NO_DATA, _codes
 
     classes = np.array([[[0.1, 0.4, 0.3, np.nan]], [[0.3, 0.1, 0.4, np.nan]]], np.float32)
-    rows = Rows(slice(0, 1), classes.sum(0), classes.sum(0), classes)
+    part = Part((slice(0, 1), slice(0, classes.shape[-1])), classes.sum(0), classes.sum(0), classes)
     expected = {0.3: [[2, 1, 2, NO_DATA]], 0.6: [[0, 0, 2, NO_DATA]]}[threshold]
-    assert _codes(rows, threshold).tolist() == expected
+    assert _codes(part, threshold).tolist() == expected
