@@ -123,11 +123,12 @@ def predict(
     window_px = trained.facts["window_px"]
     stride = max(1, round(window_px * (1 - settings.overlap_frac)))
     height, width = scene.shape
-    tops, panels = starts(height, window_px, stride), list(_panels(width, window_px, stride))
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     network = adapted(network, scene, window_px, settings.adapt_windows)
     threads = torch.get_num_threads() if where.type == "cpu" else 1
+    tops = starts(height, window_px, stride)
+    panels = list(_panels(width, window_px, stride, -(-settings.batch_size // threads)))
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
 
     def look(place: Place) -> Ground:
@@ -136,44 +137,35 @@ def predict(
     def answer(ground: Ground) -> Float32:
         return _ask(network, scene, trained.facts, ground.windows, ways)
 
-    groups = [_groups(lefts, -(-settings.batch_size // threads)) for _, lefts in panels]
-    places = [(top, group) for mine in groups for top in tops for group in mine]
+    places = [(top, group) for panel in panels for top in tops for group in panel.groups]
     with closing(_side_by_side(places, look, answer, threads)) as answers:
-        for number, ((columns, lefts), mine) in enumerate(zip(panels, groups, strict=True)):
-            west, east = lefts[0], min(lefts[-1] + window_px, width)
-            own = slice(columns.start - west, columns.stop - west)
-            stitcher = Stitcher(trained.network.classes, height, east - west, window_px)
-            for row, top in enumerate(tops):
-                closed = tops[row + 1] if row + 1 < len(tops) else height
-                unknown = np.ones((closed - top, east - west), bool)
-                for group in mine:
-                    ground, values = next(answers)
-                    start = group[0] - west
-                    unknown[:, start : start + ground.known.shape[1]] = ~ground.known[: closed - top]
-                    for left, window in zip(group, values, strict=True):
-                        stitcher.add(top, left - west, window)
-                blended = stitcher.rows_before(closed)
-                blended[:, unknown] = np.nan
-                blended = blended[..., own]
-                classes = blended[:-1]
-                landslide = classes.sum(axis=0)
-                spread = np.sqrt(np.maximum(blended[-1] - landslide**2, 0))
-                yield Part((slice(top, closed), columns), landslide, spread, classes)
-                progress(number * len(tops) + row + 1, len(panels) * len(tops))
+        layers = trained.network.classes  # a probability of every class but background, and the square of their sum
+        for number, part in enumerate(
+            part for panel in panels for part in _blended(panel, tops, scene.shape, window_px, layers, answers)
+        ):
+            yield part
+            progress(number + 1, len(panels) * len(tops))
 
 
-def _panels(width: int, window_px: int, stride: int) -> Iterator[tuple[slice, list[int]]]:
-    """Columns of a scene in even panels, and the first columns of all windows that touch each: those across a border are
-    mapped in both panels.
+@dataclass(frozen=True)
+class Panel:
+    """Columns that are mapped together, and the first columns of all windows that touch them, in groups that are in the
+    network at a time."""
 
-    >>> [(columns.start, columns.stop, lefts[0], lefts[-1]) for columns, lefts in _panels(20_000, 128, 64)]
+    columns: slice
+    groups: list[list[int]]
+
+
+def _panels(width: int, window_px: int, stride: int, most: int) -> Iterator[Panel]:
+    """Columns of a scene in even panels; windows across a border are mapped in both.
+
+    >>> [(p.columns.start, p.columns.stop, p.groups[0][0], p.groups[-1][-1]) for p in _panels(20_000, 128, 64, 8)]
     [(0, 6656, 0, 6592), (6656, 13312, 6592, 13248), (13312, 20000, 13248, 19872)]
     """
     lefts = starts(width, window_px, stride)
-    groups = _groups(lefts, max(1, PANEL_PX // stride))
-    edges = [*(group[0] for group in groups), width]
+    edges = [*(group[0] for group in _groups(lefts, max(1, PANEL_PX // stride))), width]
     for start, stop in pairwise(edges):
-        yield slice(start, stop), [left for left in lefts if start - window_px < left < stop]
+        yield Panel(slice(start, stop), _groups([left for left in lefts if start - window_px < left < stop], most))
 
 
 def _groups(lefts: list[int], most: int) -> list[list[int]]:
@@ -219,6 +211,35 @@ def _ask(
         found = torch.cat([classes, classes.sum(1, keepdim=True).square()], dim=1).contiguous().cpu().numpy()
         answers.append(np.stack([turn_back(window, quarters, mirror) for window in found]))
     return np.mean(answers, axis=0) if len(ways) > 1 else answers[0]
+
+
+def _blended(
+    panel: Panel,
+    tops: list[int],
+    shape: tuple[int, int],
+    window_px: int,
+    layers: int,
+    answers: Iterator[tuple[Ground, Float32]],
+) -> Iterator[Part]:
+    """The finished parts of a panel, from the ``answers`` (of so many ``layers``) of its groups at each of the ``tops``."""
+    height, width = shape
+    west, east = panel.groups[0][0], min(panel.groups[-1][-1] + window_px, width)
+    own = slice(panel.columns.start - west, panel.columns.stop - west)
+    stitcher = Stitcher(layers, height, east - west, window_px)
+    for top, closed in pairwise([*tops, height]):
+        unknown = np.ones((closed - top, east - west), bool)
+        for group in panel.groups:
+            ground, values = next(answers)
+            first = group[0] - west
+            unknown[:, first : first + ground.known.shape[1]] = ~ground.known[: closed - top]
+            for left, window in zip(group, values, strict=True):
+                stitcher.add(top, left - west, window)
+        blended = stitcher.rows_before(closed)
+        blended[:, unknown] = np.nan
+        classes = blended[:-1, :, own]
+        landslide = classes.sum(axis=0)
+        spread = np.sqrt(np.maximum(blended[-1, :, own] - landslide**2, 0))
+        yield Part((slice(top, closed), panel.columns), landslide, spread, classes)
 
 
 def _side_by_side(
