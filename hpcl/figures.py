@@ -401,6 +401,15 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
     return figure
 
 
+def _area(area_km2: float) -> str:
+    """An area in words.
+
+    >>> _area(51123.4), _area(22.14), _area(0.0123)
+    ('51,123 km²', '22.1 km²', '0.0123 km²')
+    """
+    return f"{area_km2:,.0f} km²" if area_km2 >= 1000 else f"{area_km2:.3g} km²"
+
+
 @_styled
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
     """Hits, misses and false alarms ``codes`` ``(row, column)`` on the test split; ``area_km2`` of each code."""
@@ -414,8 +423,8 @@ def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> 
     shown = known | (codes != NOT_SCORED)
     axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
-    handles = [_patch(_OUTCOME_COLOR[code], f"{name}, {area_km2[code]:.3g} km²") for code, name in names.items()]
-    handles.append(_patch("#c9c9c9", f"rightly left out, {area_km2[BACKGROUND]:.3g} km²"))
+    handles = [_patch(_OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in names.items()]
+    handles.append(_patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
     handles.append(_patch("#f4f4f4", "not test ground"))
     _legend(figure, handles, 3)
     return figure

@@ -34,6 +34,8 @@ from hpcl.rivals import STRIDE_PX
 
 BINS = 512
 """Probability bins of the validation histograms, from which threshold and IoU are read."""
+CALIBRATION_PX = 2**21
+"""Validation pixels from which the temperature is found; all are held at a time."""
 
 
 class FitError(ValueError):
@@ -417,15 +419,17 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
 def _some_logits(
     fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings
 ) -> tuple[Float[Tensor, "pixels classes"], Int[Tensor, " pixels"]]:
-    """Logits and labels of every seventh known validation pixel: neighbours say the same."""
+    """Logits and labels of every seventh known validation pixel (neighbours say the same), of fewer if they were more than
+    `CALIBRATION_PX`."""
     network.eval()
     logits, labels = [], []
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
+    step = max(7, -(-len(draws) * tiles.window_px**2 // CALIBRATION_PX))
     for batch in batches(Windows(tiles, None, train.seed), draws, train.batch_size, train.workers):
         batch = _to_device(fabric, batch, train)
         with fabric.autocast():
             out = network(batch["bands"]).logits.float().movedim(1, -1)
         known = batch["labels"] != UNKNOWN
-        logits.append(out[known][::7].cpu())
-        labels.append(batch["labels"][known][::7].cpu())
+        logits.append(out[known][::step].cpu())
+        labels.append(batch["labels"][known][::step].cpu())
     return torch.cat(logits), torch.cat(labels)

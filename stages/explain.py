@@ -17,7 +17,10 @@ TILES = Path("data/tiles")
 
 
 def main(area: str) -> None:
-    """Write attention.tif (NaN outside the explained windows) and the share of attention at landslide boundaries."""
+    """Write attention_01.tif and so on, one for each explained window, and the share of attention at landslide boundaries.
+
+    Not one raster of the area: its size would grow with the scene for a dozen windows.
+    """
     settings = params("explain", explain.ExplainSettings)
     windows = params("predict", Predict).windows
     trained = networks.load(Path("data/model"))
@@ -29,10 +32,7 @@ def main(area: str) -> None:
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
-    with (
-        RasterScene(area, files, trained, "mean") as scene,
-        raster.create(out / "attention.tif", scene.grid, bands) as sink,
-    ):
+    with RasterScene(area, files, trained, "mean") as scene:
         network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
         places = _places(area, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):
@@ -48,7 +48,8 @@ def main(area: str) -> None:
                     layers.append(values[: roi[0].stop - roi[0].start, : roi[1].stop - roi[1].start])
                     zone = explain.boundary_zone(landslide, known, trained.network.settings.output_stride)
                     shares[prefix + name].add(np.nan_to_num(values), zone, known)
-            sink.write(np.stack(layers), roi)
+            seen = raster.Raster(np.stack(layers).astype(np.float32), scene.grid[roi], tuple(bands))
+            raster.write(out / f"attention_{done + 1:02d}.tif", seen)
             bar(done + 1, len(places))
     write_json(
         out / "facts.json",

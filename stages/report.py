@@ -208,14 +208,12 @@ def _residuals(name: str, settings: figures.ReportSettings) -> dict[str, Any]:
 def _attention(area: page.Area, settings: figures.ReportSettings) -> dict[str, Any]:
     """The first explained windows, and the shares of all of them."""
     name, explained = area.name, area.explain
-    size, drawn = explained["window_px"], {}
-    folder = DATA / "explain" / name
+    folder, drawn = DATA / "explain" / name, {}
     for number, window in enumerate(explained["windows"][: settings.attention_windows], start=1):
-        with raster.Source(folder / "attention.tif") as source:
-            height, width = source.grid.shape
-            top, left = window["row_px"], window["column_px"]
-            roi = slice(top, min(top + size, height)), slice(left, min(left + size, width))
-            cams = dict(zip([band.name for band in source.bands], source.read(roi), strict=True))
+        seen, top, left = raster.read(folder / f"attention_{number:02d}.tif"), window["row_px"], window["column_px"]
+        cams = dict(zip([band.name for band in seen.bands], seen.values, strict=True))
+        height, width = seen.grid.shape
+        roi = slice(top, top + height), slice(left, left + width)
         with raster.Source(DATA / "ingest" / name / "image.tif") as source:
             image = source.read(roi, _shown([band.name for band in source.bands]))
         with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
@@ -226,7 +224,7 @@ def _attention(area: page.Area, settings: figures.ReportSettings) -> dict[str, A
             landslide = (labels >= 1) & (labels != 255)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
         drawn[f"attention_{number}"] = figures.attention(
-            title, image, hillshade, landslide, cams, f"data/explain/{name}/attention.tif"
+            title, image, hillshade, landslide, cams, f"data/explain/{name}/attention_{number:02d}.tif"
         )
     known = [share["boundary_ground_frac"] for share in explained["attention"].values()]
     if explained["windows"] and any(value is not None for value in known):

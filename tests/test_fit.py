@@ -198,6 +198,18 @@ def test_calibration_lowers_the_calibration_error_and_changes_no_answer(tiles_fo
     network = Fourfold(model, 2, 8)
     temperature, _, _ = calibrate(tiles, network, settings)
     assert temperature == pytest.approx(4, rel=0.1)
+    held = []
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        held.append(len(labels))
+        return torch.nn.functional.cross_entropy(logits, labels)
+
+    with pytest.MonkeyPatch.context() as patch:  # few of the pixels say the same
+        patch.setattr("hpcl.fit.CALIBRATION_PX", 1000)
+        patch.setattr("hpcl.fit.F", type("F", (), {"cross_entropy": staticmethod(loss)}))
+        patch.setattr("hpcl.fit.validate", lambda *_: Histograms(np.ones(512), np.ones(512), 0.0))
+        assert calibrate(tiles, network, settings)[0] == pytest.approx(4, rel=0.3)
+    assert 100 < max(held) <= 1000 + len(tiles.numbers("val"))
 
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
     batch = next(batches(Windows(tiles, None, 0), draws, len(draws), 0))

@@ -159,19 +159,20 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
 def _write_attention(data: Path, ground: Ground, size: int) -> None:
     layers = ["optical", "terrain", "fused"]
     names = [f"{prefix}{layer}" for prefix in ("", "untrained_") for layer in layers]
-    cams = np.full((len(names), *ground.shape), np.nan, np.float32)
     windows = []
     if ground.test:
         windows = [
             {"row_px": 5, "column_px": ground.shape[1] // 2},
             {"row_px": ground.shape[0] - size // 2, "column_px": 3},
         ]
-    for window in windows:
+    for number, window in enumerate(windows, start=1):
         roi = np.s_[window["row_px"] : window["row_px"] + size, window["column_px"] : window["column_px"] + size]
+        cams = []
         for i in range(len(names)):
             cam = ndimage.gaussian_filter(ground.rng.normal(size=ground.shape), size / 12)[roi]
-            cams[i][roi] = np.clip(cam / cam.max(), 0, 1) if i != 1 else 0.0
-    _raster(data / "explain" / ground.name / "attention.tif", ground, cams, [Band(name) for name in names])
+            cams.append(np.clip(cam / cam.max(), 0, 1) if i != 1 else np.zeros_like(cam))
+        seen = raster.Raster(np.stack(cams).astype(np.float32), ground.grid[roi], tuple(Band(name) for name in names))
+        raster.write(data / "explain" / ground.name / f"attention_{number:02d}.tif", seen)
     known = ground.labelled and ground.test
     shares = {
         name: {
