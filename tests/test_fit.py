@@ -207,7 +207,7 @@ def test_calibration_lowers_the_calibration_error_and_changes_no_answer(tiles_fo
     with pytest.MonkeyPatch.context() as patch:  # few of the pixels say the same
         patch.setattr("hpcl.fit.CALIBRATION_PX", 1000)
         patch.setattr("hpcl.fit.F", type("F", (), {"cross_entropy": staticmethod(loss)}))
-        patch.setattr("hpcl.fit.validate", lambda *_: Histograms(np.ones(512), np.ones(512), 0.0))
+        patch.setattr("hpcl.fit.validate", lambda *_: Histograms(np.ones(512, np.int64), np.ones(512, np.int64), 0.0))
         assert calibrate(tiles, network, settings)[0] == pytest.approx(4, rel=0.3)
     assert 100 < max(held) <= 1000 + len(tiles.numbers("val"))
 
