@@ -26,8 +26,8 @@ from hpcl.turns import turn, turn_back
 from hpcl.windows import Stitcher, pad, starts
 
 PANEL_PX = 8192
-"""A wider scene is mapped panel by panel: memory does not grow with its width, and the tiles of its files that a row of
-windows reads are still in GDAL's cache for the next."""
+"""A wider scene is mapped panel by panel: no more of it than a panel's width is held at a time, and the tiles of its files
+that a row of windows reads are still in GDAL's cache for the next."""
 
 Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
