@@ -867,7 +867,8 @@ def verdict(low: float, high: float) -> str:
 def _ladder(report: Report) -> Section:
     """One table per ground that the ladder was run on; rows that were not run say so."""
     intro = (
-        "Every row is trained by the same loop on the same tiles with the same steps, each with several seeds, and scored on "
+        "Every row is trained by the same loop on the same tiles with the same steps unless its name says "
+        "otherwise, each with several seeds, and scored on "
         "the same test blocks. The difference is to the row it builds upon; its interval resamples seeds and blocks, both "
         "paired. A rival is behind HPCL-Net where its difference is negative."
     )
