@@ -430,6 +430,7 @@ def _some_logits(
         with fabric.autocast():
             out = network(batch["bands"]).logits.float().movedim(1, -1)
         known = batch["labels"] != UNKNOWN
-        logits.append(out[known][::step].cpu())
-        labels.append(batch["labels"][known][::step].cpu())
+        # Copied: a slice would keep all pixels of its batch alive.
+        logits.append(out[known][::step].cpu().clone())
+        labels.append(batch["labels"][known][::step].cpu().clone())
     return torch.cat(logits), torch.cat(labels)

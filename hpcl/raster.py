@@ -68,6 +68,11 @@ CACHE_MIB = 512
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MIB))
 
 
+COPY_CACHE_MIB = 128
+"""The same while a finished file is copied, which reads every block once: with more of them, in a heap that other work left
+in pieces, memory would grow by a fifth with the first copy."""
+
+
 def _keep_freed_memory() -> None:
     """Have glibc keep up to 64 MiB of freed memory for the next block, in one heap for all threads.
 
@@ -263,10 +268,11 @@ def create(
             yield _draft(files, str(draft), grid, bands, dtype, nodata)
         for drafted in drafts.iterdir():
             _check_whole(drafted)
-        rasterio.shutil.copy(
-            draft, final, driver="COG", blocksize=TILE_PX, compress="deflate", predictor="floating_point" if floating else "standard",
-            level=1, num_threads="all_cpus", bigtiff="if_safer",
-        )  # fmt: skip
+        with rasterio.Env(GDAL_CACHEMAX=COPY_CACHE_MIB * 2**20):
+            rasterio.shutil.copy(
+                draft, final, driver="COG", blocksize=TILE_PX, compress="deflate",
+                predictor="floating_point" if floating else "standard", level=1, num_threads="all_cpus", bigtiff="if_safer",
+            )  # fmt: skip
         _check_whole(final)
         final.replace(path)
     except (RasterioError, OSError) as error:
