@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -181,4 +182,8 @@ def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: i
             generator=torch.Generator().manual_seed(0),
         )
     )
-    return loaded if workers else ahead(lambda _: next(loaded), groups)
+    if workers:
+        yield from loaded
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            yield from ahead(lambda _: thread.submit(next, loaded), groups, most=2)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from pydantic.dataclasses import dataclass as record
 from torch import Tensor
 
 from hpcl.adapt import adapted
+from hpcl.ahead import ahead
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.model import Network
 from hpcl.networks import Trained
@@ -252,18 +252,17 @@ def _side_by_side(
     more else there is to do on the machine.
     """
 
-    def answered(ground: Future[Ground]) -> tuple[Ground, Float32]:
-        return ground.result(), answer(ground.result())
-
     before = torch.get_num_threads()
     alone = partial(torch.set_num_threads, 1)
     try:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads, initializer=alone) as workers:
-            waiting: deque[Future[tuple[Ground, Float32]]] = deque()
-            ahead = iter(places)
-            for _ in places:
-                for place in islice(ahead, 2 * threads - len(waiting)):
-                    waiting.append(workers.submit(answered, reader.submit(look, place)))
-                yield waiting.popleft().result()
+
+            def submit(place: Place) -> Future[tuple[Ground, Float32]]:
+                return workers.submit(answered, reader.submit(look, place))
+
+            def answered(ground: Future[Ground]) -> tuple[Ground, Float32]:
+                return ground.result(), answer(ground.result())
+
+            yield from ahead(submit, places, 2 * threads)
     finally:
         torch.set_num_threads(before)  # threads that start later would take over the last number set by any

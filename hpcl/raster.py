@@ -10,13 +10,11 @@ import ctypes
 import os
 import platform
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,6 +30,8 @@ from odc.geo.types import Shape2d
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
+
+from hpcl.ahead import ahead
 
 __all__ = [
     "Band",
@@ -379,13 +379,9 @@ def fill(
     """
     rois = list(blocks(sink.grid.shape, block_px))
     with _workers() as (executor, most):
-        waiting: deque[tuple[Roi, Future[npt.NDArray[Any]]]] = deque()
-        ahead = iter(rois)
-        for done in range(len(rois)):
-            for roi in islice(ahead, most - len(waiting)):
-                waiting.append((roi, executor.submit(compute, roi)))
-            roi, future = waiting.popleft()
-            sink.write(future.result(), roi)
+        computed = ahead(lambda roi: executor.submit(compute, roi), rois, most)
+        for done, (roi, values) in enumerate(zip(rois, computed, strict=True)):
+            sink.write(values, roi)
             progress(done + 1, len(rois))
 
 
