@@ -227,7 +227,7 @@ def coregistration(folder: Path) -> Row:
 def main() -> None:
     """Measure at the given side (20,000 pixels by default), and keep the rows."""
     side_px = int(sys.argv[1]) if len(sys.argv) > 1 else SIDE_PX
-    with tempfile.TemporaryDirectory(dir=".") as place:
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as place:
         folder = Path(place).resolve()
         print(f"bench: {json.dumps({'side_px': side_px, 'free_gb': shutil.disk_usage(folder).free // 10**9})}")
         keep(terrain(folder, side_px))
