@@ -510,9 +510,11 @@ def residual_map(
     return figure
 
 
-def _chart(height_in: float, title: str, source: str, left_in: float = 0.62) -> tuple[Figure, Axes]:
-    """A figure with one diagram, a title above it, and a row for the legend below."""
-    bottom = 0.22 + LEGEND_IN + 0.42
+def _chart(
+    height_in: float, title: str, source: str, left_in: float = 0.62, legend_rows: int = 1
+) -> tuple[Figure, Axes]:
+    """A figure with one diagram, a title above it, and rows for the legend below."""
+    bottom = 0.22 + LEGEND_IN * legend_rows + 0.42
     figure = Figure(figsize=(WIDTH_IN, height_in))
     place = (left_in / WIDTH_IN, bottom / height_in, 1 - (left_in + 0.2) / WIDTH_IN, 1 - (bottom + 0.32) / height_in)
     axes = figure.add_axes(place)
@@ -632,10 +634,11 @@ def training(
     curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str, *, logarithmic: bool
 ) -> Figure:
     """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
-    figure, axes = _chart(3.1, title, "reports/train/curves.csv")
-    colours = [BLUE, VERMILION, "#009E73", "#CC79A7"]
+    rows = -(-(len(lines) + 1) // 4)
+    figure, axes = _chart(3.1, title, "reports/train/curves.csv", legend_rows=rows)
+    colours = [BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00"]
     marker = "o" if len(curves) < 40 else ""
-    for (column, label), colour in zip(lines.items(), colours, strict=False):
+    for (column, label), colour in zip(lines.items(), colours[: len(lines)], strict=True):
         if column in curves and curves[column].notna().any():
             axes.plot(curves["epoch"] + 1, curves[column], marker=marker, markersize=3, color=colour, label=label)
     axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")

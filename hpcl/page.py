@@ -841,9 +841,11 @@ def _training(report: Report) -> Section:
             ),
             plates.one(
                 "training_watch.png",
-                "Validation IoU, spread of keys and filling of the queues by epoch.",
-                "Validation landslide IoU, and two watches (all pure numbers): the spread of keys, 1 when they fill their "
-                "space and near 0 when the contrast has collapsed; the filled share of the queues.",
+                "Validation IoU and watches of the contrast by epoch.",
+                "Validation landslide IoU, and watches of the contrast (all pure numbers): the spread of keys, 1 when they "
+                "fill their space and near 0 when they have collapsed; the filled share of the queues; their purity, the "
+                "share of queued keys whose nearest other key is of the same class; and how much more alike keys of one "
+                "class are than keys of two, in mean cosine.",
             ),
         ),
     ]

@@ -27,6 +27,8 @@ def main(area: str) -> None:
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
     out = Path("data/explain") / area
+    for old in out.glob("attention_*.tif"):  # of more windows, perhaps; DVC clears its outs, a run by hand does not
+        old.unlink()
     names = list(trained.network.layers())
     bands = [raster.Band(f"{prefix}{name}") for prefix in ("", "untrained_") for name in names]
     shares = {band.name: explain.Shares() for band in bands}

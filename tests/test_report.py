@@ -548,6 +548,17 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
         assert f"{name}, {wanted[code] * 4e-6:.3g} km²" in legend
 
 
+def test_every_watch_is_drawn_and_named_clear_of_the_axis() -> None:
+    watches = {name: f"the {name} of some length" for name in "abcde"}
+    curves = pd.DataFrame({"epoch": [0, 1], **{name: [i / 5, i / 6] for i, name in enumerate(watches)}})
+    figure = figures.training(curves, watches, "Watches", 1, "value [-]", logarithmic=False)
+    (axes,) = figure.axes
+    assert [line.get_label() for line in axes.get_lines()] == [*watches.values(), "kept weights"]
+    assert len({line.get_color() for line in axes.get_lines()}) == 6
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().y1 <= axes.xaxis.label.get_window_extent().y0
+
+
 def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import report
 
