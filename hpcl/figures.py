@@ -634,9 +634,9 @@ def training(
     curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str, *, logarithmic: bool
 ) -> Figure:
     """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
-    rows = -(-(len(lines) + 1) // 4)
+    rows = -(-(len(set(lines) & set(curves)) + 1) // 4)
     figure, axes = _chart(3.1, title, "reports/train/curves.csv", legend_rows=rows)
-    colours = [BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00"]
+    colours = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
     marker = "o" if len(curves) < 40 else ""
     for (column, label), colour in zip(lines.items(), colours[: len(lines)], strict=True):
         if column in curves and curves[column].notna().any():

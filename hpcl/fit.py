@@ -419,8 +419,8 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
 def _some_logits(
     fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings
 ) -> tuple[Float[Tensor, "pixels classes"], Int[Tensor, " pixels"]]:
-    """Logits and labels of every seventh known validation pixel (neighbours say the same), of fewer if they were more than
-    `CALIBRATION_PX`."""
+    """Logits and labels of every seventh known validation pixel of a batch (neighbours say the same), of fewer where all
+    pixels of the windows, known or not, would make more than about `CALIBRATION_PX`."""
     network.eval()
     logits, labels = [], []
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]

@@ -27,14 +27,14 @@ def main(area: str) -> None:
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
     out = Path("data/explain") / area
-    for old in out.glob("attention_*.tif"):  # of more windows, perhaps; DVC clears its outs, a run by hand does not
-        old.unlink()
     names = list(trained.network.layers())
     bands = [raster.Band(f"{prefix}{name}") for prefix in ("", "untrained_") for name in names]
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
     with RasterScene(area, files, trained, "mean") as scene:
+        for old in out.glob("attention_*.tif"):  # of more windows, perhaps; DVC clears its outs, a run by hand does not
+            old.unlink()
         network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
         places = _places(area, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from affine import Affine
+from rasterio.env import get_gdal_config
 
 from hpcl import raster, vector
 
@@ -40,6 +43,24 @@ def test_what_is_written_comes_back(tmp_path: Path, crs: str) -> None:
     assert back.grid.affine == grid.affine
     assert back.grid.crs == grid.crs
     np.testing.assert_array_equal(back["n_up"], written[1])
+
+
+def test_the_copy_has_a_small_cache_and_leaves_the_bound_as_it_was(tmp_path, monkeypatch):
+    bound, seen = get_gdal_config("GDAL_CACHEMAX"), []
+    copy = rasterio.shutil.copy
+    monkeypatch.setattr(
+        rasterio.shutil, "copy", lambda *a, **k: (seen.append(get_gdal_config("GDAL_CACHEMAX")), copy(*a, **k))
+    )
+    grid = raster.Grid((8, 8), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+    with (
+        rasterio.Env(GDAL_NUM_THREADS=1),
+        raster.create(tmp_path / "a.tif", grid, [raster.Band("a")]) as one,
+        raster.create(tmp_path / "b.tif", grid, [raster.Band("b")]) as other,
+    ):
+        for sink in (one, other):
+            sink.write(np.ones((1, 8, 8), np.float32))
+    assert seen == [raster.COPY_CACHE_MIB * 2**20] * 2
+    assert get_gdal_config("GDAL_CACHEMAX") == bound
 
 
 def test_equal_rasters_are_equal_bytes_and_cloud_optimised(tmp_path: Path) -> None:
