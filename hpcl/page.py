@@ -855,6 +855,16 @@ def _training(report: Report) -> Section:
 # ---- what each component buys ----------------------------------------------------------------------------------------
 
 
+def steps_of(ran: pd.DataFrame) -> str:
+    """How many optimiser steps the rows of the ladder took.
+
+    >>> steps_of(pd.DataFrame({"steps": [120.0, 135.0]})), steps_of(pd.DataFrame({"steps": [120.0]}))
+    ('120 to 135 steps', '120 steps')
+    """
+    low, high = int(ran["steps"].min()), int(ran["steps"].max())
+    return f"{low} steps" if low == high else f"{low} to {high} steps"
+
+
 def verdict(low: float, high: float) -> str:
     """What a paired interval of a difference says.
 
@@ -908,9 +918,7 @@ def _ladder(report: Report) -> Section:
         if ran.empty:
             continue
         invented = SYNTHETIC in str(ground)
-        note = f"{int(ran['steps'].iloc[0])} steps of training each. " + (
-            "Synthetic ground: wiring, not science." if invented else ""
-        )
+        note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science." if invented else "")
         head = [
             "row",
             "verdict",

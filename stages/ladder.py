@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl import fit, ladder, metrics
+from hpcl import fit, ladder, metrics, page
 from hpcl.contrast import ContrastSettings
 from hpcl.model import ModelSettings
 from stages._ladder import FILE, RUNGS, Row, rows
@@ -99,7 +99,7 @@ def summarised(readme: str, table: pd.DataFrame) -> str:
     """The README with its summary of the ladder, between two marks, made anew from the table."""
     lines = []
     for ground, rung in table[table["status"] == "run"].groupby("ground", sort=False):
-        lines += [f"\n*{ground}* ({int(rung['steps'].iloc[0])} steps, {int(rung['seeds'].iloc[0])} seeds)\n"]
+        lines += [f"\n*{ground}* ({page.steps_of(rung)}, {int(rung['seeds'].iloc[0])} seeds)\n"]
         lines += ["| row | landslide IoU | against | difference |", "|---|---|---|---|"]
         labels = dict(zip(table["row"], table["label"], strict=True))
         for line in rung.itertuples():

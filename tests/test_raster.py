@@ -64,8 +64,6 @@ def test_the_copy_has_a_small_cache_and_leaves_the_bound_as_it_was(tmp_path, mon
 
 
 def test_equal_rasters_are_equal_bytes_and_cloud_optimised(tmp_path: Path) -> None:
-    import rasterio
-
     for name in ("a.tif", "b.tif"):
         write(tmp_path / name)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
@@ -76,8 +74,6 @@ def test_equal_rasters_are_equal_bytes_and_cloud_optimised(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", -9999.0), ("uint8", 255)])
 def test_overviews_are_those_that_gdal_makes(tmp_path: Path, dtype: str, nodata: float) -> None:
-    import rasterio.shutil
-
     rng = np.random.default_rng(0)
     written = rng.integers(0, 200, (2, 1200, 2400)).astype(dtype)
     written[:, rng.random((1200, 2400)) < 0.3] = nodata
@@ -104,8 +100,6 @@ def test_overviews_are_those_that_gdal_makes(tmp_path: Path, dtype: str, nodata:
 
 def test_overviews_do_not_show_the_windows_that_were_written(tmp_path: Path) -> None:
     """Windows may begin and end anywhere, and come in any order; an odd edge is the mean of what there is."""
-    import rasterio
-
     grid = raster.Grid((700, 1301), GRID.affine, GRID.crs)
     written = np.random.default_rng(0).normal(size=(1, 700, 1301)).astype(np.float32)
     for name, block_px in (("whole", 2000), ("odd", 333), ("even", 50)):
@@ -145,8 +139,6 @@ def test_a_window_beyond_the_edge_is_nodata_there(tmp_path: Path) -> None:
 
 
 def test_numeric_nodata_is_nan_from_the_read_on(tmp_path: Path) -> None:
-    import rasterio
-
     with rasterio.open(
         tmp_path / "dem.tif", "w", driver="GTiff", height=4, width=4, count=1, dtype="int16", nodata=-32768,
         crs="EPSG:32648", transform=GRID.affine,
