@@ -877,7 +877,7 @@ def verdict(low: float, high: float) -> str:
 
 
 def _ladder(report: Report) -> Section:
-    """One table per ground that the ladder was run on; rows that were not run say so."""
+    """One table per ground that the ladder was run on; which rows were not run is said below it."""
     intro = (
         "Every row is trained by the same loop on the same tiles with the same steps unless its name says "
         "otherwise, each with several seeds, and scored on "
@@ -889,10 +889,8 @@ def _ladder(report: Report) -> Section:
     tables, paid, tried = [], set(), set()
     for ground, rung in table.groupby("ground", sort=False):
         rows = []
-        for line in rung.to_dict("records"):
-            if line["status"] != "run":
-                rows.append([line["label"], "not run", *[NONE] * 6])
-                continue
+        ran, idle = rung[rung["status"] == "run"], rung[rung["status"] != "run"]
+        for line in ran.to_dict("records"):
             compared = isinstance(line["against"], str)
             said = verdict(line["low"], line["high"]) if compared else ""
             if compared:
@@ -914,11 +912,11 @@ def _ladder(report: Report) -> Section:
                     f"{int(line['seeds'])}",
                 ]
             )
-        ran = rung[rung["status"] == "run"]
         if ran.empty:
             continue
         invented = SYNTHETIC in str(ground)
-        note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science." if invented else "")
+        note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science. " if invented else "")
+        note += f"Not run: {'; '.join(idle['label'])}." if len(idle) else ""
         head = [
             "row",
             "verdict",
@@ -932,8 +930,8 @@ def _ladder(report: Report) -> Section:
         tables.append(_table(str(ground), head, rows, words=3, note=note))
     if not tables:
         return Section("ladder", "What each component buys", [_paragraph("The ladder has not been run: make ladder.")])
-    idle = [labels[name] for name in labels if name in tried - paid]
-    told = _paragraph(f"Paid on no ground at this budget: {'; '.join(idle)}.") if idle else ""
+    vain = [labels[name] for name in labels if name in tried - paid]
+    told = _paragraph(f"Paid on no ground at this budget: {'; '.join(vain)}.") if vain else ""
     probe = _paragraph(
         "Boundary probe: area under the ROC curve of a linear classifier of boundary against background hyper-pixels on the "
         "frozen fused map; .5 is chance.",

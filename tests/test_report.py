@@ -400,6 +400,20 @@ def test_equal_input_gives_equal_bytes_whatever_the_users_style(project: Path, t
     assert len([path for path in made if path.suffix == ".png"]) > 20
 
 
+def test_the_ladder_says_what_pays_and_what_was_not_run(project: Path) -> None:
+    text = _text(project)
+    part = text[text.index("What each component buys</h2>") :]
+    part = part[: part.index("<h2>")]
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", part)
+    assert rows == [
+        ("two encoders", "–"),
+        ("&lt;b&gt;attention&lt;/b&gt;", "pays"),
+        ("queues", "no difference seen"),
+    ]
+    assert "120 steps of training each. Not run: walls." in part
+    assert "Paid on no ground at this budget: queues." in part
+
+
 def test_the_page_needs_nothing_but_itself(project: Path) -> None:
     text = _text(project)
     shown = _Page(text)
