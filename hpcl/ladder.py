@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from hpcl import infer, metrics
 from hpcl.bands import Float32
@@ -36,30 +37,24 @@ class TileScene(infer.Scene):
         return np.stack([self._values[layer, roi[0], roi[1]] for layer in self._layers])
 
 
-def score(
-    folder: Path,
-    facts: Mapping[str, Any],
-    trained: Trained,
-    windows: infer.InferSettings,
-    settings: metrics.EvaluateSettings,
-) -> pd.DataFrame:
+def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: infer.InferSettings) -> pd.DataFrame:
     """Confusion of the trained network's map in every test block of the tiles: ``area, block, tn, fp, fn, tp``."""
     tables = []
-    for area, fact in sorted(facts["areas"].items()):
+    for area in sorted(facts["areas"]):
         labels, split, block = (
             np.load(folder / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block")
         )
-        if not (np.asarray(split) == metrics.TEST).any():
+        if not (split == metrics.TEST).any():
             continue
-        scene = TileScene(folder, area, facts, trained)
-        probability = np.empty(scene.shape, np.float32)
-        for part in infer.predict(scene, trained, windows):
-            probability[part.roi] = part.probability
-        ground = metrics.Scene(labels, split, block, fact["pixel_m"] ** 2)
-        blocks = metrics.tally(ground, lambda rows: probability[rows], trained.facts["threshold"], settings).blocks  # noqa: B023  (called at once)
-        counts = pd.DataFrame(blocks.confusion.reshape(-1, 4), columns=COUNTS)
-        tables.append(counts.assign(area=area, block=blocks.block)[["area", "block", *COUNTS]])
-    return pd.concat(tables, ignore_index=True)
+        counts = np.zeros((int(block.max()) + 1, 4), np.int64)
+        for part in infer.predict(TileScene(folder, area, facts, trained), trained, windows):
+            used = (split[part.roi] == metrics.TEST) & (labels[part.roi] != metrics.UNKNOWN)
+            truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts["threshold"]
+            kind = 4 * block[part.roi].astype(np.int64) + 2 * truth + mapped
+            counts += np.bincount(kind[used], minlength=counts.size).reshape(-1, 4)
+        blocks = np.flatnonzero(counts.any(1))
+        tables.append(pd.DataFrame(counts[blocks], columns=COUNTS).assign(area=area, block=blocks))
+    return pd.concat(tables, ignore_index=True)[["area", "block", *COUNTS]]
 
 
 def ground(facts: Mapping[str, Any]) -> str:
@@ -81,7 +76,9 @@ def compare(
     """One line per rung: mean and standard deviation of its landslide IoU over seeds, and how far it is ahead.
 
     ``rungs``: the block counts of each rung, one table per seed, the same seeds in the same order for all;
-    ``against``: the rung that each is compared with. The interval resamples seeds and blocks, both paired.
+    ``against``: the rung that each is compared with. The interval resamples seeds and blocks, both paired; with one
+    seed or one block there is none (NaN). Means of a handful of drawn seeds scatter too little and never leave the range of
+    the seeds, so their deviations are widened as far as Student's distribution of so few seeds is wider than their own.
     """
     counts = {name: _stack(tables) for name, tables in rungs.items()}
     shapes = {(len(c), c.shape[1]) for c in counts.values()}
@@ -95,9 +92,10 @@ def compare(
         raise LadderError("The rungs were not scored on the same blocks with the same seeds; run the ladder again.")
     seeds, blocks = shapes.pop()
     weights = metrics.resample(blocks, settings)
-    drawn = np.random.default_rng(settings.seed).integers(seeds, size=(len(weights), seeds))
+    drawn = np.random.default_rng([settings.seed, 1]).integers(seeds, size=(len(weights), seeds))
+    widening = _widening(seeds, settings.confidence_frac)
     iou = {name: metrics.scores(c.sum(1))["landslide_iou"] for name, c in counts.items()}
-    draws = {name: _draws(c, weights, drawn) for name, c in counts.items()}
+    draws = {name: _draws(c, weights, drawn, widening) for name, c in counts.items()}
     lines = []
     for name in rungs:
         line = {
@@ -108,7 +106,9 @@ def compare(
         }
         other = against.get(name, "")
         if other in counts:
-            low, high = metrics.interval(draws[name] - draws[other], settings)
+            low, high = (np.nan, np.nan)
+            if seeds > 1 and blocks > 1:
+                low, high = metrics.interval(draws[name] - draws[other], settings)
             lead = {"against": other, "difference": (iou[name] - iou[other]).mean(), "low": low, "high": high}
             line |= lead
         lines.append(line)
@@ -121,9 +121,23 @@ def _stack(tables: Sequence[pd.DataFrame]) -> metrics.Array:
     return np.stack(ordered)
 
 
-def _draws(counts: metrics.Array, weights: metrics.Array, drawn: metrics.Array) -> metrics.Array:
-    """Mean IoU over the drawn seeds on the drawn blocks, ``(resample,)``."""
+def _widening(seeds: int, confidence_frac: float) -> float:
+    """How much too narrow the bootstrap of the mean of so few values is, if they are normal: its standard deviation is
+    that of n values over n instead of n - 1, and its quantiles know nothing of n.
+
+    >>> round(_widening(3, 0.95), 2), round(_widening(100, 0.95), 2), _widening(1, 0.95)
+    (2.69, 1.02, 1.0)
+    """
+    if seeds == 1:
+        return 1.0
+    upper = (1 + confidence_frac) / 2
+    return float(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(upper, seeds - 1) / stats.norm.ppf(upper))
+
+
+def _draws(counts: metrics.Array, weights: metrics.Array, drawn: metrics.Array, widening: float) -> metrics.Array:
+    """Mean IoU over the drawn seeds on the drawn blocks, ``(resample,)``, its deviation from that of all seeds widened."""
     by_seed = np.stack(
         [metrics.scores(np.tensordot(weights.astype(float), c, axes=1))["landslide_iou"] for c in counts]
     )
-    return np.asarray(by_seed[drawn.T, np.arange(len(weights))].mean(0))
+    everyone = by_seed.mean(0)
+    return np.asarray(everyone + widening * (by_seed[drawn.T, np.arange(len(weights))].mean(0) - everyone))

@@ -1,24 +1,43 @@
 """What the stage `rung` and the command `ladder` know of ladder/params.yaml."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from stages._stage import ParameterError, params
+from hpcl.contrast import ContrastSettings
+from hpcl.fit import TrainSettings
+from hpcl.infer import InferSettings
+from hpcl.model import ModelSettings
+from stages._stage import ParameterError, merged, params
+from stages._windows import Predict
 
 FILE, RUNGS = Path("ladder/params.yaml"), Path("data/ladder")
+SECTIONS = ("model", "contrastive", "train", "predict")
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Row:
-    """One row of the ladder: params.yaml with ``set`` laid over it, and of the branches only those named, if any are."""
+    """One row of the ladder: params.yaml with `base` and ``set`` laid over it, and of the branches only those named, if
+    any are. ``steps_factor`` times the steps of the budget, for a row that gets as much time as another one takes."""
 
     label: str
     against: str = ""
     branches: tuple[str, ...] = ()
+    steps_factor: float = 1.0
     set: dict[str, dict[str, Any]] | None = None
+
+
+class Rung(NamedTuple):
+    """What one training of the ladder is made of, its seed included."""
+
+    model: ModelSettings
+    contrast: ContrastSettings
+    train: TrainSettings
+    windows: InferSettings
 
 
 def rows() -> dict[str, Row]:
@@ -26,9 +45,44 @@ def rows() -> dict[str, Row]:
     return params("rows", dict[str, Row], file=FILE)
 
 
-def row(name: str) -> Row:
-    """The row of that name."""
-    found = rows()
-    if name not in found:
-        raise ParameterError(f"{FILE} has no row '{name}'; there are {', '.join(found)}.")
-    return found[name]
+def rung(name: str, seed: int) -> Rung:
+    """The settings of a row with a seed."""
+    known = rows()
+    if name not in known:
+        raise ParameterError(f"{FILE} has no row '{name}'; there are {', '.join(known)}.")
+    row = known[name]
+    strange = (row.set or {}).keys() - set(SECTIONS)
+    if strange:
+        raise ParameterError(
+            f"Row '{name}' of {FILE} sets '{min(strange)}'; a row sets {', '.join(SECTIONS[:-1])} and {SECTIONS[-1]}."
+        )
+    over = merged(params("base", dict[str, dict[str, Any]], file=FILE), row.set or {})
+    budget = params("budget", dict[str, int], file=FILE)
+    budget["steps_per_epoch"] = max(1, round(budget["steps_per_epoch"] * row.steps_factor))
+    model = params("model", ModelSettings, over.get("model", {}))
+    if row.branches:
+        lost = [branch for branch in row.branches if branch not in model.branches]
+        if lost:
+            raise ParameterError(
+                f"Row '{name}' of {FILE} needs the branch '{lost[0]}', which params.yaml does not have."
+            )
+        model = replace(model, branches={branch: model.branches[branch] for branch in row.branches})
+    return Rung(
+        model,
+        params("contrastive", ContrastSettings, over.get("contrastive", {})),
+        params("train", TrainSettings, budget | over.get("train", {}) | {"seed": seed}),
+        params("predict", Predict, over.get("predict", {})).windows,
+    )
+
+
+def distinct(names: Sequence[str]) -> None:
+    """Refuse rows that would be the same training and the same map, so that a table never compares a row with itself."""
+    seen: dict[str, str] = {}
+    for name in names:
+        settings = repr(rung(name, 0))
+        if settings in seen:
+            raise ParameterError(
+                f"With this params.yaml the rows '{seen[settings]}' and '{name}' of {FILE} are the same; take one of them "
+                "out of 'run', or change what makes them alike (contrastive.weight 0, for one)."
+            )
+        seen[settings] = name

@@ -42,17 +42,18 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
         raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if section not in document:
         raise ParameterError(f"{file} has no section '{section}'{_nearest(section, document)}.")
-    given = document[section] if over is None else _merged(document[section], over)
+    given = document[section] if over is None else merged(document[section], over)
     try:
         return TypeAdapter(record).validate_json(json.dumps(given))
     except ValidationError as error:
         raise ParameterError(_sentence(section, given, error, file)) from error
 
 
-def _merged(base: Any, over: Any) -> Any:
+def merged(base: Any, over: Any) -> Any:
+    """``over`` laid over ``base``: dictionaries merge, anything else is replaced."""
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
-    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
+    return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
 
 
 def _nearest(name: str, known: Any) -> str:

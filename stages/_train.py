@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from stages import _track
 from stages._stage import progress
 
 TILES = Path("data/tiles")
+CODE = Path(fit.__file__).parent
+LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
 
 Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
 
@@ -90,9 +93,10 @@ def train(label: str, settings: Settings) -> Result | None:
 
 
 def _checkpoints(settings: Settings) -> Path:
-    """A folder outside the outs for exactly these settings and tiles, so that no other run resumes from it."""
+    """A folder outside the outs for exactly these settings, tiles and this code, so that no other run resumes from it."""
     key = hashlib.sha256(json.dumps([asdict(s) for s in settings], sort_keys=True).encode())
-    for path in sorted(TILES.iterdir()):
+    key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
+    for path in [*sorted(CODE.glob("*.py")), *sorted(TILES.iterdir())]:
         key.update(path.name.encode())
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())

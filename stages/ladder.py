@@ -2,79 +2,100 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hpcl import fit, ladder, metrics, page
-from hpcl.contrast import ContrastSettings
-from hpcl.model import ModelSettings
+from stages import _ladder
 from stages._ladder import FILE, RUNGS, Row, rows
 from stages._stage import params, read_json, run
 from stages._train import TILES, tiles_for
 
+PIPELINE = "ladder/dvc.yaml"
 TABLE, README = Path("reports/ladder.csv"), Path("README.md")
 PROBE_STEPS = 4
+
+
+class UnfinishedError(RuntimeError):
+    """Trainings of the ladder that should have a result and have none."""
 
 
 def main() -> None:
     """Run the rungs as DVC stages; those that are finished and unchanged are not run again."""
     chosen, seeds = params("run", tuple[str, ...], file=FILE), params("seeds", tuple[int, ...], file=FILE)
-    wanted = [RUNGS / f"{name}-{seed}.json" for name in chosen for seed in seeds]
-    there = sum(path.exists() for path in wanted)
-    print(f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings; results of {there} are here.")
-    if not TILES.exists():
-        subprocess.run(["dvc", "repro", "tile"], check=True)
-    if there < len(wanted):
-        budget = params("budget", dict[str, Any], file=FILE)
-        steps, seconds = _cost(budget)
-        hours = (len(wanted) - there) * steps * seconds / 3600
+    _ladder.distinct(chosen)
+    wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
+    _dvc("repro", "tile", failed="The tiles cannot be made")
+    missing = _missing(wanted)
+    print(
+        f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
+    )
+    if missing:
+        hours = _cost(missing) / 3600
         print(
-            f"ladder: {steps} steps each, {seconds:.2f} s a step of HPCL-Net on this machine: about {hours:.1f} hours at "
-            "most. Stop it at any time: a finished training is kept, an unfinished one goes on after its last epoch."
+            f"ladder: about {hours:.1f} hours at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
+            "validation and maps. Stop it at any time: a finished training is kept, an unfinished one goes on after its "
+            "last epoch.",
+            flush=True,
         )
-    subprocess.run(["dvc", "repro", "--keep-going", "ladder/dvc.yaml"], check=False)
-    table = collect(rows(), seeds)
+        subprocess.run(["dvc", "repro", "--keep-going", PIPELINE], check=False)
+        missing = _missing(wanted)
+    table = collect(rows(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
     TABLE.parent.mkdir(exist_ok=True)
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
     README.write_text(summarised(README.read_text(encoding="utf-8"), table), encoding="utf-8")
     print(f"ladder: {TABLE} and the summary in {README}; `dvc repro report` shows it.")
+    if missing:
+        raise UnfinishedError(
+            f"{len(missing)} trainings have no result ({', '.join(missing[:5])}{', ...' * (len(missing) > 5)}), so their "
+            "rows read 'not run'; DVC said above why. The others are kept: mend the cause and run `make ladder` again."
+        )
 
 
-def _cost(budget: dict[str, Any]) -> tuple[int, float]:
-    """Steps of one training, and seconds of one step of HPCL-Net here."""
-    limits = params("train", fit.TrainSettings, budget)
-    short = params("train", fit.TrainSettings, budget | {"epochs": 1, "steps_per_epoch": PROBE_STEPS})
-    settings = params("model", ModelSettings), params("contrastive", ContrastSettings), short
+def _dvc(*arguments: str, failed: str, capture: bool = False) -> str:
+    done = subprocess.run(["dvc", *arguments], check=False, stdout=subprocess.PIPE if capture else None, text=True)
+    if done.returncode:
+        raise UnfinishedError(f"{failed}; DVC said above why. Nothing of the ladder was changed.")
+    return done.stdout or ""
+
+
+def _missing(wanted: list[str]) -> list[str]:
+    """Of the wanted rungs those without a result of the parameters, the code and the tiles as they are now."""
+    changed = _dvc("status", "--json", PIPELINE, failed="The state of the ladder cannot be told", capture=True)
+    outdated = {stage.rpartition("@")[2] for stage in json.loads(changed)}
+    return [rung for rung in wanted if rung in outdated]
+
+
+def _cost(missing: list[str]) -> float:
+    """Seconds of all steps of these rungs, if each took as long as one of HPCL-Net does here."""
+    settings = [_ladder.rung(name, int(seed)) for name, _, seed in (rung.rpartition("-") for rung in missing)]
+    one = _ladder.rung("hpcl_net", 0)
+    short = one.model, one.contrast, replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS)
     seen: list[float] = []
-    for _ in fit.fit(tiles_for(settings), *settings, progress=lambda done, total: seen.append(time.perf_counter())):
+    for _ in fit.fit(tiles_for(short), *short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
-    return limits.epochs * limits.steps_per_epoch, (seen[-1] - seen[0]) / (len(seen) - 1)
+    step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
+    return step_s * sum(each.train.epochs * each.train.steps_per_epoch for each in settings)
 
 
-def collect(known: dict[str, Row], seeds: tuple[int, ...]) -> pd.DataFrame:
+def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
     """The table of this ground's finished rows, the other rows as not run, and what the table knew of other grounds."""
-    facts = read_json(TILES / "facts.json")
-    here = ladder.ground(facts)
-    finished: dict[str, list[dict[str, Any]]] = {}
-    for name in known:
-        paths = [RUNGS / f"{name}-{seed}.json" for seed in seeds]
-        if all(path.exists() for path in paths):
-            found = [read_json(path) for path in paths]
-            if all(one["ground"] == here for one in found):
-                finished[name] = found
-    lines = []
-    if finished:
-        blocks = {name: [pd.DataFrame(one["blocks"]) for one in found] for name, found in finished.items()}
-        against = {name: row.against for name, row in known.items()}
-        scores = ladder.compare(blocks, against, params("evaluate", metrics.EvaluateSettings))
-        lines = scores.to_dict("records")
-    by_name = {line["row"]: line for line in lines}
-    complete = [_line(name, row, here, by_name.get(name), finished.get(name)) for name, row in known.items()]
+    if not finished:
+        raise UnfinishedError(f"No row has all its results; DVC said above why. {TABLE} stays as it is.")
+    here = ladder.ground(read_json(TILES / "facts.json"))
+    found = {name: [read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds] for name in known if name in finished}
+    blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
+    against = {name: row.against for name, row in known.items()}
+    scores = ladder.compare(blocks, against, params("evaluate", metrics.EvaluateSettings))
+    by_name = {line["row"]: line for line in scores.to_dict("records")}
+    complete = [_line(name, row, here, by_name.get(name), found.get(name)) for name, row in known.items()]
     before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     return pd.DataFrame([*(line for line in before if line["ground"] != here), *complete])
 
@@ -87,7 +108,7 @@ def _line(
         return head
     probes = [one["probe_auc"] for one in found if one["probe_auc"] is not None]
     means = {
-        "steps": found[0]["steps"],
+        "steps": max(one["steps"] for one in found),
         "parameters": found[0]["parameters"],
         "val_iou": sum(one["val_iou"] for one in found) / len(found),
         "probe_auc": sum(probes) / len(probes) if probes else None,
@@ -103,10 +124,12 @@ def summarised(readme: str, table: pd.DataFrame) -> str:
         lines += ["| row | landslide IoU | against | difference |", "|---|---|---|---|"]
         labels = dict(zip(table["row"], table["label"], strict=True))
         for line in rung.itertuples():
-            lead = f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.difference) else ""
+            spread = f" ± {line.sd:.3f}" if pd.notna(line.sd) else ""
+            lead = f"{line.difference:+.3f}" if pd.notna(line.difference) else ""
+            lead += f" [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.low) else ""
             other = labels.get(line.against, "") if pd.notna(line.against) else ""
-            lines.append(f"| {line.label} | {line.landslide_iou:.3f} ± {line.sd:.3f} | {other} | {lead} |")
-    return put(readme, "ladder", "\n".join(lines).replace("nan", "–"))
+            lines.append(f"| {line.label} | {line.landslide_iou:.3f}{spread} | {other} | {lead} |")
+    return put(readme, "ladder", "\n".join(lines))
 
 
 def put(page: str, mark: str, text: str) -> str:

@@ -1,26 +1,28 @@
 """The ladder: planted counts for its table, a scene counted by hand for its scores, and rows that can all be run."""
 
-import functools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from test_infer import BANDS, trained
 
 from hpcl import ladder
 from hpcl.infer import InferSettings
 from hpcl.metrics import EvaluateSettings
-from stages import _ladder, rung
+from hpcl.networks import build
+from stages import _ladder
+from stages import ladder as command
 from stages._ladder import Row
-from stages._stage import params
-from stages.ladder import collect, summarised
+from stages._stage import ParameterError, params
+from stages._windows import Predict
+from stages.ladder import UnfinishedError, collect, summarised
 
 ROOT = Path(__file__).parents[1]
 ROWS = params("rows", dict[str, _ladder.Row], file=ROOT / _ladder.FILE)
@@ -54,9 +56,25 @@ def test_mean_spread_and_lead_by_hand() -> None:
     assert np.isnan(low["difference"])
 
 
-def test_one_seed_has_no_spread() -> None:
-    (line,) = ladder.compare({"one": [counts(0.2, 0.4)]}, {}, evaluate()).to_dict("records")
-    assert np.isnan(line["sd"])
+def test_one_seed_or_one_block_has_no_spread() -> None:
+    one_seed = {"a": [counts(0.2, 0.4)], "b": [counts(0.3, 0.5)]}
+    line = ladder.compare(one_seed, {"b": "a"}, evaluate()).to_dict("records")[1]
+    assert line["difference"] == pytest.approx(0.1)
+    assert np.isnan([line["sd"], line["low"], line["high"]]).all()
+    one_block = {"a": [counts(0.2), counts(0.3)], "b": [counts(0.3), counts(0.5)]}
+    line = ladder.compare(one_block, {"b": "a"}, evaluate()).to_dict("records")[1]
+    assert line["difference"] == pytest.approx(0.15)
+    assert np.isnan([line["low"], line["high"]]).all()
+
+
+def test_the_interval_of_three_seeds_holds_the_truth_as_often_as_it_says() -> None:
+    """Leads that differ from seed to seed only: the plain bootstrap of three holds their mean three times in four."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(200):
+        low, high = ([counts(*[0.5 + lead] * 4) for lead in leads] for leads in (np.zeros(3), rng.normal(0, 0.1, 3)))
+        line = ladder.compare({"a": low, "b": high}, {"b": "a"}, evaluate(200)).to_dict("records")[1]
+        held.append(line["low"] <= 0 <= line["high"])
+    assert 0.91 <= np.mean(held) <= 0.99
 
 
 def test_a_rung_is_no_better_than_itself() -> None:
@@ -86,7 +104,7 @@ def test_fewer_blocks_say_less() -> None:
 def test_the_order_of_lines_in_a_table_is_no_matter() -> None:
     both = pd.concat([counts(0.2, 0.4), counts(0.9, area="b")], ignore_index=True)
     (line,) = ladder.compare({"a": [both, both[::-1]]}, {}, evaluate()).to_dict("records")
-    same = ladder.compare({"a": [both], "b": [both[::-1]]}, {"b": "a"}, evaluate()).to_dict("records")[1]
+    same = ladder.compare({"a": [both, both], "b": [both[::-1], both]}, {"b": "a"}, evaluate()).to_dict("records")[1]
     assert line["sd"] == 0
     assert (same["low"], same["high"]) == (0.0, 0.0)
 
@@ -146,7 +164,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     model.facts["threshold"] = 0.7
     facts = json.loads((tiles / "facts.json").read_text())
     windows = InferSettings(overlap_frac=0.5, batch_size=3, turns=1, adapt_windows=0)
-    got = ladder.score(tiles, facts, model, windows, evaluate())
+    got = ladder.score(tiles, facts, model, windows)
     slope, red, *_ = np.load(tiles / "place.bands.npy")
     labels, split, block = (np.load(tiles / f"place.{what}.npy") for what in ("labels", "split", "block"))
     hand = {number: [0, 0, 0, 0] for number in (0, 4, 7)}
@@ -160,39 +178,77 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     assert (got[ladder.COUNTS] > 0).all(axis=None)
 
 
-@pytest.fixture(scope="module")
-def settings_of() -> Iterator[Callable[[str], Any]]:
-    """What the stage `rung` would train for a row of this project."""
-    caught: list[Any] = []
-
-    @functools.cache
-    def settings_of(name: str) -> Any:
-        rung.main(name, "5")
-        return caught.pop()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setattr(rung, "train", lambda label, settings: caught.append(settings))
-        yield settings_of
-
-
 @pytest.mark.parametrize("name", ROWS)
-def test_every_row_can_be_trained(name: str, settings_of: Callable[[str], Any]) -> None:
-    model, contrast, train = settings_of(name)
-    assert model.architecture == "hpcl_net" or contrast.weight == 0
+def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its network is built and answers, with contrast where it has any."""
+    monkeypatch.chdir(ROOT)
+    model, contrast, train, windows = _ladder.rung(name, 5)
+    network = build(model, 2, contrast.embedding_dim).eval()
+    bands = {branch: torch.zeros(1, len(names), 64, 64) for branch, names in model.branches.items()}
+    with torch.no_grad():
+        logits, _, embedding = network(bands, contrast=contrast.weight > 0)
+    assert logits.shape == (1, 2, 64, 64)
+    assert (embedding is None) == (contrast.weight == 0)
     assert train.predictor == "network" or contrast.weight > 0
     assert train.seed == 5
-    assert {"train", "model", "contrastive", "predict"} >= set(ROWS[name].set or {}), "the stage reads no other section"
+    assert windows.overlap_frac == params("predict", Predict).windows.overlap_frac
     assert not ROWS[name].branches or set(model.branches) == set(ROWS[name].branches)
 
 
-def test_no_two_rows_are_the_same(settings_of: Callable[[str], Any]) -> None:
-    def all_of(name: str) -> str:
-        mapped = (ROWS[name].set or {}).get("predict")
-        return json.dumps([mapped, *(asdict(part) for part in settings_of(name))], sort_keys=True)
+def test_no_two_rows_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _ladder.distinct(list(ROWS))
 
-    found = {name: all_of(name) for name in ROWS}
-    assert len(set(found.values())) == len(found)
+
+def edited(folder: Path, old: str, new: str, file: str = "params.yaml") -> None:
+    """This project's parameters with one change, in a folder."""
+    (folder / "ladder").mkdir(exist_ok=True)
+    for name in ("params.yaml", "ladder/params.yaml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert name != file or old in text
+        (folder / name).write_text(text.replace(old, new) if name == file else text, encoding="utf-8")
+
+
+def test_rows_that_would_be_the_same_training_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited(tmp_path, "weight: 0.1 ", "weight: 0.0 ")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"'attention' and 'hpcl_net' of .* are the same"):
+        _ladder.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"])
+
+
+def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(tmp_path, "architecture: hpcl_net", "architecture: Unet")
+    monkeypatch.chdir(tmp_path)
+    assert _ladder.rung("stack", 0).model.architecture == "hpcl_net"
+    assert _ladder.rung("deeplabv3plus", 0).model.architecture == "DeepLabV3Plus"
+
+
+def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited(tmp_path, "steps_per_epoch: 40", "steps_per_epoch: 400", "ladder/params.yaml")
+    monkeypatch.chdir(tmp_path)
+    factor = ROWS["segformer_as_long"].steps_factor
+    assert factor < 1
+    assert _ladder.rung("segformer_as_long", 0).train.steps_per_epoch == round(400 * factor)
+    assert _ladder.rung("segformer", 0).train.steps_per_epoch == 400
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("set: {predict:", "set: {tile:", "Row 'as_trained' of ladder/params.yaml sets 'tile'"),
+        ("branches: [optical]", "branches: [sound]", "Row 'optical' of ladder/params.yaml needs the branch 'sound'"),
+        ("  optical: {", "  visible: {", "ladder/params.yaml has no row 'optical'"),
+    ],
+)
+def test_a_row_that_cannot_be_run_is_refused_before_any_is(
+    old: str, new: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(tmp_path, old, new, "ladder/params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=sentence):
+        _ladder.distinct(["hpcl_net", "optical", "as_trained"])
 
 
 def test_names_that_rows_and_the_reduced_ladder_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,33 +274,108 @@ def test_the_summary_in_the_readme_is_that_of_the_table() -> None:
     assert summarised(readme, table.assign(landslide_iou=0.123)) != readme
 
 
-def test_the_table_keeps_other_grounds_and_says_what_was_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none() -> None:
+    line = {"ground": "yunnan -> hunan", "row": "one", "label": "One", "status": "run", "seeds": 1, "steps": 5}
+    line |= {"landslide_iou": 0.5, "sd": np.nan, "against": np.nan, "difference": np.nan, "low": np.nan, "high": np.nan}
+    lead = {"row": "two", "label": "Two", "against": "one", "difference": 0.1}
+    text = summarised("<!-- ladder -->\n<!-- /ladder -->", pd.DataFrame([line, line | lead]))
+    assert "*yunnan -> hunan*" in text
+    assert "| One | 0.500 |  |  |" in text
+    assert "| Two | 0.500 | One | +0.100 |" in text
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a ladder of two rows and two seeds, all four of which have results; tables of this ground and another."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    for folder in ("data/tiles", "data/ladder", "reports"):
+    for folder in ("data/tiles", "data/ladder", "reports", "ladder"):
         (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
+    head = "seeds: [0, 1]\nbudget: {epochs: 2, steps_per_epoch: 10}\nrun: [hpcl_net, stack]\nbase: {}\n"
+    (tmp_path / "ladder/params.yaml").write_text(head + rows + "\n")
+    (tmp_path / "README.md").write_text("<!-- ladder -->\nold\n<!-- /ladder -->\n")
     facts = {"areas": {"a": {"blocks": [{"split": "train"}, {"split": "test"}]}}}
     (tmp_path / "data/tiles/facts.json").write_text(json.dumps(facts))
-    elsewhere = pd.DataFrame(
-        [{"ground": "b -> c", "row": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}]
-    )
-    elsewhere.to_csv(tmp_path / "reports/ladder.csv", index=False)
-    for name, hits in (("one", 50), ("two", 60)):
+    line = {"ground": "b -> c", "row": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}
+    line |= {"seeds": 3, "steps": 5}
+    pd.DataFrame([line]).to_csv(tmp_path / "reports/ladder.csv", index=False)
+    for name, hits in (("hpcl_net", 50), ("stack", 60)):
         for seed in (0, 1):
             blocks = {"area": ["a"] * 4, "block": [0, 1, 2, 3], "tn": [90] * 4, "fp": [10] * 4}
             blocks |= {"fn": [100 - hits - seed] * 4, "tp": [hits + seed] * 4}
-            facts = {"ground": "a, test blocks", "steps": 7, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
-            path = tmp_path / "data/ladder" / f"{name}-{seed}.json"
-            path.write_text(json.dumps(facts | {"blocks": blocks}))
-    known = {"one": Row("One"), "two": Row("Two", against="one"), "three": Row("Three", against="one")}
-    table = collect(known, (0, 1)).set_index("row")
-    assert table.loc["stack", "landslide_iou"] == 0.4
-    assert table["status"].to_dict() == {"stack": "run", "one": "run", "two": "run", "three": "not run"}
-    assert table.loc["one", "landslide_iou"] == pytest.approx((50 / 110 + 51 / 110) / 2)
-    assert table.loc["two", "difference"] == pytest.approx(10 / 110)
-    assert table.loc["two", "steps"] == 7
-    table.reset_index().to_csv(tmp_path / "reports/ladder.csv", index=False)
-    again = collect(known, (0, 1))
-    assert (again["ground"] == "a, test blocks").sum() == 3  # this ground's old lines are gone
+            one = {"ground": "a, test blocks", "steps": 7 + seed, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
+            (tmp_path / f"data/ladder/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
+    return tmp_path
+
+
+class FakeDVC:
+    """Stands for the program: what it was asked to do, and which rungs it finds outdated before and after it ran them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, before: list[str], after: list[str], broken: str = "") -> None:
+        self.asked: list[str] = []
+        self.outdated, self.after, self.broken = before, after, broken
+        monkeypatch.setattr(command.subprocess, "run", self.run)
+        monkeypatch.setattr(command, "_cost", lambda missing: 3600.0 * len(missing))
+
+    def run(self, arguments: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        self.asked.append(arguments[1])
+        if "--keep-going" in arguments:
+            self.outdated = self.after
+            return subprocess.CompletedProcess(arguments, int(bool(self.after)))
+        stages = {f"ladder/dvc.yaml:rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
+        return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
+
+
+def test_the_ladder_says_its_cost_and_runs_what_is_missing_or_outdated(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dvc = FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=[])
+    command.main()
+    assert dvc.asked == ["repro", "status", "repro", "status"]
+    said = capsys.readouterr().out
+    assert "2 rows x 2 seeds = 4 trainings, of which 2 are to be run" in said
+    assert "about 2.0 hours" in said
+    table = pd.read_csv(project / "reports/ladder.csv")
+    assert table["row"].to_list() == ["stack", "hpcl_net", "stack"]
+    assert set(table["status"]) == {"run"}
+    assert "| Both |" in (project / "README.md").read_text()
+    dvc.asked.clear()
+    command.main()
+    assert dvc.asked == ["repro", "status"]
+
+
+def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=["stack-1"])
+    with pytest.raises(UnfinishedError, match=r"1 trainings have no result \(stack-1\)"):
+        command.main()
+    table = pd.read_csv(project / "reports/ladder.csv")
+    assert table["status"].to_list() == ["run", "run", "not run"]
+    assert "| HPCL-Net |" in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("broken", "outdated"), [("repro", []), ("status", []), ("", ["hpcl_net-0", "stack-1"])], ids=str
+)
+def test_without_any_result_the_table_stays_as_it_is(
+    broken: str, outdated: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: (project / name).read_bytes() for name in ("README.md", "reports/ladder.csv")}
+    FakeDVC(monkeypatch, before=outdated, after=outdated, broken=broken)
+    with pytest.raises(UnfinishedError):
+        command.main()
+    assert {name: (project / name).read_bytes() for name in before} == before
+
+
+def test_the_table_keeps_other_grounds_and_says_what_was_not_run(project: Path) -> None:
+    known = {"hpcl_net": Row("One"), "stack": Row("Two", against="hpcl_net"), "three": Row("Three", against="hpcl_net")}
+    table = collect(known, ["hpcl_net", "stack"], (0, 1))
+    assert table["ground"].to_list() == ["b -> c", *["a, test blocks"] * 3]
+    assert table["status"].to_list() == ["run", "run", "run", "not run"]
+    _, one, two, _ = table.to_dict("records")
+    assert one["landslide_iou"] == pytest.approx((50 / 110 + 51 / 110) / 2)
+    assert two["difference"] == pytest.approx(10 / 110)
+    assert two["steps"] == 8  # of the seed that took most
+    table.to_csv(project / "reports/ladder.csv", index=False)
+    again = collect(known, ["hpcl_net"], (0, 1))  # the other's results are no longer true
+    assert again["status"].to_list() == ["run", "run", "not run", "not run"]

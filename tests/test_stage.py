@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from hpcl.contrast import ContrastSettings
+from hpcl.fit import TrainSettings
+from hpcl.model import ModelSettings
+from stages import _train
 from stages._stage import ParameterError, params, progress, read_json, write_json
 
 ROOT = Path(__file__).parents[1]
@@ -102,3 +107,26 @@ def test_our_errors_are_one_sentence_and_bugs_keep_their_traceback(tmp_path: Pat
 
 def test_wrong_arguments_show_the_usage(tmp_path: Path) -> None:
     assert "usage: python -m stages.some <area>" in process(tmp_path, "Ours").stderr
+
+
+def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("tiles", "code"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.py").write_text("before")
+    monkeypatch.setattr(_train, "TILES", tmp_path / "tiles")
+    monkeypatch.setattr(_train, "CODE", tmp_path / "code")
+    monkeypatch.chdir(ROOT)
+    settings = params("model", ModelSettings), params("contrastive", ContrastSettings), params("train", TrainSettings)
+    seen = [_train._checkpoints(settings)]
+    assert _train._checkpoints(settings) == seen[0]
+    for change in (
+        lambda: (tmp_path / "code" / "a.py").write_text("after"),
+        lambda: (tmp_path / "tiles" / "a.py").write_text("after"),
+        lambda: monkeypatch.setattr(_train, "version", lambda package: "0"),
+    ):
+        change()
+        seen.append(_train._checkpoints(settings))
+    seen.append(_train._checkpoints((settings[0], settings[1], replace(settings[2], seed=9))))
+    assert len(set(seen)) == len(seen)
