@@ -38,9 +38,10 @@ def main() -> None:
         f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
     )
     if missing:
-        hours = _cost(missing) / 3600
+        minutes = _cost(missing) / 60
+        span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
         print(
-            f"ladder: about {hours:.1f} hours at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
+            f"ladder: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
             "validation and maps. Stop it at any time: a finished training is kept, an unfinished one goes on after its "
             "last epoch.",
             flush=True,

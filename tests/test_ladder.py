@@ -335,7 +335,7 @@ def test_the_ladder_says_its_cost_and_runs_what_is_missing_or_outdated(
     assert dvc.asked == ["repro", "status", "repro", "status"]
     said = capsys.readouterr().out
     assert "2 rows x 2 seeds = 4 trainings, of which 2 are to be run" in said
-    assert "about 2.0 hours" in said
+    assert "about 2.0 hours at the speed" in said
     table = pd.read_csv(project / "reports/ladder.csv")
     assert table["row"].to_list() == ["stack", "hpcl_net", "stack"]
     assert set(table["status"]) == {"run"}
