@@ -46,12 +46,12 @@ def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: inf
         )
         if not (split == metrics.TEST).any():
             continue
-        counts = np.zeros((int(block.max()) + 1, 4), np.int64)
+        counts = np.zeros((int(block.max()) + 1, len(COUNTS)), np.int64)
         for part in infer.predict(TileScene(folder, area, facts, trained), trained, windows):
             used = (split[part.roi] == metrics.TEST) & (labels[part.roi] != metrics.UNKNOWN)
             truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts["threshold"]
-            kind = 4 * block[part.roi].astype(np.int64) + 2 * truth + mapped
-            counts += np.bincount(kind[used], minlength=counts.size).reshape(-1, 4)
+            found = metrics.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))
+            counts[: len(found)] += found
         blocks = np.flatnonzero(counts.any(1))
         tables.append(pd.DataFrame(counts[blocks], columns=COUNTS).assign(area=area, block=blocks))
     return pd.concat(tables, ignore_index=True)[["area", "block", *COUNTS]]
@@ -106,9 +106,8 @@ def compare(
         }
         other = against.get(name, "")
         if other in counts:
-            low, high = (np.nan, np.nan)
-            if seeds > 1 and blocks > 1:
-                low, high = metrics.interval(draws[name] - draws[other], settings)
+            enough = seeds > 1 and blocks > 1
+            low, high = metrics.interval(draws[name] - draws[other], settings) if enough else (np.nan, np.nan)
             lead = {"against": other, "difference": (iou[name] - iou[other]).mean(), "low": low, "high": high}
             line |= lead
         lines.append(line)

@@ -322,7 +322,7 @@ def tally(
             block[test], truth[test], mapped[test], probability.astype(np.float64), settings.calibration_bins
         )
         for name, band in (("boundary_both", bands[0] & bands[1]), ("boundary_either", bands[0] | bands[1])):
-            counts[name] = _by_block(block[test], 0, 1, band[test])
+            counts[name] = by_block(block[test], 0, 1, band[test])
         for name, part in counts.items():
             totals[name] = _add(totals[name], part) if name in totals else part
         progress(rows.stop, height)
@@ -353,15 +353,15 @@ def tally(
 def _count_pixels(block: Array, truth: Array, mapped: Array, probability: Array, bins: int) -> dict[str, Array]:
     """Counts of some pixels, all ``(pixel,)``, summed by block: ``(block id, ...)``."""
     level = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    calibration = [_by_block(block, level, bins, weights) for weights in (None, truth, probability)]
+    calibration = [by_block(block, level, bins, weights) for weights in (None, truth, probability)]
     return {
-        "confusion": _by_block(block, truth * 2 + mapped, 4),
+        "confusion": by_block(block, truth * 2 + mapped, 4),
         "calibration": np.stack(calibration, -1),
-        "squared_error": _by_block(block, 0, 1, np.square(probability - truth)),
+        "squared_error": by_block(block, 0, 1, np.square(probability - truth)),
     }
 
 
-def _by_block(block: Array, key: Array | int, keys: int, weights: Array | None = None) -> Array:
+def by_block(block: Array, key: Array | int, keys: int, weights: Array | None = None) -> Array:
     """How many pixels (or how much weight) each block has of each of ``keys`` keys: ``(block id, key)``."""
     size = (int(block.max(initial=-1)) + 1) * keys
     return np.bincount(block.astype(np.int64) * keys + key, weights, minlength=size).reshape(-1, keys)

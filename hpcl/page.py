@@ -888,8 +888,10 @@ def _ladder(report: Report) -> Section:
     labels = dict(zip(table["row"], table["label"], strict=True))
     tables, paid, tried = [], set(), set()
     for ground, rung in table.groupby("ground", sort=False):
-        rows = []
         ran, idle = rung[rung["status"] == "run"], rung[rung["status"] != "run"]
+        if ran.empty:
+            continue
+        rows = []
         for line in ran.to_dict("records"):
             compared = isinstance(line["against"], str)
             said = verdict(line["low"], line["high"]) if compared else ""
@@ -912,8 +914,6 @@ def _ladder(report: Report) -> Section:
                     f"{int(line['seeds'])}",
                 ]
             )
-        if ran.empty:
-            continue
         invented = SYNTHETIC in str(ground)
         note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science. " if invented else "")
         note += f"Not run: {'; '.join(idle['label'])}." if len(idle) else ""

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,18 @@ def _missing(wanted: list[str]) -> list[str]:
 
 def _cost(missing: list[str]) -> float:
     """Seconds of all steps of these rungs, if each took as long as one of HPCL-Net does here."""
-    settings = [_ladder.rung(name, int(seed)) for name, _, seed in (rung.rpartition("-") for rung in missing)]
+    trainings = Counter(rung.rpartition("-")[0] for rung in missing)
+    steps = 0
+    for name, seeds in trainings.items():
+        limits = _ladder.rung(name, 0).train  # a row takes as many steps with any seed
+        steps += seeds * limits.epochs * limits.steps_per_epoch
     one = _ladder.rung("hpcl_net", 0)
     short = one.model, one.contrast, replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS)
     seen: list[float] = []
     for _ in fit.fit(tiles_for(short), *short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
     step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
-    return step_s * sum(each.train.epochs * each.train.steps_per_epoch for each in settings)
+    return step_s * steps
 
 
 def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
