@@ -345,6 +345,18 @@ def test_the_ladder_says_its_cost_and_runs_what_is_missing_or_outdated(
     assert dvc.asked == ["repro", "status"]
 
 
+def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that take a second each: two trainings with the budget's steps, one with fewer."""
+    monkeypatch.chdir(ROOT)
+    clock = iter(range(command.PROBE_STEPS))
+    monkeypatch.setattr(command, "tiles_for", lambda settings: None)
+    monkeypatch.setattr(command.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(command.fit, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)])
+    whole, short = (_ladder.rung(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
+    steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
+    assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
+
+
 def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=["stack-1"])
     with pytest.raises(UnfinishedError, match=r"1 trainings have no result \(stack-1\)"):
