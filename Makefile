@@ -43,7 +43,7 @@ bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; G
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
 	@test -n "$(AREA)" || { echo "map: say which area, as in 'make map AREA=valley' (files in data/raw/valley)."; exit 1; }
-	@for stage in ingest coregister terrain predict; do python -m stages.$$stage $(AREA) || exit 1; done
+	@for stage in ingest coregister terrain predict; do python -m stages.$$stage "$(AREA:/=)" || exit 1; done
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

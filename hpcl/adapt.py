@@ -28,6 +28,11 @@ LEAST_KNOWN_FRAC = 0.5
 """A window counts if so much of it has data."""
 
 
+def too_small(scene: Scene, window_px: int, most: int) -> bool:
+    """Whether a scene has too few windows for `adapted`, though they are asked for."""
+    return not scene.trained_on and most > 0 and len(spread(scene.shape, window_px, most)) < BATCH * LEAST_BATCHES
+
+
 @torch.no_grad()
 def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Network:
     """A copy of the network, in evaluation mode, with the batch statistics of up to ``most`` windows of the scene.

@@ -39,7 +39,7 @@ class BaselinesSettings:
 
     slope_step_deg: Annotated[float, Field(gt=0, le=10)]
     pixels: Annotated[int, Field(ge=1)]
-    seed: int
+    seed: int = Field(ge=0)
     trees: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     leaves: Annotated[int, Field(ge=2)]

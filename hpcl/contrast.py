@@ -89,10 +89,11 @@ def candidates(
 ) -> tuple[Bool[Tensor, "batch classes rows columns"], Bool[Tensor, "batch rows columns"]]:
     """Which blocks may stand for which class where ``sampling`` wants them, and which are plain background.
 
-    A landslide block has at least ``positive_frac`` of its class and lies within ``inside_blocks`` of the boundary; a
-    landslide too small for that gives its best block. A background block (class 0) has at most ``negative_frac``
-    landslide and lies within ``outside_blocks``. The window's edge and unknown ground are no boundary. ``toe`` marks
-    the pixels that walls leave out (`hpcl.walls.toe`); blocks are left out where most pixels are.
+    A landslide block has at least ``positive_frac`` of its class and lies within ``inside_blocks`` of the boundary; where
+    all landslides of a window are too small for that, its best block is one, if it is not background. A background block
+    (class 0) has at most ``negative_frac`` landslide and lies within ``outside_blocks``. The window's edge and unknown
+    ground are no boundary. ``toe`` marks the pixels that walls leave out (`hpcl.walls.toe`); blocks are left out where
+    most pixels are.
     """
     fractions, known = class_fractions(labels, classes, block_px)
     landslide = 1 - fractions[:, 0]
@@ -106,8 +107,8 @@ def candidates(
     for c in range(1, classes):
         mine = known & (fractions[:, c] >= settings.positive_frac)
         near[:, c] = _where(mine, _grow(known & ~mine, settings.inside_blocks), settings.sampling) & wanted
-        best = (fractions[:, c] * known).flatten(1)
-        lost = (best.amax(1) > 0) & ~mine.flatten(1).any(1)
+        best = (fractions[:, c] * (known & wanted)).flatten(1)
+        lost = (best.amax(1) > settings.negative_frac) & ~mine.flatten(1).any(1)
         near[:, c].flatten(1)[lost, best.argmax(1)[lost]] = True
     slides = near[:, 1:].any(1) | (known & (landslide >= settings.positive_frac))
     near[:, 0] = _where(background, _grow(slides, settings.outside_blocks), settings.sampling) & wanted

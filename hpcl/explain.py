@@ -29,7 +29,7 @@ class ExplainSettings:
     """At most ``windows`` windows with landslide ground are explained per area; ``seed`` draws the untrained control."""
 
     windows: int = Field(ge=1)
-    seed: int
+    seed: int = Field(ge=0)
 
 
 class _LandslideScore(nn.Module):

@@ -48,11 +48,11 @@ class TrainSettings:
 
     An epoch is ``steps_per_epoch`` batches drawn anew; ``batch_size`` windows are shared among all processes. Training
     stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
-    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's
-    (``32-true``, ``bf16-mixed``...); ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
+    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's;
+    ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
     """
 
-    seed: int
+    seed: int = Field(ge=0)
     epochs: int = Field(ge=1)
     steps_per_epoch: int = Field(ge=1)
     batch_size: int = Field(ge=2)
@@ -66,7 +66,7 @@ class TrainSettings:
     augment: AugmentSettings
     workers: int = Field(ge=0)
     predictor: Literal["network", "twin"]
-    precision: str
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     channels_last: bool
     compile: bool
 
@@ -150,13 +150,13 @@ def build(tiles: Tiles, model: ModelSettings, contrast: ContrastSettings, train:
     multiple_px = model.output_stride if model.architecture == "hpcl_net" else STRIDE_PX
     if tiles.window_px % multiple_px:
         raise FitError(f"tile.window_px is {tiles.window_px}, but the network needs a multiple of {multiple_px}.")
-    if contrast.weight > 0 and model.architecture != "hpcl_net":
-        raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
     if contrast.weight == 0 and train.predictor == "twin":
         raise FitError("train.predictor is twin, but contrastive.weight 0 makes no twin; set it to network.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train.seed)
         network = build_network(model, tiles.classes, contrast.embedding_dim)
+    if contrast.weight > 0 and model.architecture != "hpcl_net":
+        raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
     optimizer = torch.optim.AdamW(network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
     if contrast.weight == 0:
         return Learner(network, optimizer, None, None)
@@ -174,9 +174,11 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train, and yield an `Epoch` after each; ``resume`` is the ``state`` of an earlier one, of any number of processes.
 
-    ``progress`` gets (steps done, steps in all). The caller's random state is left as it was.
+    Of several processes the first one's ``resume`` counts, for only that one need see the checkpoints. ``progress`` gets
+    (steps done, steps in all). The caller's random state is left as it was.
     """
     fabric = _fabric(train)
+    resume = fabric.broadcast(resume)
     learner = build(tiles, model, contrast, train)
     if train.batch_size % ranks.count():
         raise FitError(f"train.batch_size {train.batch_size} cannot be shared by {ranks.count()} processes equally.")
@@ -226,14 +228,13 @@ def _seed(*parts: int) -> int:
 
 def _fabric(train: TrainSettings) -> lightning_fabric.Fabric:
     """One process, or as many as torchrun started."""
-    precision: Any = train.precision  # a Literal there, checked by Fabric itself
     if not TorchElasticEnvironment.detect():
-        return lightning_fabric.Fabric(accelerator="auto", devices=1, precision=precision)
+        return lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
     here, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     # Buffers are not broadcast: batch statistics are joint already. The projection has no gradient while queues fill.
     strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
     fabric = lightning_fabric.Fabric(
-        accelerator="auto", devices=here, num_nodes=nodes, strategy=strategy, precision=precision
+        accelerator="auto", devices=here, num_nodes=nodes, strategy=strategy, precision=train.precision
     )
     fabric.launch()
     return fabric
@@ -262,6 +263,7 @@ def _train_epoch(
         batch = _to_device(fabric, batch, train)
         waiting += time.perf_counter() - asked
         step = number * train.steps_per_epoch + i
+        acting = step >= contrast.start_frac * steps
         for group in optimizer.param_groups:
             group["lr"] = train.learning_rate * learning_rate_at(step, steps, train.warmup_frac)
         output = network(batch["bands"], contrast=learner.twin is not None)
@@ -272,11 +274,14 @@ def _train_epoch(
                 fabric, learner.twin, learner.queues, output, batch, contrast, train.seed, step
             )
             facts |= more
-            if step >= contrast.start_frac * steps:
+            if acting:
                 loss = loss + contrast.weight * extra
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
-        fabric.clip_gradients(network, optimizer, max_norm=train.gradient_norm)
+        if not acting:  # several processes leave zeros there, and AdamW would let those weights decay
+            for parameter in learner.network.contrast_head():
+                parameter.grad = None
+        fabric.clip_gradients(network, optimizer, max_norm=train.gradient_norm, error_if_nonfinite=False)
         optimizer.step()
         if learner.twin is not None:
             learner.twin.follow(learner.network, contrast.momentum, step)
@@ -399,9 +404,9 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
     """Temperature, then the threshold of the highest validation IoU under it, and that IoU.
 
     One temperature for all logits, the minimum of the validation loss (Guo et al. 2017, arXiv 1706.04599); it moves no
-    pixel across the class boundary.
+    pixel across the class boundary. Raises `FitError` if the validation windows show no landslide.
     """
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)  # type: ignore[arg-type]  # a Literal there, checked by Fabric itself
+    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
     network.to(fabric.device)
     logits, labels = _some_logits(fabric, network, tiles, train)
     if not len(labels):
@@ -411,7 +416,13 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
         return float(F.cross_entropy(logits / np.exp(log_temperature), labels))
 
     temperature = float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded").x))
-    iou, threshold = best_threshold(validate(fabric, network, tiles, train, temperature))
+    histograms = validate(fabric, network, tiles, train, temperature)
+    if not histograms.landslide.any():
+        raise FitError(
+            "The validation windows show no landslide, so no threshold can be chosen; change tile.seed, lower "
+            "tile.block_px or raise tile.val_frac."
+        )
+    iou, threshold = best_threshold(histograms)
     return temperature, threshold, iou
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyproj
 import rasterio
 import shapely
@@ -118,6 +119,11 @@ class Raw:
         self._scales = np.array([self._file.scales[i] for i in at])[:, None, None]
         self._offsets = np.array([self._file.offsets[i] for i in at])[:, None, None]
         self.dtype = np.dtype(self._file.dtypes[at[0]] if at else "uint8")
+        if self.dtype.kind not in "iuf":
+            self._file.close()
+            raise IngestError(
+                f"{path} holds numbers of type {self.dtype}; give real ones (of a radar image, the amplitude)."
+            )
         self._nodata = [self._file.nodatavals[i] for i in at]
         # A mask of its own, beside the bands. GDAL's masks are not asked else: they take any fourth band for one.
         flags = [self._file.mask_flag_enums[i] for i in at]
@@ -571,14 +577,19 @@ def _refuse_sentinel(path: Path, code: float, where: str) -> None:
 
 
 def _optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, ...], str | None]:
-    """The optical bands by name: the file's own names if it has any, else those of the settings."""
+    """The optical bands by name: the file's own names if it has any, else those of the settings. A file whose own names are
+    only some of those of the settings lacks the others."""
     wanted = settings.optical_bands
-    if len(optical.bands) != len(wanted):
+    own = [band.name for band in optical.bands]
+    lacking = [name for name in wanted if name not in own]
+    if len(own) < len(wanted) and len(own) + len(lacking) == len(wanted) and len(set(own)) == len(own):
+        return optical.bands, f"{optical.path.name} has no band {', '.join(lacking)} of ingest.optical_bands."
+    if len(own) != len(wanted):
         raise IngestError(
             f"{optical.path} has {len(optical.bands)} bands, but params.yaml ingest.optical_bands names {len(wanted)}"
-            f" ({', '.join(wanted)}); give a file with these bands, or name the bands that it has."
+            f" ({', '.join(wanted)}); give a file with these bands, or name the bands that it has (in the file itself, by their"
+            " descriptions, if other areas have more)."
         )
-    own = [band.name for band in optical.bands]
     if not all(own):
         return tuple(Band(name, band.unit) for name, band in zip(wanted, optical.bands, strict=True)), None
     if own == list(wanted):
@@ -701,11 +712,18 @@ def _classes(table: gpd.GeoDataFrame, path: Path) -> npt.NDArray[Any]:
     if not columns:
         return np.full(len(table), DEFAULT_CLASS, object)
     column = table[columns[0]]
+    column = column.astype("string").str.strip().replace("", pd.NA) if column.dtype.kind == "O" else column
     bare = int(column.isna().sum())
     if bare:
         raise IngestError(f"{path} has {bare} polygons without a class; fill the column '{columns[0]}', or remove it.")
     names = np.array([str(name) for name in column], dtype=object)
     many = len(set(names))
+    alike = {name.casefold(): name for name in sorted(set(names))}
+    for name in sorted(set(names)):
+        if alike[name.casefold()] != name:
+            raise IngestError(
+                f"{path} has the classes '{name}' and '{alike[name.casefold()]}' in its column '{columns[0]}'; write one way."
+            )
     if many >= UNKNOWN:
         raise IngestError(f"{path} has {many} classes in its column '{columns[0]}'; give fewer than {UNKNOWN}.")
     return names
@@ -776,7 +794,15 @@ def _needed(folder: Path, name: str) -> Path:
     return path
 
 
+READ_AS_MISSING = {"NA", "N/A", "n/a", "nan", "NaN", "None", "NULL", "null"}
+"""Names that pandas takes for no name when it reads a table."""
+
+
 def _folder(folder: Path) -> Path:
+    if folder.name in READ_AS_MISSING:
+        raise IngestError(
+            f"An area called '{folder.name}' would read as missing in every table; call {folder} otherwise."
+        )
     if folder.is_dir():
         return folder
     others = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
@@ -926,7 +952,9 @@ def _survey_vectors(folder: Path, image: Grid, settings: IngestSettings) -> tupl
         findings.append(f"{missing}; the area is mapped, but not trained on or scored.")
         if extent_path is not None:
             findings.append(f"{extent_path.name} is not used, because there is no inventory.")
-    others = [p.name for p in sorted(folder.iterdir()) if p.suffix in VECTOR_SUFFIXES and p not in (path, extent_path)]
+    others = [
+        p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in VECTOR_SUFFIXES and p not in (path, extent_path)
+    ]
     if others:
         findings.append(f"{', '.join(others)}: not used, because only landslides and labelled_extent are read.")
     return inventory, findings

@@ -63,11 +63,21 @@ def ground(facts: Mapping[str, Any]) -> str:
     >>> ground({"areas": {"a": {"blocks": [{"split": "train"}]}, "b": {"blocks": [{"split": "test"}]}}})
     'a -> b'
     """
-    splits = {area: {block["split"] for block in fact["blocks"]} for area, fact in sorted(facts["areas"].items())}
-    train, test = ([area for area, has in splits.items() if wanted in has] for wanted in ("train", "test"))
+    train, test = _areas(facts, "train"), _areas(facts, "test")
+    if not test:
+        raise LadderError("The tiles have no test ground to score on; raise tile.test_frac or name tile.test_areas.")
     if set(train) & set(test):
         return f"{' + '.join(test)}, test blocks"
     return f"{' + '.join(train)} -> {' + '.join(test)}"
+
+
+def new_ground(facts: Mapping[str, Any]) -> bool:
+    """Whether an area is scored that no training saw, so that batch statistics are measured anew there (`hpcl.adapt`)."""
+    return bool(set(_areas(facts, "test")) - set(_areas(facts, "train")))
+
+
+def _areas(facts: Mapping[str, Any], split: str) -> list[str]:
+    return [area for area, of in sorted(facts["areas"].items()) if any(b["split"] == split for b in of["blocks"])]
 
 
 def compare(

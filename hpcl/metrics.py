@@ -46,7 +46,7 @@ class EvaluateSettings:
 
     resamples: Annotated[int, Field(ge=1)]
     confidence_frac: Annotated[float, Field(gt=0, lt=1)]
-    seed: int
+    seed: int = Field(ge=0)
     object_found_frac: Annotated[float, Field(gt=0, le=1)]
     object_minimum_area_m2: Annotated[float, Field(ge=0)]
     object_size_edges_m2: tuple[float, ...]

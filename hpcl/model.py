@@ -8,13 +8,13 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
@@ -24,20 +24,29 @@ class ModelError(ValueError):
     """The network cannot be built, saved or loaded as asked."""
 
 
+BranchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+BandNames = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def _by_name(branches: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """In one order, however they were written: the weights of a fusion know branches by their place."""
+    return dict(sorted(branches.items()))
+
+
 @record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class ModelSettings:
     """What the network is made of.
 
     ``architecture`` is hpcl_net or, as a rival, any of segmentation_models_pytorch (Unet, UPerNet, DeepLabV3Plus...) on
-    all bands stacked. ``branches`` names the bands of each encoder. ``encoder`` is any timm name with feature maps;
-    ``pretrained`` is true (timm's weights, from its hub), false, or a local weight file. ``output_stride`` is the side
-    of a hyper-pixel [px]. ``fusion`` joins the branches: at the ``input`` (one encoder on stacked bands), in the
-    semantic space by ``coordinate_attention`` or a plain ``concat``, or at the ``decision`` (mean of the logits of one
-    network per branch).
+    all bands stacked. ``branches`` names the bands of each encoder, in whatever order. ``encoder`` is a timm name whose
+    feature maps can be had at ``output_stride`` (resnets, convnexts, efficientnets...); ``pretrained`` is true (timm's
+    weights, from its hub), false, or a local weight file. ``output_stride`` is the side of a hyper-pixel [px]. ``fusion``
+    joins the branches: at the ``input`` (one encoder on stacked bands), in the semantic space by ``coordinate_attention``
+    or a plain ``concat``, or at the ``decision`` (mean of the logits of one network per branch).
     """
 
     architecture: str = Field(min_length=1)
-    branches: dict[str, tuple[str, ...]] = Field(min_length=1)
+    branches: Annotated[dict[BranchName, BandNames], Field(min_length=1), AfterValidator(_by_name)]
     encoder: str
     pretrained: bool | str
     output_stride: Literal[8, 16]
@@ -118,6 +127,10 @@ class Network(nn.Module):
         """The modules whose deepest maps are worth explaining, by name."""
         raise NotImplementedError
 
+    def contrast_head(self) -> Iterator[nn.Parameter]:
+        """The weights that only the contrast's loss reaches."""
+        raise NotImplementedError
+
     def check_size(self, bands: Mapping[str, Tensor], multiple_px: int) -> tuple[int, int]:
         """Height and width of a batch, which must be multiples of ``multiple_px``."""
         height, width = next(iter(bands.values())).shape[2:]
@@ -169,7 +182,7 @@ class HPCLNet(Network):
 
     def _features(self, bands: Mapping[str, Tensor]) -> list[list[Tensor]]:
         if self.settings.fusion == "input":
-            bands = {"stack": torch.cat(list(bands.values()), dim=1)}
+            bands = {"stack": torch.cat([bands[name] for name in self.settings.branches], dim=1)}
         return [encoder(bands[name]) for name, encoder in self.encoders.items()]
 
     def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
@@ -187,6 +200,10 @@ class HPCLNet(Network):
     def layers(self) -> dict[str, nn.Module]:
         """Every encoder, and the fused map."""
         return dict(self.encoders.items()) | {"fused": self.fuse_deep}
+
+    def contrast_head(self) -> Iterator[nn.Parameter]:
+        """The projection's weights."""
+        yield from self.project.parameters()
 
 
 class LateFusion(Network):
@@ -215,6 +232,11 @@ class LateFusion(Network):
     def layers(self) -> dict[str, nn.Module]:
         """Every branch's encoder; there is no fused map."""
         return {name: part.encoders[name] for name, part in self._parts()}
+
+    def contrast_head(self) -> Iterator[nn.Parameter]:
+        """The projections' weights."""
+        for _, part in self._parts():
+            yield from part.contrast_head()
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         yield from self.parts.items()
@@ -245,14 +267,15 @@ def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
         )
     except ModelError:
         raise
-    except (RuntimeError, OSError, ValueError, NotImplementedError, TypeError) as error:
+    except (RuntimeError, OSError, ValueError, NotImplementedError, TypeError, AssertionError) as error:
         if settings.pretrained is True:
             reason = "its pretrained weights could not be fetched (no network?)"
             remedy = "set model.pretrained to a local weight file or to false"
         elif settings.pretrained:
             reason, remedy = f"the weights in {settings.pretrained} do not fit it", "give weights of this encoder"
         else:
-            reason, remedy = "timm cannot build it", "see timm.list_models() for the names"
+            reason = f"timm cannot build it, or not with maps at output stride {settings.output_stride}"
+            remedy = "choose another (timm.list_models() has the names; resnets and convnexts can)"
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"Encoder '{settings.encoder}': {reason}; {remedy}. ({first[0]})") from error
 

@@ -263,8 +263,8 @@ def create(
     draft, final = drafts / "draft.tif", drafts / "cog.tif"
     floating = np.dtype(dtype).kind == "f"
     shutil.rmtree(drafts, ignore_errors=True)  # what a killed run left
-    drafts.mkdir(parents=True)
     try:
+        drafts.mkdir(parents=True)
         with ExitStack() as files:
             yield _draft(files, str(draft), grid, bands, dtype, nodata)
         for drafted in drafts.iterdir():
@@ -277,7 +277,9 @@ def create(
         _check_whole(final)
         final.replace(path)
     except (RasterioError, OSError) as error:
-        raise RasterError(f"{path} could not be written ({error}); is the disk full?") from error
+        raise RasterError(
+            f"{path} could not be written ({error}); is the disk full, or the folder read-only?"
+        ) from error
     finally:
         shutil.rmtree(drafts, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import segmentation_models_pytorch as smp
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hpcl.model import ModelError, ModelSettings, Network, Outputs
 
 STRIDE_PX = 32
-"""Every architecture there takes windows whose sides are multiples of this."""
+"""Windows whose sides are multiples of this suit every architecture there with a convolutional encoder (PAN from 128)."""
 NAMES = [
     "Unet",
     "UnetPlusPlus",
@@ -57,7 +57,7 @@ class Rival(Network):
                 classes=classes,
                 **options,
             )
-        except (RuntimeError, OSError, ValueError, KeyError, NotImplementedError, TypeError) as error:
+        except (RuntimeError, OSError, ValueError, KeyError, NotImplementedError, TypeError, AssertionError) as error:
             first = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
                 f"{KNOWN[name]} cannot be built with encoder '{settings.encoder}' ({first[0]}); choose another of the two."
@@ -72,7 +72,7 @@ class Rival(Network):
         if contrast:
             self.embed(bands)
         size = self.check_size(bands, STRIDE_PX)
-        features = self.body.encoder(torch.cat(list(bands.values()), dim=1))
+        features = self.body.encoder(torch.cat([bands[name] for name in self.settings.branches], dim=1))
         logits = self.body.segmentation_head(self.body.decoder(features))
         if logits.shape[2:] != size:
             logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
@@ -81,3 +81,7 @@ class Rival(Network):
     def layers(self) -> dict[str, nn.Module]:
         """The one encoder of the stacked bands."""
         return {"stack": self.body.encoder}
+
+    def contrast_head(self) -> Iterator[nn.Parameter]:
+        """None."""
+        yield from ()

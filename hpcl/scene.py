@@ -31,6 +31,13 @@ class RasterScene(Scene):
         self.grid = self._sources[0].grid
         there = [[band.name for band in source.bands] for source in self._sources]
         wanted = [band["name"] for band in trained.facts["bands"]]
+        twice = [name for name in wanted if sum(name in names for names in there) > 1]
+        if twice:
+            self._stack.close()
+            raise SceneError(
+                f"The area {area} has a band '{twice[0]}' of its own, which is what a band of its terrain is called; rename the"
+                " file or band in data/raw."
+            )
         absent = [name for name in wanted if not any(name in names for names in there)]
         rows, columns = self.grid.shape
         super().__init__(trained, area, (rows, columns), absent)

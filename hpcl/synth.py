@@ -54,7 +54,7 @@ class AreaSettings:
     ``shift_up_m`` too high. ``reference_dem`` says whether a coarser DEM without these errors comes along.
     """
 
-    seed: int
+    seed: int = Field(ge=0)
     rows: int
     columns: int
     shift_east_m: float

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as record
 from scipy import ndimage, sparse
@@ -54,7 +55,7 @@ class TileSettings:
     val_frac: float = Field(gt=0, lt=1)
     test_frac: float = Field(ge=0, lt=1)
     minimum_valid_frac: float = Field(ge=0, le=1)
-    seed: int
+    seed: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def assign(
     shares = np.array([1 - settings.val_frac - test_frac, settings.val_frac, test_frac])
     if shares[0] <= 0:
         raise TileError("tile.val_frac and tile.test_frac leave no ground to train on; their sum must be below 1.")
+    if not test_areas and test_frac == 0:
+        raise TileError("tile.test_frac is 0, so no ground is left to score a map on; raise it, or split by areas.")
     free = [b for b in blocks if b.area not in test_areas and b.labelled_px]
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     if len(free) < len(wanted):
@@ -163,6 +166,19 @@ def _draw(
             if (found := error(tried)) < least:
                 best, least = tried, found
     return best
+
+
+def require_landslides(windows: pd.DataFrame, test_landslide_px: int | None) -> None:
+    """Raise `TileError` if training or validation windows show no landslide, or if the test ground (None: none is
+    wanted) has none: large landslides and gaps take pixels from a split that its blocks had."""
+    showing = set(windows.loc[windows["landslide_frac"] > 0, "split"])
+    lost = [split for split in SPLITS if split not in showing and split != "test"]
+    lost += ["test"] * (test_landslide_px == 0)
+    if lost:
+        raise TileError(
+            f"No landslide is left for {' and '.join(lost)}: one that lies in several splits counts for one of them "
+            "only, and its edge may lie in a gap; lower tile.block_px or tile.gap_px, or change tile.seed or the areas."
+        )
 
 
 def spread(

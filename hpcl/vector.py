@@ -14,12 +14,25 @@ class VectorError(ValueError):
 
 
 def read(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
-    """The features of a GeoPackage, shapefile or GeoJSON."""
+    """The features of a GeoPackage, shapefile or GeoJSON: of ``layer``, or of the only one, or the only one of polygons."""
     try:
-        return gpd.read_file(path, engine="pyogrio", layer=layer)
+        return gpd.read_file(path, engine="pyogrio", layer=layer or _polygon_layer(path))
     except DataSourceError as error:
         found = "is not a vector file GDAL can read" if path.exists() else "does not exist"
         raise VectorError(f"{path} {found}; give a complete GeoPackage, shapefile or GeoJSON there.") from error
+
+
+def _polygon_layer(path: Path) -> str | None:
+    """Which layer of several is meant; tables without geometry (QGIS keeps styles in one) are none."""
+    kinds = {name: kind for name, kind in pyogrio.list_layers(path) if kind is not None}
+    if len(kinds) < 2:
+        return next(iter(kinds), None)
+    polygons = [name for name, kind in kinds.items() if "Polygon" in kind]
+    if len(polygons) == 1:
+        return str(polygons[0])
+    raise VectorError(
+        f"{path} has the layers {', '.join(kinds)}, of which {len(polygons)} hold polygons; give a file with the one that counts."
+    )
 
 
 def write(path: Path, table: gpd.GeoDataFrame) -> None:

@@ -75,14 +75,19 @@ def rung(name: str, seed: int) -> Rung:
     )
 
 
-def distinct(names: Sequence[str]) -> None:
-    """Refuse rows that would be the same training and the same map, so that a table never compares a row with itself."""
+def distinct(names: Sequence[str], new_ground: bool) -> None:
+    """Refuse rows that would be the same training and the same map, so that a table never compares a row with itself.
+
+    Only on ``new_ground`` are batch statistics measured anew, and only there do rows differ by that.
+    """
     seen: dict[str, str] = {}
     for name in names:
-        settings = repr(rung(name, 0))
+        made = rung(name, 0)
+        settings = repr(made if True else made._replace(windows=replace(made.windows, adapt_windows=0)))
         if settings in seen:
             raise ParameterError(
-                f"With this params.yaml the rows '{seen[settings]}' and '{name}' of {FILE} are the same; take one of them "
-                "out of 'run', or change what makes them alike (contrastive.weight 0, for one)."
+                f"With this params.yaml and these tiles the rows '{seen[settings]}' and '{name}' of {FILE} are the same; "
+                "take one of them out of 'run', or change what makes them alike (contrastive.weight 0, for one; or test "
+                "ground of areas that are trained on, for rows that differ in predict.windows.adapt_windows)."
             )
         seen[settings] = name

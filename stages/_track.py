@@ -342,8 +342,7 @@ def _flat(value: Any, name: str = "", between: str = ".") -> Iterator[tuple[str,
 
 def _living(lock: str, pipeline: str, params: str) -> dict[str, dict[str, Any]]:
     """The entries of dvc.lock, given as text, without those of areas and stages that are gone: DVC keeps them."""
-    settings, stages = _yaml(params), _yaml(pipeline).get("stages", {})
-    items = {*map(str, settings.get("areas") or []), *((settings.get("synthesize") or {}).get("areas") or {})}
+    stages, items = _yaml(pipeline).get("stages", {}), set(map(str, _yaml(params).get("areas") or []))
     found = {}
     for name, entry in _yaml(lock).get("stages", {}).items():
         stage, _, item = name.partition("@")

@@ -96,7 +96,8 @@ def _checkpoints(settings: Settings) -> Path:
     """A folder outside the outs for exactly these settings, tiles and this code, so that no other run resumes from it."""
     key = hashlib.sha256(json.dumps([asdict(s) for s in settings], sort_keys=True).encode())
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
-    for path in [*sorted(CODE.glob("*.py")), *sorted(TILES.iterdir())]:
+    given = [Path(settings[0].pretrained)] if isinstance(settings[0].pretrained, str) else []  # a weight file
+    for path in [*sorted(CODE.glob("*.py")), *sorted(TILES.iterdir()), *(p for p in given if p.is_file())]:
         key.update(path.name.encode())
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +177,15 @@ def _tell(summary: dict[str, Any]) -> None:
         print(f"{counts['no_prediction_px']} pixels have no prediction and count as background")
     for name in SCORES:
         low, high = summary[name]["landslide_iou_interval"]
-        print(f"{name}: landslide IoU {summary[name]['landslide_iou']:.3f} [{low:.3f}, {high:.3f}]")
+        print(f"{name}: landslide IoU {summary[name]['landslide_iou']:.3f}{_interval(low, high)}")
     for name, lead in summary["paired"].items():
         low, high = lead["interval"]
-        print(f"hpcl_net minus {name}: {lead['landslide_iou_difference']:+.3f} [{low:+.3f}, {high:+.3f}]")
+        print(f"hpcl_net minus {name}: {lead['landslide_iou_difference']:+.3f}{_interval(low, high, '+')}")
+
+
+def _interval(low: float, high: float, sign: str = "") -> str:
+    """Behind a score; nothing where there is none."""
+    return "" if math.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

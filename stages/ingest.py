@@ -12,6 +12,10 @@ from stages._stage import params, progress, run, write_json
 def main(area: str) -> None:
     """data/raw/<area> -> data/ingest/<area>; what an earlier run wrote there goes only when the new input is sound."""
     settings = params("ingest", ingest.IngestSettings)
+    if Path(area).name != area:
+        raise ingest.IngestError(
+            f"'{area}' is no name of an area; give that of its folder in data/raw, without slashes."
+        )
     plan = ingest.survey(Path("data/raw") / area, settings, progress(f"check {area}"))
     out = Path("data/ingest") / area
     shutil.rmtree(out, ignore_errors=True)
@@ -19,6 +23,9 @@ def main(area: str) -> None:
     write_json(out / "facts.json", facts)
     for finding in facts["findings"]:
         print(f"{area}: {finding}")
+    if plan.inventory is not None:
+        for name, polygons in plan.inventory.table["class"].value_counts().sort_index().items():
+            print(f"{area}: {polygons} polygons of class '{name}'.")
     rows, columns = facts["shape"]
     print(f"{area}: {rows} x {columns} pixels of {facts['pixel_m']:.4g} m in {facts['crs_name']}.")
 

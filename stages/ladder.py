@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl import fit, ladder, metrics, page
+from hpcl import fit, ladder, metrics, networks, page
 from stages import _ladder
 from stages._ladder import FILE, RUNGS, Row, rows
 from stages._stage import params, read_json, run
@@ -31,9 +31,14 @@ class UnfinishedError(RuntimeError):
 def main() -> None:
     """Run the rungs as DVC stages; those that are finished and unchanged are not run again."""
     chosen, seeds = params("run", tuple[str, ...], file=FILE), params("seeds", tuple[int, ...], file=FILE)
-    _ladder.distinct(chosen)
     wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
+    for name in chosen:  # what cannot be built is said before anything is trained
+        made = _ladder.rung(name, 0)
+        networks.build(made.model, 2, made.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
+    facts = read_json(TILES / "facts.json")
+    ladder.ground(facts)  # refuses tiles without test ground
+    _ladder.distinct(chosen, ladder.new_ground(facts))
     missing = _missing(wanted)
     print(
         f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."

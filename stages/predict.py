@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import infer, networks, polygons, raster, scene, styles, vector
+from hpcl import adapt, infer, networks, polygons, raster, scene, styles, vector
 from stages._stage import params, progress, run, write_json
 
 NO_DATA = 255
@@ -36,6 +36,11 @@ def main(area: str) -> None:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
+        if adapt.too_small(ground, trained.facts["window_px"], settings.windows.adapt_windows):
+            findings.append(
+                f"The network kept its batch statistics as trained: {adapt.BATCH * adapt.LEAST_BATCHES} windows of "
+                f"{trained.facts['window_px']} px are needed to measure them anew, and the area (or adapt_windows) has fewer."
+            )
         bands = [raster.Band(name) for name in names]
         with (
             raster.create(out / "probability.tif", ground.grid, bands) as sink,

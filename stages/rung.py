@@ -14,10 +14,11 @@ def main(name: str, seed: str) -> None:
     """Write data/ladder/<row>-<seed>.json."""
     model, contrast, limits, windows = _ladder.rung(name, int(seed))
     settings = model, contrast, limits
+    facts = read_json(TILES / "facts.json")
+    ground = ladder.ground(facts)
     result = train(f"rung {name} {seed}", settings)
     if result is None:
         return
-    facts = read_json(TILES / "facts.json")
     blocks = ladder.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
     total = blocks[ladder.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
@@ -27,7 +28,7 @@ def main(name: str, seed: str) -> None:
     write_json(
         _ladder.RUNGS / f"{name}-{seed}.json",
         {
-            "ground": ladder.ground(facts),
+            "ground": ground,
             "landslide_iou": iou,
             "val_iou": result.val_iou,
             "probe_auc": probe_auc,
@@ -36,7 +37,7 @@ def main(name: str, seed: str) -> None:
             "blocks": blocks.to_dict("list"),
         },
     )
-    print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ladder.ground(facts)}")
+    print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ground}")
 
 
 if __name__ == "__main__":

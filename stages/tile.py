@@ -1,5 +1,6 @@
 """Split the ground by place, lay the windows, and write what training needs: a few memory-mapped arrays."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def main() -> None:
     blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
     moments, windows, facts = tiles.Moments(len(bands)), {}, {}
     held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
+    learnable = np.zeros(tiles.UNKNOWN + 1, np.int64)  # pixels by class code
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
         grid = _write_bands(area, bands)
@@ -51,6 +53,8 @@ def main() -> None:
                 mine_px = labels[area][rows, columns][split_map[rows, columns] == code]
                 held[split]["labelled_px"] += int(mine_px.size)
                 held[split]["landslide_px"] += int((mine_px > 0).sum())
+                if split == "train":
+                    learnable += np.bincount(mine_px, minlength=len(learnable))
         facts[area] = {
             "crs": str(grid.crs),
             "transform": list(grid.affine)[:6],
@@ -63,9 +67,14 @@ def main() -> None:
     table = pd.concat(windows, names=["area"]).reset_index("area")
     if not {"train", "val"} <= set(table["split"]):
         raise tiles.TileError(
-            f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px; "
-            "lower tile.window_px or tile.minimum_valid_frac, or raise tile.block_px."
+            f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px between "
+            f"gaps of {settings.gap_px} px and landslides that count for another split; lower tile.window_px, tile.gap_px or "
+            "tile.minimum_valid_frac, or raise tile.block_px."
         )
+    tiles.require_landslides(table, held["test"]["landslide_px"] if held["test"]["blocks"] else None)
+    for name, pixels in zip(classes, learnable[1:], strict=False):
+        if not pixels:
+            print(f"tile: class '{name}' has no pixel in the train blocks, so no model can learn it.")
     described = [
         {"name": b.name, "unit": b.unit, "kind": kind, **norm}
         for b, kind, norm in zip(bands, kinds, moments.normalisation(kinds), strict=True)
@@ -102,6 +111,11 @@ def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]
         image, relief = _stacks(area)
         kinds = {band["name"]: band["kind"] for band in _terrain_facts(area)["bands"]}
         with raster.Source(image) as a, raster.Source(relief) as b:
+            if twice := {x.name for x in a.bands} & {x.name for x in b.bands}:
+                raise tiles.TileError(
+                    f"Area {area} has a band '{min(twice)}' of its own, which is what a band of its terrain is called; rename"
+                    " the file or band in data/raw."
+                )
             seen[area] = {x.name: (x, "image") for x in a.bands} | {x.name: (x, kinds[x.name]) for x in b.bands}
             pixel_m[area] = abs(a.grid.affine.a)
     if max(pixel_m.values()) > 1.25 * min(pixel_m.values()):
@@ -140,7 +154,19 @@ def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:
 
 
 def _array(area: str, what: str, dtype: Any, shape: Any) -> Any:
-    return np.lib.format.open_memmap(OUT / f"{area}.{what}.npy", mode="w+", dtype=dtype, shape=tuple(shape))
+    path = OUT / f"{area}.{what}.npy"
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # else a full disk would kill the process at the first page that finds no room
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        raise tiles.TileError(
+            f"{path} could not be written ({error}); is the disk full, or the folder read-only?"
+        ) from error
+    return array
 
 
 def _write_bands(area: str, bands: Sequence[raster.Band]) -> raster.Grid:

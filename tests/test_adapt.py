@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hpcl import adapt, infer
-from hpcl.adapt import adapted, spread
+from hpcl.adapt import adapted, spread, too_small
 from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
 from hpcl.networks import Trained
 
@@ -103,7 +103,9 @@ def test_another_gain_and_offset_do_not_show_and_no_weight_moves() -> None:
 @pytest.mark.parametrize(("shape", "most"), [((256, 320), 0), ((256, 320), 31), ((128, 224), 1000)])
 def test_too_few_windows_leave_the_network_as_it_is(shape: tuple[int, int], most: int) -> None:
     network = OneNorm()
-    assert adapted(network, Held(ground(shape), network), 32, most) is network
+    there = Held(ground(shape), network)
+    assert adapted(network, there, 32, most) is network
+    assert too_small(there, 32, most) == (most > 0)
 
 
 def test_ground_that_was_trained_on_leaves_the_network_as_it_is() -> None:

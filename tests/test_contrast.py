@@ -186,6 +186,17 @@ def test_a_small_landslide_gives_its_best_block() -> None:
     assert not near[1, 1].any()
 
 
+def test_a_block_is_never_of_two_classes() -> None:
+    labels = torch.zeros(2, 40, 40, dtype=torch.long)
+    labels[0, 5, 9] = 1  # a sixteenth of its block: still background
+    labels[1] = 0
+    labels[1, 20:22, 20:22] = 1
+    near, background = candidates(labels, 2, 4, settings(sampling="random"))
+    assert not near[0, 1].any()
+    assert near[1, 1].nonzero().tolist() == [[5, 5]]
+    assert not (near[:, 1] & (near[:, 0] | background)).any()
+
+
 def test_mixed_blocks_are_no_background() -> None:
     labels = square_slide()
     labels[0, 12:32, 32] = 1  # a quarter of the blocks in column 8: neither one nor the other

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hpcl.contrast import ContrastSettings
 from hpcl.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
 from hpcl.fit import (
     Epoch,
+    FitError,
     Histograms,
     TrainSettings,
     best_threshold,
@@ -182,6 +184,22 @@ def test_calibration_lowers_the_loss_of_an_overconfident_network(tiles_folder: P
     assert temperature > 3
     assert 0 <= threshold < 1
     assert iou > 0.3
+
+
+def test_a_training_that_diverges_is_told(tiles_folder: Path) -> None:
+    with pytest.raises(FitError, match=r"no number any more in epoch 0; lower train\.learning_rate"):
+        train(tiles_folder, learning_rate=1e30)
+
+
+def test_no_threshold_without_validation_landslide(tiles_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiles_folder, tmp_path / "tiles")
+    labels = np.load(tmp_path / "tiles/place.labels.npy")
+    labels[:, 128:] = 0
+    np.save(tmp_path / "tiles/place.labels.npy", labels)
+    model, contrast, settings = records()
+    tiles = Tiles(tmp_path / "tiles", model.branches)
+    with pytest.raises(FitError, match="validation windows show no landslide"):
+        calibrate(tiles, build(tiles, model, contrast, settings).network, settings)
 
 
 class Fourfold(Network):

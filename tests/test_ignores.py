@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from test_dvc_yaml import ROOT, Stage, read_yaml, stages_of_the_project
 
 from stages import _track
@@ -33,6 +36,20 @@ def kept_in_git() -> set[str]:
 def test_what_dvc_caches_is_ignored_by_git_and_nothing_else(stage: Stage) -> None:
     for out in stage.outs:
         assert is_ignored(out) == (out not in kept_in_git()), out
+
+
+def test_dvc_sees_raw_data_that_was_put_under_it(tmp_path: Path) -> None:
+    """DVC reads .gitignore in its own way: a pattern of git's that hides the folder would hide the pointers in it."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    (tmp_path / "data/raw/valley").mkdir(parents=True)
+    (tmp_path / "data/raw/valley/dem.tif").write_text("elevations")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)  # pygtrie's, as DVC calls it
+        with Repo.init(str(tmp_path)) as repo:
+            repo.add(str(tmp_path / "data/raw/valley"))
+    with Repo(str(tmp_path)) as repo:
+        assert [out.def_path for stage in repo.index.stages for out in stage.outs] == ["valley"]
 
 
 def test_git_tracks_no_out_of_dvc() -> None:

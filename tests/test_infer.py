@@ -192,6 +192,12 @@ def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:
         scene_module.RasterScene("here", paths[:1], trained(), "refuse")
 
 
+def test_a_band_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (64, 64))
+    with pytest.raises(scene_module.SceneError, match="has a band 'slope' of its own"):
+        scene_module.RasterScene("here", [*paths, paths[1]], trained(), "refuse")
+
+
 def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (100, 100), nan=True)
     model = trained(HPCLNet)

@@ -623,11 +623,24 @@ def test_a_map_in_feet_has_feet_of_elevation_unless_it_says_metres(tmp_path):
     assert facts["dem_pixel_m"] == pytest.approx(30 * 0.3048, rel=0.02)
 
 
+def test_a_name_that_tables_read_as_none_is_refused(area):
+    assert "An area called 'NA' would read as missing" in refusal(area.rename(area.parent / "NA"))
+
+
+def test_complex_numbers_are_refused(area):
+    write_tif(area / "sar.tif", hills(IMAGE, (60, 80)).astype(np.complex64), IMAGE)
+    assert "sar.tif holds numbers of type complex64; give real ones" in refusal(area)
+
+
 def test_bands_and_their_names(area):
     write_tif(area / "optical.tif", optical_values(bands=3), IMAGE, nodata=0)
     assert "optical.tif has 3 bands, but params.yaml ingest.optical_bands names 4 (red, green, blue, nir)" in refusal(
         area
     )
+    write_tif(area / "optical.tif", optical_values(bands=3), IMAGE, nodata=0, names=("red", "nir", "blue"))
+    facts, _ = run(area)
+    assert [band["name"] for band in facts["bands"]] == ["red", "nir", "blue"]
+    assert facts["findings"] == ["optical.tif has no band green of ingest.optical_bands."]
     write_tif(area / "optical.tif", optical_values(), IMAGE, nodata=0, names=("red", "green", "blue", "gray"))
     facts, _ = run(area)
     assert [band["name"] for band in facts["bands"]] == ["red", "green", "blue", "gray"]
@@ -742,6 +755,12 @@ def test_classes_are_coded_in_sorted_order_and_small_lies_on_large(area):
     assert (labels == 2).sum() == 16
     write_polygons(area / "landslides.gpkg", shapes, **{"class": ["rotational", None, "flow"]})
     assert "landslides.gpkg has 1 polygons without a class" in refusal(area)
+    write_polygons(area / "landslides.gpkg", shapes, **{"class": ["flow ", " ", "flow"]})
+    assert "landslides.gpkg has 1 polygons without a class" in refusal(area)
+    write_polygons(area / "landslides.gpkg", shapes, **{"class": ["flow ", "fall", "flow"]})
+    assert run(area)[0]["classes"] == ["fall", "flow"]
+    write_polygons(area / "landslides.gpkg", shapes, **{"class": ["Flow", "fall", "flow"]})
+    assert "landslides.gpkg has the classes 'Flow' and 'flow'" in refusal(area)
 
 
 def test_polygons_off_the_image_are_left_out(area):

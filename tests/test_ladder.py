@@ -16,6 +16,7 @@ from test_infer import BANDS, trained
 from hpcl import ladder
 from hpcl.infer import InferSettings
 from hpcl.metrics import EvaluateSettings
+from hpcl.model import ModelError
 from hpcl.networks import build
 from stages import _ladder
 from stages import ladder as command
@@ -129,6 +130,10 @@ def test_the_ground_in_words() -> None:
 
     assert ladder.ground(facts(south="train val", north="train val test", west="test")) == "north + west, test blocks"
     assert ladder.ground(facts(south="train val", north="train", east="test")) == "north + south -> east"
+    assert ladder.new_ground(facts(south="train val", north="train", east="test"))
+    assert not ladder.new_ground(facts(south="train val", north="train val test"))
+    with pytest.raises(ladder.LadderError, match="no test ground"):
+        ladder.ground(facts(south="train val"))
 
 
 @pytest.fixture
@@ -197,7 +202,14 @@ def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_no_two_rows_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    _ladder.distinct(list(ROWS))
+    _ladder.distinct(list(ROWS), new_ground=True)
+
+
+def test_batch_statistics_tell_rows_apart_on_new_ground_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ParameterError, match="'hpcl_net' and 'as_trained'"):
+        _ladder.distinct(["hpcl_net", "as_trained"], new_ground=False)
+    _ladder.distinct(params("run", tuple[str, ...], file=_ladder.FILE), new_ground=False)
 
 
 def edited(folder: Path, old: str, new: str, file: str = "params.yaml") -> None:
@@ -213,15 +225,19 @@ def test_rows_that_would_be_the_same_training_are_refused(tmp_path: Path, monkey
     edited(tmp_path, "weight: 0.1 ", "weight: 0.0 ")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=r"'attention' and 'hpcl_net' of .* are the same"):
-        _ladder.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"])
+        _ladder.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"], new_ground=True)
 
 
 def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited(tmp_path, "architecture: hpcl_net", "architecture: Unet")
+    edited(tmp_path, "fusion: coordinate_attention", "fusion: concat")
+    changed = (tmp_path / "params.yaml").read_text().replace("architecture: hpcl_net", "architecture: Unet")
+    (tmp_path / "params.yaml").write_text(changed.replace("drop_branch_frac: 0.0", "drop_branch_frac: 0.2"))
     monkeypatch.chdir(tmp_path)
     assert _ladder.rung("stack", 0).model.architecture == "hpcl_net"
+    assert _ladder.rung("hpcl_net", 0).model.fusion == "coordinate_attention"
+    assert _ladder.rung("hpcl_net", 0).train.augment.drop_branch_frac == 0
     assert _ladder.rung("deeplabv3plus", 0).model.architecture == "DeepLabV3Plus"
 
 
@@ -248,7 +264,7 @@ def test_a_row_that_cannot_be_run_is_refused_before_any_is(
     edited(tmp_path, old, new, "ladder/params.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=sentence):
-        _ladder.distinct(["hpcl_net", "optical", "as_trained"])
+        _ladder.distinct(["hpcl_net", "optical", "as_trained"], new_ground=True)
 
 
 def test_names_that_rows_and_the_reduced_ladder_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,6 +371,22 @@ def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPa
     whole, short = (_ladder.rung(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
     assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
+
+
+def test_what_cannot_be_built_or_scored_is_said_before_anything_is_trained(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dvc = FakeDVC(monkeypatch, before=["stack-0"], after=[])
+    facts = project / "data/tiles/facts.json"
+    facts.write_text(json.dumps({"areas": {"a": {"blocks": [{"split": "train"}]}}}))
+    with pytest.raises(ladder.LadderError, match="no test ground"):
+        command.main()
+    assert dvc.asked == ["repro"]
+    rows = project / "ladder/params.yaml"
+    rows.write_text(rows.read_text().replace("model: {fusion: input}", "model: {encoder: resnet_of_mine}"))
+    with pytest.raises(ModelError, match="resnet_of_mine"):
+        command.main()
+    assert dvc.asked == ["repro"]
 
 
 def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin
-from hpcl.networks import load, save
+from hpcl.networks import build, load, save
 
 
 def settings(**changes: object) -> ModelSettings:
@@ -128,6 +129,21 @@ def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
     assert trained.facts["window_px"] == 64
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"fusion": "input"}, {"fusion": "decision"}, {"architecture": "Unet"}],
+    ids=["attention", "input", "decision", "rival"],
+)
+def test_branches_may_be_named_and_ordered_at_will(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Equal shapes would load into each other's place without a word."""
+    chosen = settings(branches={"rgb": ("r", "g", "b"), "dem": ("slope", "north", "east")}, **changes)
+    net = build(chosen, 2, 8).eval()
+    save(tmp_path, net, {"classes": ["landslide"]})
+    given = bands(rgb=3, dem=3)
+    assert torch.equal(net(given).logits, load(tmp_path).network(given).logits)
+    assert torch.equal(net(given).logits, net(dict(reversed(given.items()))).logits)
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         save(tmp_path / folder, network(), {"classes": ["landslide"]})
@@ -150,8 +166,9 @@ def test_missing_model_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_unknown_encoder_and_missing_weights_are_sentences(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="timm cannot build it"):
-        network(encoder="no_such_net")
+    for name in ("no_such_net", "starnet_s1"):  # the second has no dilated form, and says so by an assertion
+        with pytest.raises(ModelError, match="timm cannot build it, or not with maps at output stride 8"):
+            network(encoder=name)
     with pytest.raises(ModelError, match="is no file"):
         network(pretrained=str(tmp_path / "weights.safetensors"))
 

@@ -242,6 +242,29 @@ def test_unreadable_vectors_are_sentences(tmp_path: Path) -> None:
         vector.read(tmp_path / "text.gpkg")
 
 
+def test_of_several_layers_the_one_of_polygons_counts(tmp_path: Path) -> None:
+    import geopandas as gpd
+    import shapely
+
+    def add(shape: shapely.Geometry, layer: str) -> None:
+        table = gpd.GeoDataFrame({"id": [1]}, geometry=[shape], crs="EPSG:32648")
+        table.to_file(tmp_path / "a.gpkg", layer=layer, driver="GPKG", engine="pyogrio")
+
+    add(shapely.Point(0, 0), "heads")
+    add(shapely.box(0, 0, 2, 2), "slides")
+    assert vector.read(tmp_path / "a.gpkg").area.tolist() == [4]
+    add(shapely.box(0, 0, 1, 1), "sketch")
+    with pytest.raises(vector.VectorError, match="has the layers heads, slides, sketch, of which 2 hold polygons"):
+        vector.read(tmp_path / "a.gpkg")
+    assert vector.read(tmp_path / "a.gpkg", "sketch").area.tolist() == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(raster.RasterError, match="or the folder read-only"):
+        write(tmp_path / "file" / "a.tif")
+
+
 def test_gdal_keeps_no_more_blocks_than_it_may(tmp_path: Path) -> None:
     """Also between and after our own files: its default is a twentieth of the machine's memory."""
     grid = raster.Grid((64, 64), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")

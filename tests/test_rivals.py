@@ -60,6 +60,17 @@ def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
         build(settings(architecture="hpclnet"), 2, 8)
 
 
+def test_an_unknown_architecture_is_told_before_its_lack_of_contrast(tiles_folder: Path) -> None:
+    model, contrast, train = records(weight=0.1, architecture="DeepLabV3plusplus")
+    with pytest.raises(ModelError, match="there are hpcl_net, Unet"):
+        build_learner(Tiles(tiles_folder, model.branches), model, contrast, train)
+
+
+def test_an_encoder_without_a_dilated_form_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ModelError, match="DeepLabV3Plus cannot be built with encoder 'hrnet_w18_small'"):
+        build(settings(architecture="DeepLabV3Plus", encoder="hrnet_w18_small"), 2, 8)
+
+
 def test_there_is_no_contrast_to_ask_for() -> None:
     net = rival("Unet")
     assert net(bands()).embeddings is None

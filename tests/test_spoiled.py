@@ -206,6 +206,12 @@ def test_the_same_area_unspoiled_goes_through(project):
     assert {p: h for p, h in after.items() if p.parent != out} == {p: h for p, h in before.items() if p.parent != out}
 
 
+def test_a_name_with_a_slash_is_refused(project, ingest_here):
+    code, _, said = ingest_here(project, "place/")
+    assert code
+    assert "'place/' is no name of an area; give that of its folder" in said
+
+
 def test_a_dem_in_degrees_is_projected_and_said_so(project, ingest_here):
     raw = project / "data" / "raw" / "place"
     write_polygons(raw / "landslides.gpkg", [square(20, 20, 31)])

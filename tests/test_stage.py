@@ -58,6 +58,24 @@ def test_bad_parameters_are_named(text: str, sentence: str) -> None:
         given(text)
 
 
+@pytest.mark.parametrize(
+    ("section", "record", "over", "sentence"),
+    [
+        ("train", TrainSettings, {"seed": -1}, "'train.seed' is -1"),
+        ("train", TrainSettings, {"precision": "fp16"}, "'train.precision' is 'fp16', but input should be '32-true'"),
+        ("model", ModelSettings, {"branches": {"optical": []}}, "'model.branches.optical' is"),
+        ("model", ModelSettings, {"branches": {"a.b": ["red"]}}, "a.b"),
+    ],
+)
+def test_numbers_that_would_fail_later_are_refused_at_once(
+    section: str, record: type[Any], over: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ParameterError) as refused:
+        params(section, record, over)
+    assert sentence in str(refused.value)
+
+
 def test_missing_file_is_a_sentence() -> None:
     with pytest.raises(ParameterError, match="run the stage from the root"):
         params("train", Record)
@@ -129,4 +147,8 @@ def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_i
         change()
         seen.append(_train._checkpoints(settings))
     seen.append(_train._checkpoints((settings[0], settings[1], replace(settings[2], seed=9))))
+    weights = tmp_path / "weights.safetensors"
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        seen.append(_train._checkpoints((replace(settings[0], pretrained=str(weights)), *settings[1:])))
     assert len(set(seen)) == len(seen)

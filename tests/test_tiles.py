@@ -1,7 +1,9 @@
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hpcl.tiles import (
@@ -18,6 +20,7 @@ from hpcl.tiles import (
     lay_blocks,
     lay_windows,
     paint,
+    require_landslides,
     spread,
 )
 
@@ -186,6 +189,21 @@ def test_a_split_without_landslide_is_refused() -> None:
     labels[10:20, 10:20] = 1
     with pytest.raises(TileError, match="No landslide falls into the"):
         assign(lay_blocks("a", labels, 64), settings())
+
+
+def test_test_ground_is_needed() -> None:
+    with pytest.raises(TileError, match="no ground is left to score"):
+        assign(lay_blocks("a", ground(), 64), settings(test_frac=0.0))
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test", "lost"),
+    [(0.2, 0.0, 9, "val"), (0.0, 0.0, None, "train and val"), (0.2, 0.1, 0, "test"), (0.2, 0.1, None, "")],
+)
+def test_no_split_is_left_without_landslide(train: float, val: float, test: int | None, lost: str) -> None:
+    windows = pd.DataFrame({"split": ["train", "train", "val"], "landslide_frac": [0.0, train, val]})
+    with pytest.raises(TileError, match=f"left for {lost}:") if lost else nullcontext():
+        require_landslides(windows, test)
 
 
 def test_windows_know_their_share_of_landslide() -> None:
