@@ -83,7 +83,7 @@ def distinct(names: Sequence[str], new_ground: bool) -> None:
     seen: dict[str, str] = {}
     for name in names:
         made = rung(name, 0)
-        settings = repr(made if True else made._replace(windows=replace(made.windows, adapt_windows=0)))
+        settings = repr(made if new_ground else made._replace(windows=replace(made.windows, adapt_windows=0)))
         if settings in seen:
             raise ParameterError(
                 f"With this params.yaml and these tiles the rows '{seen[settings]}' and '{name}' of {FILE} are the same; "
