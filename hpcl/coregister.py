@@ -256,8 +256,7 @@ def _rise_m(tilt_m_per_km: Point, away_km: Array) -> Array:
 
 def _metric(grid: raster.Grid) -> raster.Grid:
     """The grid itself if it is projected, else one in a transverse Mercator centred on it."""
-    if grid.crs is None:
-        raise CoregisterError("A DEM has no coordinate reference system; set the one it was made in.")
+    assert grid.crs is not None  # `ingest` and `align` see to that
     if grid.crs.projected:
         return grid
     geodetic = pyproj.CRS(str(grid.crs)).to_2d()
@@ -346,6 +345,9 @@ def align(reference: Path, dem: Path, settings: CoregisterSettings, unstable: gp
     geographic CRS, both are brought onto a transverse Mercator centred on it.
     """
     with raster.Source(reference) as still, raster.Source(dem) as moving:
+        for path, source in ((reference, still), (dem, moving)):
+            if source.grid.crs is None:
+                raise CoregisterError(f"{path} has no coordinate reference system; set the one it was made in.")
         return _against(_ground(still, moving, settings, unstable), _pixel_m(_metric(moving.grid)), settings)
 
 

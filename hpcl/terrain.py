@@ -38,6 +38,10 @@ TRUNCATE = 3.0
 """The Gaussian ends at three standard deviations (0.3 % of its weight lies beyond)."""
 
 
+MOST_REACH_PX = 4096
+"""A block that looks further holds gigabytes."""
+
+
 class TerrainError(ValueError):
     """Elevation that cannot be turned into attributes as asked."""
 
@@ -51,11 +55,11 @@ class TerrainSettings:
     sides of the squares over which elevation is averaged; ``roughness_radius_m``: the same for the local texture.
     """
 
-    smoothing_m: Annotated[float, Field(ge=0)]
+    smoothing_m: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     sun_azimuth_deg: Annotated[float, Field(ge=0, le=360)]
     sun_altitude_deg: Annotated[float, Field(ge=0, le=90)]
-    relief_radii_m: tuple[Annotated[float, Field(gt=0)], ...]
-    roughness_radius_m: Annotated[float, Field(gt=0)]
+    relief_radii_m: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    roughness_radius_m: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +307,11 @@ def _margin_px(bands: Iterable[str], settings: TerrainSettings, pixel_m: tuple[f
             reach = max(reach, *radius_px(radius_m, pixel_m))
         elif row.compute is roughness:
             reach = max(reach, 2 * max(radius_px(settings.roughness_radius_m, pixel_m)))
+    if reach > MOST_REACH_PX:
+        raise TerrainError(
+            f"The terrain's bands would look {reach} pixels around each pixel, and every block be held with so many more; at "
+            f"most {MOST_REACH_PX} are held. Lower the largest of smoothing_m, relief_radii_m and roughness_radius_m in params.yaml."
+        )
     return reach
 
 

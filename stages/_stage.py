@@ -41,7 +41,8 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
     except YAMLError as error:
         raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if section not in document:
-        raise ParameterError(f"{file} has no section '{section}'{_nearest(section, document)}.")
+        hint = _nearest(section, document) or f"; there are {', '.join(map(str, document))}."
+        raise ParameterError(f"{file} has no section '{section}'{hint}")
     given = document[section] if over is None else merged(document[section], over)
     try:
         return TypeAdapter(record).validate_json(json.dumps(given))
@@ -57,7 +58,7 @@ def merged(base: Any, over: Any) -> Any:
 
 
 def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

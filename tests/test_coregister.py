@@ -476,6 +476,17 @@ def test_memory_is_flat(tmp_path, monkeypatch):
     assert np.abs(whole[0] - Ground().elevation(east, north))[2:-2, 2:-2].max() < 3
 
 
+def test_a_dem_without_a_crs_is_named(tmp_path):
+    z = displaced(Ground(), (0, 0))
+    save(tmp_path / "dem.tif", DEM_GRID, z)
+    rows, columns = z.shape
+    profile = {"driver": "GTiff", "height": rows, "width": columns, "count": 1, "dtype": "float32"}
+    with rasterio.open(tmp_path / "other.tif", "w", transform=DEM_GRID.affine, **profile) as file:
+        file.write(z.astype(np.float32), 1)
+    with pytest.raises(coregister.CoregisterError, match=r"other\.tif has no coordinate reference system"):
+        coregister.align(tmp_path / "other.tif", tmp_path / "dem.tif", SETTINGS)
+
+
 @pytest.mark.parametrize("with_reference", [True, False], ids=["reference", "image"])
 def test_stage(tmp_path, monkeypatch, capsys, with_reference):
     from stages.coregister import main

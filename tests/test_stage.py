@@ -76,6 +76,12 @@ def test_numbers_that_would_fail_later_are_refused_at_once(
     assert sentence in str(refused.value)
 
 
+def test_a_missing_section_like_no_other_lists_those_there_are() -> None:
+    Path("params.yaml").write_text("baselines: {}\ntile: {}\n")
+    with pytest.raises(ParameterError, match="no section 'ingest'; there are baselines, tile"):
+        params("ingest", Record)
+
+
 def test_missing_file_is_a_sentence() -> None:
     with pytest.raises(ParameterError, match="run the stage from the root"):
         params("train", Record)

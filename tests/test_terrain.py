@@ -280,6 +280,8 @@ def test_pixels_that_are_not_square():
 def test_refusals(tmp_path):
     with pytest.raises(TerrainError, match="radius of 10 m, less than the pixel of 220 m"):
         table(tmp_path, hills((30, 30)), PLAIN, pixel_m=220.0)
+    with pytest.raises(TerrainError, match="would look 50000 pixels around each pixel"):
+        table(tmp_path, hills((30, 30)), replace(PLAIN, relief_radii_m=(100_000.0,)))
     with pytest.raises(TerrainError, match="'slop' is no attribute"):
         kind("slop")
     south_up = raster.Grid((30, 30), rasterio.Affine(2, 0, 0, 0, 2, 0), "EPSG:32649")
