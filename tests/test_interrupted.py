@@ -80,6 +80,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(dem: Path, tmp_path
     done = derive(dem, out, limit=limit)
     assert done.returncode == 1, done.stderr
     assert "could not be written" in done.stderr
-    assert "is the disk full?" in done.stderr
+    assert "is the disk full, or the folder read-only?" in done.stderr
     assert "Traceback" not in done.stderr
     assert out.read_bytes() == b"the old one"
