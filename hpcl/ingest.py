@@ -581,8 +581,8 @@ def _optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, 
     only some of those of the settings lacks the others."""
     wanted = settings.optical_bands
     own = [band.name for band in optical.bands]
-    lacking = [name for name in wanted if name not in own]
-    if len(own) < len(wanted) and len(own) + len(lacking) == len(wanted) and len(set(own)) == len(own):
+    if set(own) < set(wanted) and len(set(own)) == len(own):
+        lacking = [name for name in wanted if name not in own]
         return optical.bands, f"{optical.path.name} has no band {', '.join(lacking)} of ingest.optical_bands."
     if len(own) != len(wanted):
         raise IngestError(
@@ -718,11 +718,11 @@ def _classes(table: gpd.GeoDataFrame, path: Path) -> npt.NDArray[Any]:
         raise IngestError(f"{path} has {bare} polygons without a class; fill the column '{columns[0]}', or remove it.")
     names = np.array([str(name) for name in column], dtype=object)
     many = len(set(names))
-    alike = {name.casefold(): name for name in sorted(set(names))}
+    spelt: dict[str, str] = {}
     for name in sorted(set(names)):
-        if alike[name.casefold()] != name:
+        if (other := spelt.setdefault(name.casefold(), name)) != name:
             raise IngestError(
-                f"{path} has the classes '{name}' and '{alike[name.casefold()]}' in its column '{columns[0]}'; write one way."
+                f"{path} has the classes '{other}' and '{name}' in its column '{columns[0]}'; write both the same way."
             )
     if many >= UNKNOWN:
         raise IngestError(f"{path} has {many} classes in its column '{columns[0]}'; give fewer than {UNKNOWN}.")

@@ -83,5 +83,5 @@ class Rival(Network):
         return {"stack": self.body.encoder}
 
     def contrast_head(self) -> Iterator[nn.Parameter]:
-        """None."""
+        """None: a rival has no contrast."""
         yield from ()

@@ -39,7 +39,7 @@ TRUNCATE = 3.0
 
 
 MOST_REACH_PX = 4096
-"""A block that looks further holds gigabytes."""
+"""No band looks further around a pixel: a block with so many more pixels on every side would hold gigabytes."""
 
 
 class TerrainError(ValueError):

@@ -87,7 +87,7 @@ def distinct(names: Sequence[str], new_ground: bool) -> None:
         if settings in seen:
             raise ParameterError(
                 f"With this params.yaml and these tiles the rows '{seen[settings]}' and '{name}' of {FILE} are the same; "
-                "take one of them out of 'run', or change what makes them alike (contrastive.weight 0, for one; or test "
-                "ground of areas that are trained on, for rows that differ in predict.windows.adapt_windows)."
+                "take one of them out of 'run'. (With contrastive.weight 0 rows of the contrast are alike; where only areas "
+                "that are trained on are scored, rows that differ in predict.windows.adapt_windows.)"
             )
         seen[settings] = name

@@ -35,7 +35,7 @@ def main() -> None:
     blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
     moments, windows, facts = tiles.Moments(len(bands)), {}, {}
     held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
-    learnable = np.zeros(tiles.UNKNOWN + 1, np.int64)  # pixels by class code
+    train_px = np.zeros(1 + len(classes), np.int64)  # by class code
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
         grid = _write_bands(area, bands)
@@ -54,7 +54,7 @@ def main() -> None:
                 held[split]["labelled_px"] += int(mine_px.size)
                 held[split]["landslide_px"] += int((mine_px > 0).sum())
                 if split == "train":
-                    learnable += np.bincount(mine_px, minlength=len(learnable))
+                    train_px += np.bincount(mine_px, minlength=len(train_px))
         facts[area] = {
             "crs": str(grid.crs),
             "transform": list(grid.affine)[:6],
@@ -72,7 +72,7 @@ def main() -> None:
             "tile.minimum_valid_frac, or raise tile.block_px."
         )
     tiles.require_landslides(table, held["test"]["landslide_px"] if held["test"]["blocks"] else None)
-    for name, pixels in zip(classes, learnable[1:], strict=False):
+    for name, pixels in zip(classes, train_px[1:], strict=True):
         if not pixels:
             print(f"tile: class '{name}' has no pixel in the train blocks, so no model can learn it.")
     described = [
@@ -157,9 +157,8 @@ def _array(area: str, what: str, dtype: Any, shape: Any) -> Any:
     path = OUT / f"{area}.{what}.npy"
     try:
         array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # else a full disk would kill the process at the first page that finds no room
+        # Else a full disk would kill the process, without a word, at the first page that finds no room.
+        if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
