@@ -139,6 +139,9 @@ def imported(source: Path, root: Path) -> set[str]:
             start = [".".join(package[: len(package) - node.level + 1])] if node.level else []
             base = ".".join([*start, *([node.module] if node.module else [])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    names |= {
+        ".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)
+    }  # their packages
     candidates = {name.replace(".", "/") + ending for name in names for ending in (".py", "/__init__.py")}
     return {path for path in candidates if path.partition("/")[0] in PACKAGES and (root / path).exists()}
 
@@ -151,6 +154,15 @@ def closure(module: str, root: Path) -> set[str]:
         found.add(path)
         todo |= imported(root / path, root) - found - EXEMPT
     return found
+
+
+def declared_as(code: set[str]) -> set[str]:
+    """What dvc.yaml names for these files: a package of hpcl as a whole, any other file itself.
+
+    >>> sorted(declared_as({"stages/ingest.py", "hpcl/ingest/raw.py", "hpcl/ingest/plan.py", "hpcl/raster.py"}))
+    ['hpcl/ingest', 'hpcl/raster.py', 'stages/ingest.py']
+    """
+    return {"/".join(path.split("/")[:2]) if path.startswith("hpcl/") else path for path in code}
 
 
 def sections_read(module: str, root: Path) -> set[str]:
@@ -255,7 +267,7 @@ def modules() -> dict[str, Stage]:
 
 @pytest.mark.parametrize("module", sorted(set(modules()) - {LAST}))
 def test_declared_code_is_the_import_closure(module: str) -> None:
-    assert modules()[module].code == closure(f"stages/{module}.py", ROOT)
+    assert modules()[module].code == declared_as(closure(f"stages/{module}.py", ROOT) - EXEMPT)
 
 
 @pytest.mark.parametrize("module", sorted(set(modules()) - {LAST}))

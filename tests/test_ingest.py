@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.features import rasterize
 
 from hpcl import ingest, raster
-from hpcl.ingest import IngestError, IngestSettings
+from hpcl.ingest import IngestError, IngestSettings, checks, onto
 
 BANDS = ("red", "green", "blue", "nir")
 SETTINGS = IngestSettings(optical_bands=BANDS, dem_margin_px=4, area_change_max_frac=0.01, stretch_max_frac=0.1)
@@ -177,8 +177,8 @@ def test_the_size_of_blocks_does_not_show(area, monkeypatch):
     _, out = run(area)
     whole = {p.name: raster.read(p).values for p in out.glob("*.tif")}
     blocks = raster.blocks
-    monkeypatch.setattr(ingest.raster, "blocks", partial(blocks, block_px=29))
-    monkeypatch.setattr(ingest, "MOST_PX", 6000)
+    monkeypatch.setattr(raster, "blocks", partial(blocks, block_px=29))
+    monkeypatch.setattr(onto, "MOST_PX", 6000)
     _, out = run(area)
     for name, values in whole.items():
         np.testing.assert_allclose(raster.read(out / name).values, values, rtol=0, atol=1e-3)
@@ -261,7 +261,7 @@ def test_a_wide_dem_is_projected_to_a_hundredth_of_a_pixel():
         def read(self, roi):
             return eastings(degrees[roi].affine, degrees[roi].shape, "EPSG:4326", 1) - y
 
-    values = ingest.read_onto(Planted(), degrees, metres, Resampling.cubic, 1.0)
+    values = onto.read_onto(Planted(), degrees, metres, Resampling.cubic, 1.0)
     expected = eastings(metres.affine, metres.shape, UTM, 1) - y
     np.testing.assert_allclose(values, expected, rtol=0, atol=1.0)
 
@@ -530,7 +530,7 @@ def test_dark_pixels_are_no_nodata(area):
     values = dark_scene(np.uint8)
     black = (values == 0).all(axis=0)
     assert black.mean() > 0.01
-    assert np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]]).mean() > ingest.EDGE_FRAC
+    assert np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]]).mean() > checks.EDGE_FRAC
     write_tif(area / "optical.tif", values, IMAGE, names=BANDS)
     image = raster.read(run(area)[1] / "image.tif")
     np.testing.assert_array_equal(image.values, values.astype(np.float32))
@@ -559,7 +559,7 @@ def test_fill_is_looked_for_alike_in_blocks_of_any_size():
     rng = np.random.default_rng(4)
     values = np.where(rng.random((60, 80)) < 0.4, 0, rng.integers(1, 200, (2, 60, 80)))
     valid = np.broadcast_to(rng.random((60, 80)) < 0.9, values.shape)
-    whole, parts = ingest._Edge(0.0, (60, 80)), ingest._Edge(0.0, (60, 80))
+    whole, parts = checks._Edge(0.0, (60, 80)), checks._Edge(0.0, (60, 80))
     whole.add(values, valid, np.s_[0:60, 0:80])
     for roi in raster.blocks((60, 80), 7):
         parts.add(values[:, *roi], valid[:, *roi], roi)

@@ -1,0 +1,196 @@
+"""The first half of ingest: read every raw file of an area once, refuse what is wrong, and plan what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyproj.exceptions import ProjError
+
+from hpcl.ingest.bands import further_bands, optical_bands
+from hpcl.ingest.checks import check_unit, check_values, count_blocks
+from hpcl.ingest.grids import (
+    covered_frac,
+    crs_of,
+    is_north_up,
+    name_of,
+    north_up,
+    offset_px,
+    pixel_of,
+    same_place,
+    window_on,
+)
+from hpcl.ingest.inventory import Inventory, survey_vectors
+from hpcl.ingest.metric import image_grid
+from hpcl.ingest.raw import Raw
+from hpcl.ingest.settings import IngestError, IngestSettings, Progress
+from hpcl.raster import Band, Grid, Roi
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A raw file with its grid (CRS written as the image's where both mean the same), its target and its names."""
+
+    path: Path
+    grid: Grid
+    target: Grid
+    bands: tuple[Band, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An area whose files were found good: what is to be written, on which grids, and what its owner should know."""
+
+    area: str
+    image: tuple[Layer, ...]
+    """The optical file first; all on one grid."""
+    elevations: dict[str, Layer]
+    inventory: Inventory | None
+    findings: tuple[str, ...]
+    reprojected: tuple[str, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The image grid."""
+        return self.image[0].target
+
+
+def _needed(folder: Path, name: str) -> Path:
+    path = folder / name
+    if not path.is_file():
+        there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
+        raise IngestError(f"{path} does not exist (the folder holds {there}); put the file there under this name.")
+    return path
+
+
+READ_AS_MISSING = {"NA", "N/A", "n/a", "nan", "NaN", "None", "NULL", "null"}
+"""Names that pandas takes for no name when it reads a table."""
+
+
+def _folder(folder: Path) -> Path:
+    if folder.name in READ_AS_MISSING:
+        raise IngestError(
+            f"An area called '{folder.name}' would read as missing in every table; call {folder} otherwise."
+        )
+    if folder.is_dir():
+        return folder
+    others = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
+    raise IngestError(
+        f"{folder} does not exist (the areas there are: {', '.join(others) or 'none'}); make the folder"
+        " with optical.tif and dem.tif in it, or correct the name in the list 'areas' of params.yaml."
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is needed of a raw file: a window of it, and within that the part that the image lies on."""
+
+    raw: Raw
+    window: Roi
+    core: Roi
+    elevation: bool = False
+
+
+def _place(raw: Raw, image: Grid, optical: Path, grow_px: int) -> tuple[Grid, Roi, Roi]:
+    """A raw file's grid, in the image's CRS if both mean the same; the window of it to read, and that of the image."""
+    try:
+        same = same_place(raw.grid, crs_of(image))
+        grid = Grid(raw.grid.shape, raw.grid.affine, image.crs) if same else raw.grid
+        core, window = window_on(image, grid), window_on(image, grid, grow_px)
+    except ProjError as error:
+        raise IngestError(
+            f"{raw.path} is in {name_of(crs_of(raw.grid))}, which has no way to the image's CRS {name_of(crs_of(image))};"
+            " check the CRS of both files."
+        ) from error
+    if core is None or window is None:
+        raise _elsewhere(raw.path, optical)
+    return grid, window, core
+
+
+def _elsewhere(path: Path, optical: Path) -> IngestError:
+    return IngestError(f"{path} does not overlap {optical}; check the CRS of both, or give files of the same ground.")
+
+
+def _elevation_layer(dem: Raw, image: Grid, optical: Path, settings: IngestSettings) -> tuple[Layer, _Read, list[str]]:
+    """Where a DEM goes: its own pixels if they lie north-up in the image's CRS, else such pixels of its resolution."""
+    if len(dem.bands) != 1:
+        raise IngestError(f"{dem.path} has {len(dem.bands)} bands; give the elevations as a file of one band.")
+    check_unit(dem)
+    grid, window, core = _place(dem, image, optical, settings.dem_margin_px + 3)
+    findings = []
+    if grid.crs == image.crs and is_north_up(grid):
+        target = grid
+    else:
+        target = north_up(grid[window], crs_of(image))
+        what = "is on a rotated grid"
+        if grid.crs != image.crs:
+            what = "is geographic" if crs_of(grid).geographic else "has another CRS"
+        where = f"{name_of(crs_of(image))} with pixels of {pixel_of(target):.4g} m"
+        findings.append(f"{dem.path.name} {what} ({name_of(crs_of(grid))}) and was projected to {where}.")
+    crop = window_on(image, target, settings.dem_margin_px)
+    if crop is None:
+        raise _elsewhere(dem.path, optical)
+    layer = Layer(dem.path, grid, target[crop], (Band("elevation", "m"),))
+    if (covered := covered_frac(layer.target, image)) < 0.9995:
+        findings.append(f"{dem.path.name} covers {covered:.1%} of the image; the rest has no terrain.")
+    return layer, _Read(dem, window, core, elevation=True), findings
+
+
+def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda done, total: None) -> Plan:
+    """Check the raw files of the area in ``folder``, each by itself and all together; writes nothing.
+
+    Raises `IngestError` (or `VectorError` for a vector file that GDAL cannot read) with one sentence that names the
+    file, what is wrong with it and what to do.
+    """
+    _folder(folder)
+    optical_path, dem_path = _needed(folder, "optical.tif"), _needed(folder, "dem.tif")
+    reference_path = folder / "reference_dem.tif"
+    taken = {optical_path, dem_path, reference_path}
+    rasters = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".tif", ".tiff") and p.name[0] != "."]
+    findings: list[str] = []
+    reads: list[_Read] = []
+    with ExitStack() as stack:
+        optical = stack.enter_context(Raw(optical_path, len(settings.optical_bands)))
+        bands, finding = optical_bands(optical, settings)
+        image, moved = image_grid(optical, settings)
+        findings += [sentence for sentence in (finding, moved) if sentence]
+        grid = Grid(optical.grid.shape, optical.grid.affine, optical.grid.crs)
+        layers = [Layer(optical_path, grid, image, bands)]
+        whole = slice(0, grid.shape[0]), slice(0, grid.shape[1])
+        reads.append(_Read(optical, whole, whole))
+        for path in rasters:
+            if path not in taken:
+                raw = stack.enter_context(Raw(path))
+                grid, window, core = _place(raw, image, optical_path, 3)
+                layers.append(Layer(path, grid, image, further_bands(raw)))
+                reads.append(_Read(raw, window, core))
+        elevations = {}
+        for path in (dem_path, reference_path):
+            if path.exists():
+                raw = stack.enter_context(Raw(path, 1))
+                elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
+                findings += told
+                reads.append(read)
+        _check_names(layers)
+        inventory, told = survey_vectors(folder, image, settings)
+        findings += told
+        total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
+        done = iter(range(1, total + 1))
+        for read in reads:
+            check_values(read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total))
+    resampled = [a.path.name for a in (*layers, *elevations.values()) if offset_px(a.grid, a.target) is None]
+    return Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled))
+
+
+def _check_names(layers: Sequence[Layer]) -> None:
+    seen: dict[str, Path] = {}
+    for layer in layers:
+        for band in layer.bands:
+            if band.name in seen:
+                raise IngestError(
+                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one,"
+                    f" as in `rio edit-info --bidx 1 --description other_name {layer.path}`."
+                )
+            seen[band.name] = layer.path
