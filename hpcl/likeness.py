@@ -33,8 +33,9 @@ BEYOND_FRAC = 0.5
 ONE_END_FRAC = 0.75
 """...or, in an image, if more than this is darker, or brighter, than all but a tenth of training. Between two areas of Mars
 0.31 is the most, and between the synthetic ones 0.13."""
-TERRAIN_STRETCH = 2.0
-"""How much wider terrain may be: other ground is steeper or flatter by far more than it is brighter."""
+TERRAIN_FACTOR = 3.0
+"""How many times steeper and rougher than all but the extremes of training terrain may be: other ground differs in relief by
+far more than in brightness, and flat ground, where these bands are 0, is ground too."""
 CONSTANT_FRAC = {True: 0.05, False: 0.01}
 """Spread, as a share of that of training, below which a band of an image (True) or of terrain hardly varies. A plain has a
 thirtieth of the slopes of mountains."""
@@ -112,15 +113,14 @@ def _is_unlike(trained: Mapping[str, Any], values: Float32) -> bool:
     """Whether the values of a band lie elsewhere than in training, or hardly vary where they did."""
     is_image = trained["kind"] == "image"
     values = values[np.isfinite(values)]
-    lowest, _, low, middle, high, _, highest = trained["quantiles"]
+    lowest, _, low, _, high, _, highest = trained["quantiles"]
     first, last = np.quantile(values, (QUANTILES[0], QUANTILES[-1]))
     if last - first < CONSTANT_FRAC[is_image] * (highest - lowest):
         return True
-    if is_image and max((values < low).mean(), (values > high).mean()) > ONE_END_FRAC:
-        return True
-    wider = 1.0 if is_image else TERRAIN_STRETCH
-    bottom, top = (middle + wider * (end - middle) for end in (lowest, highest))
-    return bool(((values < bottom) | (values > top)).mean() > BEYOND_FRAC)
+    if not is_image:
+        return bool((abs(values) > TERRAIN_FACTOR * max(abs(lowest), abs(highest))).mean() > BEYOND_FRAC)
+    beyond = ((values < lowest) | (values > highest)).mean() > BEYOND_FRAC
+    return bool(beyond or max((values < low).mean(), (values > high).mean()) > ONE_END_FRAC)
 
 
 def _moments(of: Mapping[str, Any], image: Sequence[str]) -> tuple[Array, Array]:

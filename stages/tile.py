@@ -34,9 +34,11 @@ def main() -> None:
     laid = {a: tiles.lay_blocks(a, labels[a], settings.block_px) for a in areas}
     objects = [found for a in areas for found in tiles.spread(_landslides(a), laid[a])]
     blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
-    moments, windows, facts, pixels = tiles.Moments(len(bands)), {}, {}, []
+    moments, windows, facts, sampled = tiles.Moments(len(bands)), {}, {}, []
     # A lattice, so that what is kept of the training ground does not depend on how it is walked.
-    step_px = math.ceil(math.sqrt(max(1.0, sum(b.labelled_px for b in blocks if b.split == "train") / likeness.SAMPLE_PX)))
+    step_px = math.ceil(
+        math.sqrt(max(1.0, sum(b.labelled_px for b in blocks if b.split == "train") / likeness.SAMPLE_PX))
+    )
     held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
     train_px = np.zeros(1 + len(classes), np.int64)  # by class code
     for done, area in enumerate(areas):
@@ -59,7 +61,7 @@ def main() -> None:
                 if split == "train":
                     train_px += np.bincount(mine_px, minlength=len(train_px))
         lattice = (slice(None, None, step_px), slice(None, None, step_px))
-        pixels.append(values[:, *lattice][:, split_map[lattice] == 0])
+        sampled.append(values[:, *lattice][:, split_map[lattice] == 0])
         facts[area] = {
             "crs": str(grid.crs),
             "transform": list(grid.affine)[:6],
@@ -90,7 +92,7 @@ def main() -> None:
         {
             "areas": facts,
             "bands": described,
-            "ground": likeness.statistics([b.name for b in bands], kinds, np.concatenate(pixels, axis=1)),
+            "ground": likeness.statistics([b.name for b in bands], kinds, np.concatenate(sampled, axis=1)),
             "classes": classes,
             "window_px": settings.window_px,
             "gap_px": settings.gap_px,
