@@ -42,7 +42,7 @@ thirtieth of the slopes of mountains."""
 MISFIT = 2.5
 """Mean squared deviation of the image bands from how they lie together in training, above which their order is doubted (1 is
 training ground itself; areas of Mars have up to 3.1 beside each other)..."""
-EXCHANGED_FRAC, EXPLAINED_MISFIT = 0.35, 4.0
+EXCHANGED_FRAC, EXPLAINED_MISFIT = 0.4, 4.0
 """...if another order of the bands leaves less than this share of it, and no more than other ground may have. Bands that are
 inverted or brighter fit better in some other order too, but never well: 6.7 was the least."""
 TOLERANCE_STD = 0.05
@@ -95,18 +95,22 @@ def findings(trained: Mapping[str, Any], pixels: Float32, names: Sequence[str]) 
     known = [name for name in names if name in trained["bands"]]
     rows = pixels[[list(names).index(name) for name in known]]
     here = statistics(known, [trained["bands"][name]["kind"] for name in known], rows)
-    told, exchanged = [], {}
+    told: list[str] = []
+    exchanged: dict[str, str] = {}
     image = [name for name in trained["image"]["names"] if name in here["image"]["names"]]
     if len(image) > 1:
         there, area = _moments(trained, image), _moments(here, image)
-        exchanged = _exchanged(image, there, area)
-        told += [_say_exchanged(exchanged)] if exchanged else []
-        told += [] if exchanged else _say_inverted(image, _correlation(there[1]), _correlation(area[1]))
+        if exchanged := _exchanged(image, there, area):
+            told.append(_say_exchanged(exchanged))
+        else:
+            told += _say_inverted(image, _correlation(there[1]), _correlation(area[1]))
     unlike = [
         name for name, values in zip(known, rows, strict=True)
         if name in here["bands"] and name not in exchanged and _is_unlike(trained["bands"][name], values)
     ]  # fmt: skip
-    return told + ([_say_unlike(unlike, trained["bands"], here["bands"])] if unlike else [])
+    if unlike:
+        told.append(_say_unlike(unlike, trained["bands"], here["bands"]))
+    return told
 
 
 def _is_unlike(trained: Mapping[str, Any], values: Float32) -> bool:
@@ -183,10 +187,12 @@ def _say_inverted(image: Sequence[str], there: Array, here: Array) -> list[str]:
     turned = [name for name, s in zip(image, sign, strict=True) if s < 0]
     others = [name for name, s, met in zip(image, sign, across.any(axis=0), strict=True) if s > 0 and met]
     one = len(turned) == 1
+    now, before = ("against", "with") if here[across].mean() < 0 else ("with", "against")
     return [
-        f"{_bands(turned)} {'varies' if one else 'vary'} with {', '.join(others)} the other way round than in training (mean "
-        f"correlation {here[across].mean():.2f} here, {there[across].mean():.2f} there); if one side is inverted or another"
-        " quantity, turn it back in data/raw, or the map is wrong."
+        f"{_bands(turned)} {'runs' if one else 'run'} {now} {', '.join(others)} here (mean correlation"
+        f" {here[across].mean():.2f}), but ran {before} {'it' if len(others) == 1 else 'them'} in training"
+        f" ({there[across].mean():.2f}); if one side is inverted or another quantity, turn it back in data/raw, or the map is"
+        " wrong."
     ]
 
 

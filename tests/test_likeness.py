@@ -89,7 +89,7 @@ def test_an_inverted_band_is_told(band: int) -> None:
     pixels = ground(1)
     pixels[band] = 2 * pixels[band].mean() - pixels[band]
     (sentence,) = told(pixels)
-    assert sentence.startswith(f"Band {IMAGE[band]} varies with ")
+    assert sentence.startswith(f"Band {IMAGE[band]} runs against ")
     assert sentence.count("inverted") == 1
 
 

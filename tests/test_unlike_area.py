@@ -42,7 +42,7 @@ def model(folder: Path, **changes: Any) -> None:
     ]
     facts = {
         "bands": bands, "classes": ["landslide"], "window_px": 64, "sun": {}, "trained_on": ["hill"], "pixel_m": [2.0],
-        "dem_pixel_m": [5.0], "ground": likeness.statistics(NAMES, KINDS, pixels), "temperature": 1.0, "threshold": 0.5,
+        "dem_pixel_m": [5.0], "ground": likeness.statistics(NAMES, KINDS, pixels), "temperature": 1.0, "threshold": 1.0,
         "epoch": 0,
     }  # fmt: skip
     facts = {key: value for key, value in (facts | changes).items() if value is not None}
