@@ -248,7 +248,8 @@ def paint(
         for other in lattice.under(*around):
             if b.number < other.number and b.split and other.split and b.split != other.split:
                 box = split_map[_between(b.rows, other.rows, reach), _between(b.columns, other.columns, reach)]
-                _part(box, *sorted((SPLITS.index(b.split), SPLITS.index(other.split))), gap_px)
+                earlier, later = sorted((SPLITS.index(b.split), SPLITS.index(other.split)))
+                _part(box, earlier, later, gap_px)
 
 
 def _part(split_map: Codes, one: int, other: int, gap_px: int) -> None:
