@@ -597,8 +597,33 @@ def _coregistration(area: Area, plates: _Plates) -> Section:
         for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " (nothing was moved)"))
     ]
     missing = "" if any(pictures) else _paragraph("There are no residual rasters: nothing was compared.", "note")
-    body = [verdict, _facts("The alignment of the DEM with the image", rows), plates.row(*pictures), missing]
+    table = _facts("The alignment of the DEM with the image", rows)
+    body = [verdict, table, _band_looks(shift.get("bands", [])), plates.row(*pictures), missing]
     return Section(_key("area", name, "coregistration"), "Alignment of the terrain", body)
+
+
+def _band_looks(bands: Sequence[Facts]) -> str:
+    """What each band of the image says by itself; nothing if a reference DEM decided."""
+    if not bands:
+        return ""
+    rows = [
+        [
+            band["name"],
+            "yes" if band["counts"] else "no",
+            _signed(band["east_m"], 1),
+            _signed(band["north_m"], 1),
+            _number(band["correlation"], 3),
+        ]
+        for band in bands
+    ]
+    unseen = [f"{band['name']}: {band['unseen']}." for band in bands if band["unseen"] is not None]
+    return _table(
+        "What each band of the image says by itself",
+        ["band", "counts", "DEM moved east [m]", "north [m]", "correlation"],
+        rows,
+        words=2,
+        note=" ".join(["To about a quarter of a pixel. coregister.bands names the bands that count.", *unseen]),
+    )
 
 
 def _attention(area: Area, plates: _Plates) -> Section:
@@ -960,6 +985,8 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         if area.ingest["inventory"] and (unknown := area.ingest["inventory"].get("unknown_frac")):
             tell("ingest", f"Of {_percent(unknown)} of the grid nobody knows whether it is landslide: not scored.")
         tell("coregister", f"{'Accepted' if area.shift['accepted'] else 'REJECTED'}: {area.shift['reason']}")
+        for sentence in area.shift.get("findings", []):
+            tell("coregister", sentence)
         if area.tiles is None:
             tell("tile", "No inventory: not trained on, not scored.")
         elif divided := area.tiles.get("divided_landslides"):

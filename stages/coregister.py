@@ -22,7 +22,8 @@ def main(area: str) -> None:
     coregister.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
     coregister.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
     write_json(out / "shift.json", shift.facts())
-    print(f"{area}: {shift.reason}")
+    for sentence in (shift.reason, *shift.findings):
+        print(f"{area}: {sentence}")
 
 
 if __name__ == "__main__":
