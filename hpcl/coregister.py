@@ -173,7 +173,7 @@ class Shift:
         return self.vertical_m + _rise_m((self.tilt_east_m_per_km, self.tilt_north_m_per_km), away_km)
 
     def facts(self) -> dict[str, Any]:
-        """What shift.json says; ``_px`` are pixels of the DEM."""
+        """What shift.json says; ``_px`` are pixels of the DEM, ``dem_pixel_m`` the side of one."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         width_m, height_m = facts.pop("pixel_m")
         light = facts.pop("light")
@@ -181,6 +181,7 @@ class Shift:
             "bands": [dataclasses.asdict(band) for band in self.bands],
             "east_px": self.east_m / width_m,
             "north_px": self.north_m / height_m,
+            "dem_pixel_m": math.sqrt(width_m * height_m),
             "sun": light.sun if light else None,
             "band": light.band if light else None,
         }

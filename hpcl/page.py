@@ -39,6 +39,7 @@ class Area:
     shift: Facts
     predict: Facts
     explain: Facts
+    terrain: Facts
     tiles: Facts | None
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
@@ -987,6 +988,8 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         tell("coregister", f"{'Accepted' if area.shift['accepted'] else 'REJECTED'}: {area.shift['reason']}")
         for sentence in area.shift.get("findings", []):
             tell("coregister", sentence)
+        for sentence in area.terrain.get("findings", []):
+            tell("terrain", sentence)
         if area.tiles is None:
             tell("tile", "No inventory: not trained on, not scored.")
         elif divided := area.tiles.get("divided_landslides"):
@@ -994,8 +997,14 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
                 "tile",
                 f"{_count(divided, 'landslide')} across a border of the split: given to one side, else to the gap.",
             )
+        for sentence in (area.tiles or {}).get("findings", []):
+            tell("tile", sentence)
+        for sentence in report.training.get("findings", {}).get(area.name, []):
+            tell("train", sentence)
         for sentence in area.predict.get("findings", []):
             tell("predict", sentence)
+        for sentence in report.metrics.get("findings", {}).get(area.name, []):
+            tell("evaluate", sentence)
         blank = {name: share["blank_windows"] for name, share in area.explain["attention"].items()}
         if any(blank.values()):
             which = _listed([f"{name} ({count})" for name, count in blank.items() if count])

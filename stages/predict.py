@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import adapt, infer, likeness, networks, polygons, raster, scene, styles, vector
+from hpcl import adapt, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
 from stages._stage import params, progress, read_json, run, write_json
 
 NO_DATA = 255
@@ -35,6 +35,7 @@ def main(area: str) -> None:
     with scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
         findings += _unlike_training(area, ground, trained)
+        findings += _unfit_polygons(area, trained, settings.polygons)
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
         if adapt.too_small(ground, trained.facts["window_px"], settings.windows.adapt_windows):
@@ -120,6 +121,22 @@ def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
         f"The DEM's pixels are {pixel_m:g} m, but the model was trained with DEMs of {known} m, so slopes and curvatures are"
         " not those that it knows; give a DEM of like resolution for a fair map."
     ]
+
+
+def _unfit_polygons(area: str, trained: networks.Trained, settings: polygons.PolygonSettings) -> list[str]:
+    """Where polygons are generalised to another scale than that of the landslides: the area's own, or those trained on."""
+    folder = Path("data/ingest") / area
+    inventory = folder / "landslides.gpkg"
+    known = (
+        (vector.read(inventory)["area_m2"], "the inventory")
+        if inventory.exists()
+        else (
+            trained.facts.get("landslide_m2", ()),
+            "the training areas",
+        )  # a model made before they were kept has none
+    )
+    sizes = scale.Sizes.of(read_json(folder / "facts.json"), *known)
+    return scale.polygons(sizes, minimum_area_m2=settings.minimum_area_m2, simplify_px=settings.simplify_px)
 
 
 def _sha256(files: list[Path]) -> str:
