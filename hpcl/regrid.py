@@ -43,9 +43,12 @@ def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom
     any two do that have x before y and no longitudes, which it would wrap.
     """
 
+    def numbers(affine: Affine) -> str:
+        return ", ".join(repr(float(number)) for number in affine.to_gdal())
+
     def transform(name: str, affine: Affine) -> str:
-        there = ", ".join(map(repr, affine.to_gdal())), ", ".join(map(repr, (~affine).to_gdal()))
-        return f"<{name}GeoTransform>{there[0]}</{name}GeoTransform><{name}InvGeoTransform>{there[1]}</{name}InvGeoTransform>"
+        there, back = f"{name}GeoTransform", f"{name}InvGeoTransform"
+        return f"<{there}>{numbers(affine)}</{there}><{back}>{numbers(~affine)}</{back}>"
 
     any_crs = "EPSG:3857"
     reprojected = f"""
@@ -62,11 +65,11 @@ def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom
     # XSCALE is else guessed from the sizes of windows: a rotated grid would be blurred. With UNIFIED_SRC_NODATA a hole in
     # one layer would be data as long as another layer has some. MaxError is in pixels of the source.
     return f"""<VRTDataset rasterXSize="{target.shape[1]}" rasterYSize="{target.shape[0]}" subClass="VRTWarpedDataset">
-      {layers}
+      <GeoTransform>{numbers(target.affine)}</GeoTransform>{layers}
       <GDALWarpOptions>
         <ResampleAlg>{kernel}</ResampleAlg><WorkingDataType>Float32</WorkingDataType>
         <Option name="INIT_DEST">NO_DATA</Option><Option name="UNIFIED_SRC_NODATA">NO</Option>
-        <Option name="XSCALE">{zoom!r}</Option><Option name="YSCALE">{zoom!r}</Option>
+        <Option name="XSCALE">{float(zoom)!r}</Option><Option name="YSCALE">{float(zoom)!r}</Option>
         <SourceDataset relativeToVRT="0">{path}</SourceDataset>
         <Transformer><ApproxTransformer><MaxError>0.0001</MaxError><BaseTransformer><GenImgProjTransformer>
           {transform("Src", source.affine)}{reprojected if pipeline else ""}

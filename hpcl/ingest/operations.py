@@ -112,7 +112,7 @@ def operation(source: CRS, target: CRS, ground: Grid) -> Operation:
     steps = found.definition.removeprefix("proj=pipeline ")
     steps = steps if steps.startswith("step ") else f"step {steps}"
     if turn is not None:
-        steps = f"{_around(there[0], turn, source.geographic)} {steps}"
+        steps = f"{_around(float(there[0]), turn, source.geographic)} {steps}"
     return Operation(
         source, target, name or "none needed", float(found.accuracy) if found.accuracy >= 0 else None,
         f"proj=pipeline {steps}", turn, float(there[0]), _same_datum(source, target),
