@@ -50,7 +50,7 @@ def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom
         there, back = f"{name}GeoTransform", f"{name}InvGeoTransform"
         return f"<{there}>{numbers(affine)}</{there}><{back}>{numbers(~affine)}</{back}>"
 
-    any_crs = "EPSG:3857"
+    any_crs = "EPSG:32631"
     reprojected = f"""
         <ReprojectTransformer><ReprojectionTransformer>
           <SourceSRS>{any_crs}</SourceSRS><TargetSRS>{any_crs}</TargetSRS>

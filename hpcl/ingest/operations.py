@@ -24,8 +24,8 @@ from pyproj.transformer import TransformerGroup
 
 from hpcl.raster import Grid
 
-WGS84 = pyproj.CRS("EPSG:4326")
-SAME_M = 3.0
+WGS84: Any = pyproj.CRS("EPSG:4326")
+SAME_M = 5.0
 """Data of today (ETRS89, NAD83, CGCS2000, GDA2020...) lie this close to WGS 84; the old ones lie 50 m off and more."""
 
 
@@ -95,7 +95,8 @@ def operation(source: CRS, target: CRS, ground: Grid) -> Operation:
 
     Raises `ProjError` if there is none.
     """
-    group = _group(source.proj, target.proj, _area_of_interest(ground))
+    area = _area_of_interest(ground)
+    group = _group(source.proj, target.proj, area)
     x, y = ground.affine * (ground.shape[1] / 2, ground.shape[0] / 2)
     for found in group.transformers:
         there = (x, y) if ground.crs == source else found.transform(x, y, direction="INVERSE")
@@ -106,7 +107,7 @@ def operation(source: CRS, target: CRS, ground: Grid) -> Operation:
     parts = [part.strip() for part in found.description.split(" + ")]
     name = " + ".join(part for part in parts if part and not part.startswith("axis order change"))
     missing = [o for o in group.unavailable_operations if o.accuracy >= 0 and not 0 <= found.accuracy <= o.accuracy]
-    better = min(missing, key=lambda o: float(o.accuracy), default=None)
+    better = missing[0] if missing else None  # PROJ's order: by how much of the area they serve
     grids = ", ".join(g.short_name for g in better.grids if not g.available) if better else ""
     turn = turn_of(source)
     steps = found.definition.removeprefix("proj=pipeline ")
@@ -115,7 +116,7 @@ def operation(source: CRS, target: CRS, ground: Grid) -> Operation:
         steps = f"{_around(float(there[0]), turn, source.geographic)} {steps}"
     return Operation(
         source, target, name or "none needed", float(found.accuracy) if found.accuracy >= 0 else None,
-        f"proj=pipeline {steps}", turn, float(there[0]), _same_datum(source, target),
+        f"proj=pipeline {steps}", turn, float(there[0]), _same_datum(source, target, area),
         f"'{better.name}', with {grids}," if better else None,
     )  # fmt: skip
 
@@ -182,17 +183,29 @@ def _around(middle: float, turn: float, geographic: bool) -> str:
     def scaled(to: float) -> str:
         return f"proj=affine s11={to / turn!r} s22={to / turn / 10!r} xoff={-middle * to / turn!r}"
 
-    back, unit = ("proj=unitconvert xy_in=rad xy_out=deg", 360.0) if geographic else ("proj=eqc R=1", 2 * math.pi)
+    # lat_ts=0 is what it is anyway: of two steps that are spelt alike, there and back, PROJ strikes both out.
+    there_again = "proj=eqc R=1 lat_ts=0", 2 * math.pi
+    back, unit = ("proj=unitconvert xy_in=rad xy_out=deg", 360.0) if geographic else there_again
     return f"step {scaled(2 * math.pi)} step inv proj=eqc R=1 step {back} step inv {scaled(unit)}"
 
 
-def _same_datum(source: CRS, target: CRS) -> bool:
-    one, other = (crs.proj.geodetic_crs for crs in (source, target))
+def _same_datum(source: CRS, target: CRS, area: AreaOfInterest) -> bool:
+    """Whether a longitude and latitude of the area mean the same place in both, as far as both ways to WGS 84 tell."""
+    geodetics: list[Any] = [crs.proj.geodetic_crs for crs in (source, target)]
+    one, other = geodetics
     if one == other:
         return True
-    if _is_earth(one) and _is_earth(other):
-        return _is_modern(one) and _is_modern(other)
-    return one.ellipsoid == other.ellipsoid  # of another body there is one datum, under several names
+    if not (_is_earth(one) and _is_earth(other)):
+        return bool(one.ellipsoid == other.ellipsoid)  # another body has one datum, under several names
+    lon = area.west_lon_degree + (area.east_lon_degree - area.west_lon_degree) % 360 / 2
+    place = lon, (area.south_lat_degree + area.north_lat_degree) / 2
+    places = []
+    for geodetic in (one, other):
+        way = _group(geodetic, WGS84, area).transformers[0]
+        if not _is_modern(geodetic) and "ballpark" in way.description.lower():
+            return False
+        places.append(place if _is_modern(geodetic) else way.transform(*place))
+    return bool(WGS84.get_geod().inv(*places[0], *places[1])[2] < SAME_M)
 
 
 def _is_earth(geodetic: Any) -> bool:
