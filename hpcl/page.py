@@ -480,6 +480,9 @@ def _area(area: Area, report: Report) -> Section:
         f"Mapped: {_count(area.predict['landslides'], 'landslide')}, {_short(area.predict['landslide_area_m2'] / 1e6)} km², "
         f"where the probability is at least {_number(area.predict['threshold'], 2)}."
     )
+    for way in area.ingest.get("operations", []):
+        right = "of unknown accuracy" if way["accuracy_m"] is None else f"right to {way['accuracy_m']:.3g} m"
+        intro += f" {_listed(way['files'])}: from {way['from']} to {way['to']} by {way['name']}, {right}."
     body = [
         _callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
         _paragraph(intro),

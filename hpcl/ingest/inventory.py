@@ -17,6 +17,7 @@ from rasterio.features import rasterize
 
 from hpcl import vector
 from hpcl.ingest.grids import crs_of, horizontal, name_of
+from hpcl.ingest.operations import brought, operation
 from hpcl.ingest.settings import UNKNOWN, IngestError, IngestSettings
 from hpcl.raster import Grid
 
@@ -32,6 +33,8 @@ class Inventory:
     classes: tuple[str, ...]
     extent: Any | None
     facts: dict[str, Any]
+    drawn_in: dict[str, CRS]
+    """The CRS of each file as it was given."""
 
 
 def _vector_file(folder: Path, stem: str) -> Path | None:
@@ -41,8 +44,9 @@ def _vector_file(folder: Path, stem: str) -> Path | None:
     return found[0] if found else None
 
 
-def _polygons(path: Path, crs: CRS) -> gpd.GeoDataFrame:
-    """The polygons of a vector file in ``crs``, not yet repaired."""
+def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, CRS]:
+    """The polygons of a vector file in the image's CRS, not yet repaired; and the CRS they were drawn in."""
+    crs = crs_of(image)
     try:
         table = vector.read(path)
     except RuntimeError as error:  # pyogrio's other errors: a layer, a feature or a geometry that GDAL cannot read
@@ -57,16 +61,17 @@ def _polygons(path: Path, crs: CRS) -> gpd.GeoDataFrame:
     if kinds:
         raise IngestError(f"{path} holds geometries of type {', '.join(kinds)}; give the outlines as polygons.")
     table = table.set_geometry(shapely.force_2d(table.geometry.values))
-    if not (table.crs == crs.proj or horizontal(table.crs) == crs):
+    drawn_in = crs if table.crs == crs.proj else horizontal(table.crs)
+    if drawn_in != crs:
         try:
-            table = table.to_crs(crs.proj)
+            table = brought(table, operation(drawn_in, crs, image))
         except ProjError as error:
             raise IngestError(
                 f"{path} cannot be brought into the image's CRS {name_of(crs)}; check its CRS."
             ) from error
     if not np.isfinite(table.total_bounds).all():
         raise IngestError(f"{path} has coordinates outside the image's CRS {name_of(crs)}; check its CRS.")
-    return table
+    return table, drawn_in
 
 
 def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -82,7 +87,8 @@ def _inventory(
 ) -> tuple[Inventory, list[str]]:
     """Read, repair and check an inventory; returns it with the sentences to tell."""
     findings = []
-    table = _polygons(path, crs_of(image))
+    table, crs = _polygons(path, image)
+    drawn_in = {path.name: crs}
     before = table.geometry.values
     broken = int((~shapely.is_valid(before)).sum())
     repaired = _repair(before)
@@ -115,14 +121,15 @@ def _inventory(
     )  # fmt: skip
     extent = None
     if extent_path is not None:
-        extent = shapely.union_all(_repair(_polygons(extent_path, crs_of(image)).geometry.values))
+        ground, drawn_in[extent_path.name] = _polygons(extent_path, image)
+        extent = shapely.union_all(_repair(ground.geometry.values))
         if not extent.intersects(image.extent.geom):
             raise IngestError(f"{extent_path} does not overlap the image; check its CRS, or take the file away.")
     facts = {
         "file": path.name, "n": len(kept), "repaired": broken, "area_change_frac": changed_m2 / area_m2,
         "outside": int((~inside).sum()), "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
     }  # fmt: skip
-    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts), findings
+    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
 
 
 def _classes(table: gpd.GeoDataFrame, path: Path) -> npt.NDArray[Any]:

@@ -54,6 +54,16 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
         "inventory": None,
         "findings": list(plan.findings),
         "reprojected": list(plan.reprojected),
+        "operations": [
+            {
+                "from": name_of(way.source),
+                "to": name_of(way.target),
+                "name": way.name,
+                "accuracy_m": way.accuracy_m,
+                "files": list(files),
+            }
+            for way, files in plan.operations.items()
+        ],
     }
     if plan.inventory is not None:
         vector.write(out / "landslides.gpkg", plan.inventory.table)
@@ -71,9 +81,9 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
     counts = {"seen": 0, "background": 0, "landslide": 0}
     bands = [band for layer in plan.image for band in layer.bands]
     optical = len(plan.image[0].bands)
-    zooms = [zoom_of(layer.grid, layer.target) for layer in plan.image]
+    zooms = [zoom_of(layer.grid, layer.target, layer.way) for layer in plan.image]
     with ExitStack() as stack:
-        raws = [stack.enter_context(Raw(layer.path, len(layer.bands))) for layer in plan.image]
+        raws = [stack.enter_context(Raw(layer.path, len(layer.bands), layer.roll)) for layer in plan.image]
         image = stack.enter_context(raster.create(out / "image.tif", plan.grid, bands))
         labels = None
         if plan.inventory is not None:
@@ -82,7 +92,9 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
         for roi in raster.blocks(plan.grid.shape):
             block = plan.grid[roi]
             parts = zip(raws, plan.image, zooms, strict=True)
-            values = np.concatenate([read_onto(r, layer.grid, block, Resampling.bilinear, z) for r, layer, z in parts])
+            values = np.concatenate(
+                [read_onto(r, layer.grid, block, Resampling.bilinear, z, layer.way) for r, layer, z in parts]
+            )
             image.write(values, roi)
             blind = np.isnan(values[:optical]).all(axis=0)
             counts["seen"] += int((~blind).sum())
@@ -97,12 +109,12 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
 
 def _write_elevation(layer: Layer, path: Path, tick: Callable[[], None]) -> float:
     """A DEM on its target grid; returns the share of pixels with an elevation."""
-    valid, zoom = 0, zoom_of(layer.grid, layer.target)
-    with Raw(layer.path, 1) as raw, raster.create(path, layer.target, layer.bands) as sink:
+    valid, zoom = 0, zoom_of(layer.grid, layer.target, layer.way)
+    with Raw(layer.path, 1, layer.roll) as raw, raster.create(path, layer.target, layer.bands) as sink:
         for roi in raster.blocks(layer.target.shape):
             # Cubic, because the next stages differentiate it: half a pixel off, bilinear takes 13 % from a form six pixels
             # long, cubic 3 %.
-            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom)
+            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom, layer.way)
             valid += int(np.isfinite(values).sum())
             sink.write(values, roi)
             tick()

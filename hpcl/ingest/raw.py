@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -27,9 +28,10 @@ class Raw:
     Raises `IngestError` for a file that cannot be opened or does not say where it lies.
     """
 
-    def __init__(self, path: Path, expected_bands: int | None = None) -> None:
-        """Open ``path``; ``expected_bands`` tells an alpha band from a fourth band of data (see `_alpha`)."""
+    def __init__(self, path: Path, expected_bands: int | None = None, roll: tuple[int, int] | None = None) -> None:
+        """Open ``path``; ``expected_bands`` tells an alpha band from a fourth band of data (see `_alpha`), ``roll`` see there."""
         self.path = path
+        self._roll: tuple[int, int] | None = None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # refused below, in words of our own
@@ -44,6 +46,8 @@ class Raw:
         except BaseException:
             self._file.close()
             raise
+        if roll is not None:
+            self.roll(*roll)
         self._alpha = self._alpha_index(expected_bands)
         self._indexes = [i for i in self._file.indexes if i != self._alpha]
         at = [i - 1 for i in self._indexes]
@@ -102,6 +106,12 @@ class Raw:
                 )
         return crs
 
+    def roll(self, first: int, columns: int) -> None:
+        """Read a raster that goes round the globe as ``columns``, a full turn, from column ``first`` of the file on."""
+        self._roll = first, columns
+        affine = self.grid.affine * Affine.translation(first, 0)
+        self.grid = Grid((self.grid.shape[0], columns), affine, self.grid.crs)
+
     def __enter__(self) -> Raw:
         """The open file."""
         return self
@@ -112,6 +122,24 @@ class Raw:
 
     def read_native(self, roi: Roi) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Stored numbers of a window inside the grid and whether each is data, both ``(band, row, column)``."""
+        if self._roll is None:
+            return self._read_file(roi)
+        first, turn = self._roll
+        rows, columns = roi
+        shape = len(self._indexes), rows.stop - rows.start, columns.stop - columns.start
+        values, valid = np.zeros(shape, self.dtype), np.zeros(shape, bool)
+        at = columns.start
+        while at < columns.stop:  # up to the seam of the file, and from there on
+            column = (at + first) % turn
+            wide = min(columns.stop - at, turn - column)
+            known = min(wide, self._file.width - column)
+            if known > 0:
+                part = slice(at - columns.start, at - columns.start + known)
+                values[..., part], valid[..., part] = self._read_file((rows, slice(column, column + known)))
+            at += wide
+        return values, valid
+
+    def _read_file(self, roi: Roi) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         window = Window.from_slices((roi[0].start, roi[0].stop), (roi[1].start, roi[1].stop))
         try:
             values = self._file.read(self._indexes, window=window)
