@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 from affine import Affine
-from odc.geo.crs import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
@@ -23,8 +22,8 @@ from hpcl.ingest.settings import UNKNOWN, IngestError, IngestSettings
 from hpcl.raster import Grid
 
 DEFAULT_CLASS = "landslide"
-GROW_FRAC = 0.5
-"""Outlines further from the image than this share of its longer side, in their own CRS, are not even projected."""
+AROUND = 10.0
+"""Sides of the image to which outlines are cut around it before they are projected, in their own CRS."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,9 @@ def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, dict[str, int]
     table, crs = raw.table, crs_of(image)
     if not (table.crs == crs.proj or horizontal(table.crs) == crs):
         try:
-            around = _around(image, horizontal(table.crs))
-            table = table[_near(table, around)]
-            if len(table):
-                table = _projected(table, around, crs)
+            table = _around(table, image)
+            table = table.to_crs(crs.proj)
+            table = table[np.isfinite(table.bounds.to_numpy()).all(axis=1)]
         except ProjError as error:
             raise IngestError(
                 f"{path} cannot be brought into the image's CRS {name_of(crs)}; check its CRS."
@@ -57,37 +55,29 @@ def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, dict[str, int]
     return table, {**raw.lost, "elsewhere": len(raw.table) - len(table)}, list(raw.findings)
 
 
-def _around(image: Grid, crs: CRS) -> tuple[float, float, float, float]:
-    """The image's bounds in ``crs``, grown; infinite if the CRS does not know all of it."""
-    x, y = lattice(image, crs)
+def _around(table: gpd.GeoDataFrame, image: Grid) -> gpd.GeoDataFrame:
+    """The outlines around the image in their own CRS; of one that reaches much further, the part that lies there.
+
+    A projection is wrong, or has no answer, far from where it is meant for. Degrees of longitude may be written with 360 more
+    or less than the image's.
+    """
+    x, y = lattice(image, horizontal(table.crs))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return -np.inf, -np.inf, np.inf, np.inf
-    grow = GROW_FRAC * max(np.ptp(x), np.ptp(y))
-    return x.min() - grow, y.min() - grow, x.max() + grow, y.max() + grow
-
-
-def _near(table: gpd.GeoDataFrame, around: tuple[float, float, float, float]) -> npt.NDArray[np.bool_]:
-    """Which outlines touch ``around``; degrees of longitude may be written with 360 more or less."""
+        return table
+    grow = AROUND * max(np.ptp(x), np.ptp(y))
+    box = (x.min() - grow, y.min() - grow, x.max() + grow, y.max() + grow)
     west, south, east, north = table.bounds.to_numpy().T
-    turns = (0.0, 360.0, -360.0) if table.crs.is_geographic else (0.0,)
-    across = np.logical_or.reduce([(west + turn <= around[2]) & (east + turn >= around[0]) for turn in turns])
-    return np.asarray(across & (south <= around[3]) & (north >= around[1]))
-
-
-def _projected(table: gpd.GeoDataFrame, around: tuple[float, float, float, float], crs: CRS) -> gpd.GeoDataFrame:
-    """Outlines in ``crs``; of one that reaches to where ``crs`` knows no ground, the part around the image."""
-    projected = table.set_geometry(_reprojected(table.geometry, crs))
-    beyond = ~np.isfinite(projected.bounds.to_numpy()).all(axis=1)
-    if beyond.any() and np.isfinite(around).all():
-        cut = shapely.intersection(_repair(table.geometry.values[beyond]), shapely.box(*around))
-        shapes = np.array(projected.geometry.values, dtype=object)
-        shapes[beyond] = _reprojected(gpd.GeoSeries(cut, crs=table.crs), crs).to_numpy()
-        projected = projected.set_geometry(gpd.GeoSeries(shapes, index=projected.index, crs=crs.proj))
-    return projected[np.isfinite(projected.bounds.to_numpy()).all(axis=1)]
-
-
-def _reprojected(shapes: gpd.GeoSeries, crs: CRS) -> gpd.GeoSeries:
-    return shapes.to_crs(crs.proj)
+    shapes = np.array(table.geometry.values, dtype=object)
+    near = np.zeros(len(table), bool)
+    for turn in (0.0, 360.0, -360.0) if table.crs.is_geographic else (0.0,):
+        found = ~near & (west + turn <= box[2]) & (east + turn >= box[0]) & (south <= box[3]) & (north >= box[1])
+        if turn and found.any():
+            shapes[found] = shapely.transform(shapes[found], lambda at, turn=turn: np.add(at, [turn, 0.0]))
+        near |= found
+    bounds = shapely.bounds(shapes)
+    far = near & ((bounds[:, :2] < box[:2]) | (bounds[:, 2:] > box[2:])).any(axis=1)
+    shapes[far] = shapely.intersection(_repair(shapes[far]), shapely.box(*box))
+    return table.set_geometry(gpd.GeoSeries(shapes, index=table.index, crs=table.crs))[near]
 
 
 def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -153,7 +143,7 @@ def _inventory(
     if extent_path is not None:
         extent, told = _extent(extent_path, image)
         findings += told
-        unlabelled = int((~shapely.intersects(shapes, extent)).sum())
+        unlabelled = int((~shapely.intersects(shapes, extent) | shapely.touches(shapes, extent)).sum())
         if unlabelled:
             findings.append(
                 f"{path.name}: {_counted(unlabelled)} outside {extent_path.name}, where nothing is trained on or scored."

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import textwrap
 import warnings
 import xml.parsers.expat
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import pandas as pd
 import pyogrio
 import pyproj
 import shapely
+from pyogrio.errors import GeometryError
 from pyproj.exceptions import CRSError
 
 from hpcl import vector
@@ -146,7 +148,8 @@ class VectorContentError(IngestError):
     """A file that is not what its name says, or too damaged to read."""
 
     def __init__(self, path: Path, why: str = "") -> None:
-        why = f" ({'; '.join(' '.join(why.split()).rstrip('.').split('. '))})" if why else ""
+        cause = textwrap.shorten(why, 160, placeholder="...").rstrip(".").replace(". ", "; ")
+        why = f" ({cause})" if cause else ""
         super().__init__(
             f"{path} is not a vector file that can be read by its name{why}; give a complete GeoPackage, shapefile or"
             " GeoJSON, or any other file of docs/input.md, under its own suffix."
@@ -207,7 +210,14 @@ def _ogr(path: Path, suffix: str, findings: list[str]) -> tuple[dict[str, Any], 
             if not declared:
                 meta, _, shapes, values = pyogrio.raw.read(source, encoding=_raw(suffix), **options)
                 values = [_decoded(column, path, findings) for column in values]
-        except (RuntimeError, UnicodeDecodeError) as error:
+        except (IngestError, vector.VectorError):
+            raise
+        except GeometryError as error:  # a layer whose declared type pyogrio does not know: TIN, PolyhedralSurface
+            raise IngestError(
+                f"{path} holds surfaces of patches or triangles (TIN, PolyhedralSurface); give the outlines as polygons."
+            ) from error
+        # Damaged files end in errors of pyogrio's own code (IndexError, UnboundLocalError) as well as GDAL's.
+        except Exception as error:
             raise VectorContentError(path, str(error).replace(str(source), path.name)) from error
     if shapes is None:
         raise IngestError(f"{path} has no polygons; draw some, or take the file away.")
@@ -226,7 +236,8 @@ def _raw(suffix: str) -> str | None:
 
 def _parquet(path: Path) -> tuple[dict[str, Any], pyproj.CRS | None]:
     try:
-        table = gpd.read_parquet(path)
+        with np.errstate(invalid="ignore"):  # as in `_polygons`
+            table = gpd.read_parquet(path)
     # Damaged metadata end in errors of pyarrow, json, pyproj and shapely, of a dozen classes.
     except Exception as error:
         raise VectorContentError(path, str(error)) from error
@@ -338,7 +349,8 @@ def _polygons(raw: pd.Series) -> tuple[pd.Series, dict[str, int], list[str]]:
     given = len(raw)
     null = raw.isna()
     raw = raw[~null]
-    shapes = pd.Series(shapely.from_wkb(raw.to_numpy(), on_invalid="fix"), index=raw.index, dtype=object)
+    with np.errstate(invalid="ignore"):  # GEOS says so of a coordinate that is no number, which is counted below
+        shapes = pd.Series(shapely.from_wkb(raw.to_numpy(), on_invalid="fix"), index=raw.index, dtype=object)
     lost = shapes.isna()
     codes = {at: int.from_bytes(raw[at][1:5], "little" if raw[at][0] else "big") % 1000 for at in raw.index[lost]}
     surfaces = {at for at, code in codes.items() if code in _KINDS}

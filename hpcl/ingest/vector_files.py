@@ -65,7 +65,7 @@ def _named(stem: str, entries: list[Path]) -> Path | None:
         )
     if read:
         return read[0]
-    strange = [path for path in others if _suffix(path) not in BESIDE]
+    strange = [path for path in others if _suffix(path) not in (*BESIDE, *READ_SUFFIXES)]
     parts = [path for path in others if _suffix(path) in PARTS]
     if strange:
         raise IngestError(
