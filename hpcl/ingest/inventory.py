@@ -227,12 +227,12 @@ def _overlaps(table: gpd.GeoDataFrame, pixel_m2: float) -> int:
 
 def _classes(table: gpd.GeoDataFrame, path: Path) -> tuple[npt.NDArray[Any], list[str]]:
     """The class name of every polygon, and a sentence on columns that look like classes and are not read."""
-    names = [str(name) for name in table.columns if name != "geometry"]
-    columns = [name for name in names if outlines.plain(name) == "class"]
+    fields = [str(name) for name in table.columns if name != "geometry"]
+    columns = [name for name in fields if outlines.plain(name) == "class"]
     if len(columns) > 1:
         raise IngestError(f"{path} has the columns {' and '.join(map(repr, columns))}; keep the one with the classes.")
     if not columns:
-        alike = [name for name in names if outlines.looks_like_class(name) and len(set(table[name].astype(str))) > 1]
+        alike = [name for name in fields if outlines.looks_like_class(name) and len(set(table[name].astype(str))) > 1]
         told = [
             f"{path.name}: the column '{name}' is not used, because classes are read from a column 'class';"
             " all polygons are of one class."
