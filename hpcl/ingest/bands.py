@@ -66,7 +66,7 @@ def optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, .
         why = f" (band {optical.alphas[0]} is alpha, a mask)" if optical.alphas else ""
         return bands, [*findings, f"{path.name} has no band {lacking} of ingest.optical_bands{why}."]
     if len(names) != len(wanted):
-        beside = " beside alpha, a mask," if optical.alphas else ""
+        beside = " beside alpha, a mask" if optical.alphas else ""
         raise IngestError(
             f"{path} has {len(names)} bands{beside}, but params.yaml ingest.optical_bands names {len(wanted)}"
             f" ({', '.join(wanted)}); give a file with these bands, or name the bands that it has (in the file itself, by their"

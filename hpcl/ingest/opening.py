@@ -160,7 +160,7 @@ def _sources(path: Path) -> list[Path]:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise IngestError(f"{path} is a virtual raster, but no XML ({error}); make it again.") from error
-    found = {}
+    found: dict[Path, None] = {}  # each once, in their order
     for element in root.iter():
         kind = element.get("subClass", "VRTSourcedRasterBand")
         if element.tag not in VRT_ELEMENTS or kind != "VRTSourcedRasterBand":

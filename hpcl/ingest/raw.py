@@ -123,10 +123,10 @@ class Raw:
     def _full_crs(self) -> pyproj.CRS:
         gcps, gcps_crs = self._file.gcps
         if gcps and self._file.transform.is_identity:
-            crs = () if gcps_crs else ("--crs", "EPSG:32648")
+            options = () if gcps_crs else ("--crs", "EPSG:32648")
             raise IngestError(
                 f"{self.path} is placed by {len(gcps)} control points alone{'' if gcps_crs else ', of an unknown CRS'}; warp it"
-                f" to where they put it, as in `{remedies.georeference(self.path, *crs)}`."
+                f" to where they put it, as in `{remedies.georeference(self.path, *options)}`."
             )
         if self._file.rpcs and self._file.transform.is_identity:
             dem = str(self.path.with_name("dem.tif"))
