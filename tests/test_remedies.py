@@ -113,7 +113,7 @@ def test_control_points_alone(area, kind):
     """An image turned by 20 degrees, its position known by control points: each pixel holds its own easting."""
     turned = Affine.translation(500_010, 3_999_960) * Affine.rotation(20) * Affine.scale(2, -2)
     columns, rows = np.meshgrid(np.arange(80) + 0.5, np.arange(60) + 0.5)
-    east, north = turned * (columns, rows)
+    east, _ = turned * (columns, rows)
     values = np.repeat((east - 499_000).astype(np.uint16)[None], 5 if kind == "alpha" else 4, axis=0)
     points = [GroundControlPoint(r, c, *(turned * (c, r)), 0) for r in (0, 30, 60) for c in (0, 40, 80)]
     (area / "optical.tif").unlink()
