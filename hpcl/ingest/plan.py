@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from pyproj.exceptions import ProjError
 
-from hpcl.ingest.bands import further_bands, optical_bands
+from hpcl.ingest import remedies
+from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
 from hpcl.ingest.checks import check_unit, check_values, count_blocks
 from hpcl.ingest.grids import (
     covered_frac,
@@ -25,6 +27,7 @@ from hpcl.ingest.grids import (
 )
 from hpcl.ingest.inventory import Inventory, survey_vectors
 from hpcl.ingest.metric import image_grid
+from hpcl.ingest.opening import check_size
 from hpcl.ingest.operations import Operation, operation
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings, Progress
@@ -67,7 +70,7 @@ class Plan:
 
 def _needed(folder: Path, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not os.path.lexists(path):
         there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
         raise IngestError(f"{path} does not exist (the folder holds {there}); put the file there under this name.")
     return path
@@ -168,10 +171,12 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
     findings: list[str] = []
     reads: list[_Read] = []
     with ExitStack() as stack:
-        optical = stack.enter_context(Raw(optical_path, len(settings.optical_bands)))
-        bands, finding = optical_bands(optical, settings)
+        optical = stack.enter_context(Raw(optical_path))
+        check_size(optical_path, optical.grid.shape)
+        bands, told = optical_bands(optical, settings)
         image, moved = image_grid(optical, settings)
-        findings += [sentence for sentence in (finding, moved) if sentence]
+        check_size(optical_path, image.shape)
+        findings += [*told, moved] if moved else told
         way = operation(crs_of(optical.grid), crs_of(image), image)
         grid, _ = facing(optical.grid, image, way)
         layers = [Layer(optical_path, grid, image, bands, way)]
@@ -180,19 +185,26 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
         for path in rasters:
             if path not in taken:
                 raw = stack.enter_context(Raw(path))
+                findings += palette_finding(raw)
                 layer, read = _place(raw, image, optical_path, 3)
                 layers.append(replace(layer, bands=further_bands(raw)))
                 reads.append(read)
         elevations = {}
         for path in (dem_path, reference_path):
-            if path.exists():
-                raw = stack.enter_context(Raw(path, 1))
+            if os.path.lexists(path):
+                raw = stack.enter_context(Raw(path, elevation=True))
                 elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
                 findings += told
                 reads.append(read)
         _check_names(layers)
         inventory, told = survey_vectors(folder, image, settings)
         findings += told
+        for read in reads:
+            check_size(
+                read.raw.path, (read.window[0].stop - read.window[0].start, read.window[1].stop - read.window[1].start)
+            )
+        for layer in elevations.values():
+            check_size(layer.path, layer.target.shape)
         total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
         done = iter(range(1, total + 1))
         for read in reads:
@@ -220,10 +232,10 @@ def _operations(image: Grid, layers: Sequence[Layer], inventory: Inventory | Non
 def _check_names(layers: Sequence[Layer]) -> None:
     seen: dict[str, Path] = {}
     for layer in layers:
-        for band in layer.bands:
+        for number, band in enumerate(layer.bands, 1):
             if band.name in seen:
+                renamed = remedies.edit_info(layer.path, "--bidx", str(number), "--description", f"other_{band.name}")
                 raise IngestError(
-                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one,"
-                    f" as in `rio edit-info --bidx 1 --description other_name {layer.path}`."
+                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one, as in `{renamed}`."
                 )
             seen[band.name] = layer.path
