@@ -383,12 +383,15 @@ VRT = '<OGRVRTDataSource><OGRVRTLayer name="landslides"><SrcDataSource>{}</SrcDa
 
 @pytest.mark.parametrize("form", [".gpkg", ".shp", ".geojson", ".json", ".kml", ".kmz", ".gml", ".fgb", ".parquet"])
 @pytest.mark.parametrize("before", ["", "<kml/>", "<!-- <kml> -->", "<?xml version='1.0'?>"])
-def test_no_vrt_under_any_name_opens_another_file(tmp_path, form, before):
+def test_no_vrt_under_any_name_reaches_gdal(tmp_path, form, before, monkeypatch):
+    asked = []
+    monkeypatch.setattr(outlines.vector.pyogrio, "list_layers", lambda source: asked.append(source) or [])
     other = save(tmp_path / "private" / "other.gpkg")
     area = tmp_path / "area"
     area.mkdir()
     (area / f"landslides{form}").write_text(before + VRT.format(other))
     assert "is not a vector file that can be read by its name" in refusal(area)
+    assert asked == []
 
 
 @pytest.mark.parametrize("command", ["gdal vector pipeline ! read {}", "gdal vector read {}"])
