@@ -13,7 +13,7 @@ SEPARATORS = {":": "the end of a folder", "\n": "the end of a line"}
 
 def finding(root: Path) -> str:
     """One sentence about what stands in the way of a project in ``root``; empty if nothing does."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # this script is what says so
         return f"this is Python {sys.version.split()[0]}, and 3.11 or later is needed; say which with 'make PYTHON=python3.11'."
     for character, why in SEPARATORS.items():
         if character in str(root):

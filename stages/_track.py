@@ -443,10 +443,8 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
 
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say it ourselves, once
 
-    # Quoted, because a path may hold what means something in an address; slashes too, because MLflow makes the folder
-    # that it reads in the address, unquoted.
     uri = _without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    uri = uri or f"sqlite:///{quote(str((root / 'mlflow.db').absolute()), safe='')}"
+    uri = uri or _local_uri(root)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "hpcl"
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(name)
@@ -456,6 +454,14 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
     location = None if uri.startswith(("http", "databricks")) else (root / "mlartifacts").absolute().as_uri()
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on chat traces
     return client, uri, client.create_experiment(name, artifact_location=location, tags=kind)
+
+
+def _local_uri(root: Path) -> str:
+    """The address of the clone's own store, quoted, because a path may hold what means something in an address.
+
+    Slashes too, because MLflow makes the folder that it reads in the address, unquoted.
+    """
+    return f"sqlite:///{quote(str((root / 'mlflow.db').absolute()), safe='')}"
 
 
 def _monitor(journal: Journal) -> Any:

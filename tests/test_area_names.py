@@ -14,8 +14,9 @@ import pytest
 from ruamel.yaml import YAML
 from test_dvc_yaml import ROOT
 
-from hpcl.areas import MAX_BYTES, AreaNameError, checked, distinct
-from stages._stage import ParameterError, params, write_json
+from hpcl.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
+from stages import baselines, coregister, evaluate, explain, ingest, predict, synthesize, terrain
+from stages._stage import ParameterError, params, run, write_json
 
 SOUND = [
     "valley", "a b", "Südtirol", "Su\u0308dtirol", "Val d-Ultimo", "甘肃 1", "नेपाल", "نیم\u200cروز", "St. Gallen", "v1.2",
@@ -81,7 +82,8 @@ def project(tmp_path: Path) -> Path:
     for name in ("Makefile", "dvc.yaml", "params.yaml", "requirements.txt"):
         shutil.copy(ROOT / name, root)
     (root / ".venv").mkdir()
-    (root / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (root / ".venv" / name).symlink_to(Path(sys.prefix) / name)
     (root / ".venv" / ".ready").touch()
     for place in ("data/raw/optical.tif", "data/raw/dem.tif", "data/raw/north/dem.tif", "data/ingest/north/x"):
         (root / place).parent.mkdir(parents=True, exist_ok=True)
@@ -93,9 +95,7 @@ def files(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if "__pycache__" not in path.parts and ".venv" not in path.parts}
 
 
-@pytest.mark.parametrize(
-    "name", ["", "/", "..", ".", "../raw", "-x", "L'Aquila", "$\\frac{$", 'a"; rm -rf data; "', "x" * 300]
-)
+@pytest.mark.parametrize("name", ["/", "..", "$\\frac{$", 'a"; rm -rf data; "'])
 def test_make_map_deletes_nothing_for_a_bad_name(project: Path, name: str) -> None:
     before = files(project)
     code, said = call("make", "map", f"AREA={name}", at=project)
@@ -104,19 +104,39 @@ def test_make_map_deletes_nothing_for_a_bad_name(project: Path, name: str) -> No
     assert files(project) == before
 
 
-@pytest.mark.parametrize("stage", ["ingest", "coregister", "terrain", "predict", "explain", "synthesize"])
-def test_each_stage_of_an_area_checks_its_name(project: Path, stage: str) -> None:
+STAGES = {
+    "ingest": ingest, "coregister": coregister, "terrain": terrain, "predict": predict, "explain": explain,
+    "synthesize": synthesize, "baselines": baselines, "evaluate": evaluate,
+}  # fmt: skip
+
+
+def stage(name: str, *arguments: str) -> str:
+    """What a stage stops with, run in this process as from a command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        patch.setenv("HPCL_TRACK", "off")
+        with pytest.raises(SystemExit) as stopped:
+            run(STAGES[name].main)
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize("name", ["ingest", "coregister", "terrain", "predict", "explain", "synthesize"])
+def test_each_stage_of_an_area_checks_its_name(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     before = files(project)
-    for given in (["../../escape"], ["--area", ".."]):
-        code, said = call(sys.executable, "-m", f"stages.{stage}", *given, at=project)
-        assert code
-        assert said.startswith(f"{stage}: '{given[-1]}' is no name of an area: ")
+    for given in (["../../escape"], ["--area", ".."], [""]):
+        assert stage(name, *given).startswith(f"{name}: {given[-1]!r} is no name of an area: ")
     assert files(project) == before
 
 
-@pytest.mark.parametrize(
-    "areas", ['["L\'Aquila"]', "[007]", "[1.10]", "[true]", "[null]", "['.']", "['a/b']", "[a, A]"]
-)
+@pytest.mark.parametrize("name", ["baselines", "evaluate"])
+def test_a_name_in_a_file_of_facts_leads_nowhere(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    write_json(Path("data/tiles/facts.json"), {"areas": {"../../../escape/x": {}}, "bands": [{"name": "slope"}]})
+    assert stage(name).startswith(f"{name}: '../../../escape/x' is no name of an area: it holds '/'")
+
+
+@pytest.mark.parametrize("areas", ['["L\'Aquila", north]', "[007]", "[null]", "['.']"])
 def test_dvc_repro_ends_in_our_sentence(project: Path, areas: str) -> None:
     (project / ".dvc").mkdir()
     site = project / ".dvc" / "site"
@@ -127,26 +147,24 @@ def test_dvc_repro_ends_in_our_sentence(project: Path, areas: str) -> None:
     code, said = call(sys.executable, "-m", "dvc", "repro", at=project)
     assert code
     assert "check: params.yaml: " in said
-    assert "is no name of an area: " in said or "one folder on some file systems" in said
+    assert "is no name of an area: " in said
     assert (project / "data/ingest/north/x").read_text() == "kept"
 
 
-@pytest.mark.parametrize("stage", ["baselines", "evaluate"])
-def test_a_name_in_a_file_of_facts_leads_nowhere(project: Path, stage: str) -> None:
-    write_json(project / "data/tiles/facts.json", {"areas": {"../../../escape/x": {}}, "bands": [{"name": "slope"}]})
-    code, said = call(sys.executable, "-m", f"stages.{stage}", at=project)
-    assert code
-    assert said.startswith(f"{stage}: '../../../escape/x' is no name of an area: it holds '/'")
+def test_the_shell_hands_over_any_name_whole(tmp_path: Path) -> None:
+    """DVC quotes what it unpacks, so that a name reaches our check and not the shell."""
+    from dvc.parsing.interpolate import to_str
+
+    for name in ("L'Aquila", 'a"; echo x; "', "$HOME", "甘肃 1"):
+        said = subprocess.check_output(f'printf "%s|" {to_str({"area": name})}', shell=True, text=True)
+        assert said == f"--area|{name}|"
 
 
-def test_a_list_of_other_values_is_refused_by_its_parameter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpcl.areas import Names
-
+@pytest.mark.parametrize(("text", "said"), [("[2016]", "2016 is no name"), ("mini", "'areas' is 'mini'")])
+def test_a_list_of_other_values_is_refused(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for text, said in {"[2016]": "2016 is no name", "mini": "'areas' is 'mini'", "[2016-05-01]": ""}.items():
-        Path("params.yaml").write_text(f"areas: {text}\n")
-        if said:
-            with pytest.raises(ParameterError, match=said):
-                params("areas", Names)
-        else:
-            assert params("areas", Names) == ("2016-05-01",)
+    Path("params.yaml").write_text(f"areas: {text}\n")
+    with pytest.raises(ParameterError, match=said):
+        params("areas", Names)
