@@ -95,7 +95,7 @@ def files(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if "__pycache__" not in path.parts and ".venv" not in path.parts}
 
 
-@pytest.mark.parametrize("name", ["/", "..", "$\\frac{$", 'a"; rm -rf data; "'])
+@pytest.mark.parametrize("name", ["/", 'a"; rm -rf data; "'])
 def test_make_map_deletes_nothing_for_a_bad_name(project: Path, name: str) -> None:
     before = files(project)
     code, said = call("make", "map", f"AREA={name}", at=project)
