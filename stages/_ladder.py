@@ -15,7 +15,8 @@ from hpcl.model import ModelSettings
 from stages._stage import ParameterError, merged, params
 from stages._windows import Predict
 
-FILE, RUNGS = Path("ladder/params.yaml"), Path("data/ladder")
+LADDER = Path("ladder")
+FILE, RUNGS = LADDER / "params.yaml", LADDER / "results"
 SECTIONS = ("model", "contrastive", "train", "predict")
 
 

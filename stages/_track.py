@@ -739,17 +739,24 @@ def init(root: Path) -> None:
     DVC's default site cache is world-writable (CVE-2025-69872); the option takes an absolute path only, so it goes
     into .dvc/config.local, which git does not keep and which DVC copies into its temporary clones.
     """
-    private = root / ".dvc" / "site_cache"
-    private.mkdir(mode=0o700, exist_ok=True)
-    private.chmod(0o700)
-    settings = configparser.ConfigParser(interpolation=None)  # `dvc config --local` does the same in 4 s
-    settings.read(root / ".dvc" / "config.local")
-    settings.read_dict({"core": {"site_cache_dir": str(private)}})
-    with (root / ".dvc" / "config.local").open("w") as file:
-        settings.write(file)
+    for folder in (root / ".dvc", root / "ladder" / ".dvc"):
+        if folder.is_dir():
+            _private_site_cache(folder)
     if _mode() != "off":
         with _reported():
             sync(root)
+
+
+def _private_site_cache(folder: Path) -> None:
+    """Have the DVC repository with the settings ``folder`` keep its site cache in there."""
+    private = folder / "site_cache"
+    private.mkdir(mode=0o700, exist_ok=True)
+    private.chmod(0o700)
+    settings = configparser.ConfigParser(interpolation=None)  # `dvc config --local` does the same in 4 s
+    settings.read(folder / "config.local")
+    settings.read_dict({"core": {"site_cache_dir": str(private)}})
+    with (folder / "config.local").open("w") as file:
+        settings.write(file)
 
 
 def ui(root: Path) -> None:

@@ -339,7 +339,7 @@ class FakeDVC:
         if "--keep-going" in arguments:
             self.outdated = self.after
             return subprocess.CompletedProcess(arguments, int(bool(self.after)))
-        stages = {f"ladder/dvc.yaml:rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
+        stages = {f"rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
         return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
 
 
