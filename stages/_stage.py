@@ -18,10 +18,13 @@ from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from stages import _track
+from stages._inputs import Inputs
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 LOG_EVERY_S = 10.0
+
+_inputs: list[Inputs] = []  # of the stage that this process is
 
 
 class ParameterError(ValueError):
@@ -40,10 +43,16 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
         raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
     except YAMLError as error:
         raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    if section not in document:
-        hint = _nearest(section, document) or f"; there are {', '.join(map(str, document))}."
-        raise ParameterError(f"{file} has no section '{section}'{hint}")
-    given = document[section] if over is None else merged(document[section], over)
+    given = document
+    for name in section.split("."):
+        if not isinstance(given, Mapping) or name not in given:
+            there = given if isinstance(given, Mapping) else {}
+            hint = _nearest(name, there) or f"; there are {', '.join(map(str, there))}."
+            raise ParameterError(f"{file} has no section '{section}'{hint}")
+        given = given[name]
+    if _inputs:
+        _inputs[-1].note(file, section, given)
+    given = given if over is None else merged(given, over)
     try:
         return TypeAdapter(record).validate_json(json.dumps(given))
     except ValidationError as error:
@@ -94,11 +103,19 @@ def run(main: Callable[..., None]) -> None:
         sys.exit(f"usage: python -m stages.{stage} {' '.join(f'<{name}>' for name in names)}".rstrip())
     try:
         with _track.execution(stage, *sys.argv[1:]):
+            _inputs.append(Inputs(stage, tuple(sys.argv[1:])))
             main(*sys.argv[1:])
+            check_inputs()
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise
         sys.exit(f"{stage}: {error}")
+
+
+def check_inputs() -> None:
+    """Raise `EditedError` if DVC would note other parameters, code or data than this stage began with."""
+    if _inputs:
+        _inputs[-1].check()
 
 
 def progress(label: str) -> Callable[[int, int], None]:

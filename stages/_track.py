@@ -39,6 +39,8 @@ import psutil
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
+from stages._caller import CALLER
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
@@ -50,7 +52,10 @@ PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
-SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
+
+
+class OrphanError(RuntimeError):
+    """DVC, which started this stage, is gone."""
 
 
 class TrackingError(RuntimeError):
@@ -106,7 +111,9 @@ def execution(stage: str, *arguments: str) -> Iterator[None]:
     if root is None or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
         yield
         return
-    caller = _caller()
+    caller = CALLER
+    if caller is None or _is_gone(_fingerprint(caller)):
+        raise OrphanError("DVC ended before this stage began, so nothing was done; run `dvc repro` again.")
     if mode != "off":
         with _reported():
             _open.append(Journal(Path(root), stage, arguments, caller))
@@ -221,15 +228,6 @@ def _is_gone(fingerprint: list[Any]) -> bool:
         return bool(abs(process.create_time() - created_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-def _caller() -> psutil.Process:
-    """DVC's process: the nearest ancestor that is not the shell in between."""
-    own = psutil.Process()
-    try:
-        return next((process for process in own.parents() if process.name() not in SHELLS), own)
-    except psutil.Error:
-        return own  # it ended while we looked; then nothing is watched
 
 
 def _watch(caller: psutil.Process) -> threading.Event:

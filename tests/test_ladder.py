@@ -255,7 +255,7 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
     [
         ("set: {predict:", "set: {tile:", "Row 'as_trained' of ladder/params.yaml sets 'tile'"),
         ("branches: [optical]", "branches: [sound]", "Row 'optical' of ladder/params.yaml needs the branch 'sound'"),
-        ("  optical: {", "  visible: {", "ladder/params.yaml has no row 'optical'"),
+        ("  optical: {", "  visible: {", "ladder/params.yaml has no section 'rows.optical'"),
     ],
 )
 def test_a_row_that_cannot_be_run_is_refused_before_any_is(
