@@ -35,7 +35,9 @@ for entry in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots"
         path = path / "content.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     number = {"score": float(params["train"]["learning_rate"])}
-    path.write_text("epoch,loss\\n0,1\\n" if path.suffix == ".csv" else json.dumps([number, content] if path.name == "content.json" else number))
+    folder_content = json.dumps([number, content])
+    table = "epoch,loss\\n0,1\\n"
+    path.write_text({".csv": table}.get(path.suffix, folder_content if path.name == "content.json" else json.dumps(number)))
 """
 
 
