@@ -64,5 +64,5 @@ ui: setup  ## start the MLflow UI on http://127.0.0.1:5000
 requirements: setup  ## compile requirements.txt anew from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
-clean:  ## remove everything the pipeline wrote (the DVC cache and MLflow's store stay)
-	rm -rf data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html
+clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
+	git clean -fdxq -- data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html ladder/results

@@ -1,1 +1,3 @@
-"""One thin script per DVC stage: read declared inputs, call `hpcl`, write declared outputs."""
+"""One module per DVC stage, runnable as ``python -m stages.<verb>``; the caller is looked up before they import anything."""
+
+from stages import _caller as _caller

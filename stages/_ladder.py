@@ -15,7 +15,8 @@ from hpcl.model import ModelSettings
 from stages._stage import ParameterError, merged, params
 from stages._windows import Predict
 
-FILE, RUNGS = Path("ladder/params.yaml"), Path("data/ladder")
+LADDER = Path("ladder")
+FILE, RUNGS = LADDER / "params.yaml", LADDER / "results"
 SECTIONS = ("model", "contrastive", "train", "predict")
 
 
@@ -47,10 +48,7 @@ def rows() -> dict[str, Row]:
 
 def rung(name: str, seed: int) -> Rung:
     """The settings of a row with a seed."""
-    known = rows()
-    if name not in known:
-        raise ParameterError(f"{FILE} has no row '{name}'; there are {', '.join(known)}.")
-    row = known[name]
+    row = params(f"rows.{name}", Row, file=FILE)
     strange = (row.set or {}).keys() - set(SECTIONS)
     if strange:
         raise ParameterError(

@@ -19,10 +19,13 @@ from tqdm import tqdm
 
 from hpcl import areas
 from stages import _track
+from stages._inputs import Inputs
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
 LOG_EVERY_S = 10.0
+
+_inputs: list[Inputs] = []  # of the stage that this process is
 
 
 class ParameterError(ValueError):
@@ -35,11 +38,16 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
     YAML 1.2 as DVC reads it, so ``3e-4`` is a number and ``off`` a word in both. ``over`` is laid over the section:
     dictionaries merge.
     """
-    document = _document(file)
-    if section not in document:
-        hint = _nearest(section, document) or f"; there are {', '.join(map(str, document))}."
-        raise ParameterError(f"{file} has no section '{section}'{hint}")
-    given = document[section] if over is None else merged(document[section], over)
+    given = _document(file)
+    for name in section.split("."):
+        if not isinstance(given, Mapping) or name not in given:
+            there = given if isinstance(given, Mapping) else {}
+            hint = _nearest(name, there) or f"; there are {', '.join(map(str, there))}."
+            raise ParameterError(f"{file} has no section '{section}'{hint}")
+        given = given[name]
+    if _inputs:
+        _inputs[-1].note(file, section, given)
+    given = given if over is None else merged(given, over)
     try:
         return TypeAdapter(record).validate_json(json.dumps(given, default=str))  # YAML has dates, JSON has none
     except ValidationError as error:
@@ -106,7 +114,9 @@ def run(main: Callable[..., None]) -> None:
     try:
         _check_areas(dict(zip(names, given, strict=True)))
         with _track.execution(stage, *given):
+            _inputs.append(Inputs(stage, tuple(given)))
             main(*given)
+            check_inputs()
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise
@@ -122,6 +132,12 @@ def _check_areas(arguments: Mapping[str, str]) -> None:
         areas.checked(arguments["area"])
     if PARAMS.exists() and "areas" in _document(PARAMS):
         params("areas", areas.Names)
+
+
+def check_inputs() -> None:
+    """Raise `EditedError` if DVC would note other parameters, code or data than this stage began with."""
+    if _inputs:
+        _inputs[-1].check()
 
 
 def progress(label: str) -> Callable[[int, int], None]:

@@ -40,6 +40,8 @@ from configobj import ConfigObj
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
+from stages._caller import CALLER
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
@@ -52,7 +54,10 @@ LATER = "the work goes on; `python -m stages.tracking sync` delivers it later"
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
-SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
+
+
+class OrphanError(RuntimeError):
+    """DVC, which started this stage, is gone."""
 
 
 class TrackingError(RuntimeError):
@@ -108,7 +113,9 @@ def execution(stage: str, *arguments: str) -> Iterator[None]:
     if root is None or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
         yield
         return
-    caller = _caller()
+    caller = CALLER
+    if caller is None or _is_gone(_fingerprint(caller)):
+        raise OrphanError("DVC ended before this stage began, so nothing was done; run `dvc repro` again.")
     if mode != "off":
         with _reported("the work goes on, but nothing of this execution will be in MLflow"):
             _open.append(Journal(Path(root), stage, arguments, caller))
@@ -243,15 +250,6 @@ def _is_gone(fingerprint: list[Any]) -> bool:
         return bool(abs(process.create_time() - created_s) > 1.0 or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-def _caller() -> psutil.Process:
-    """DVC's process: the nearest ancestor that is not the shell in between."""
-    own = psutil.Process()
-    try:
-        return next((process for process in own.parents() if process.name() not in SHELLS), own)
-    except psutil.Error:
-        return own  # it ended while we looked; then nothing is watched
 
 
 def _watch(caller: psutil.Process) -> threading.Event:
@@ -780,16 +778,23 @@ def init(root: Path) -> None:
     DVC's default site cache is world-writable (CVE-2025-69872); the option takes an absolute path only, so it goes
     into .dvc/config.local, which git does not keep and which DVC copies into its temporary clones.
     """
-    private = root / ".dvc" / "site_cache"
-    private.mkdir(mode=0o700, exist_ok=True)
-    private.chmod(0o700)
-    # What DVC itself writes with, for a path may hold commas or hashes; `dvc config --local` does the same in 4 s.
-    settings = ConfigObj(str(root / ".dvc" / "config.local"), encoding="utf-8")
-    settings.setdefault("core", {})["site_cache_dir"] = str(private)
-    settings.write()
+    for folder in (root / ".dvc", root / "ladder" / ".dvc"):
+        if folder.is_dir():
+            _private_site_cache(folder)
     if _mode() != "off":
         with _reported():
             sync(root)
+
+
+def _private_site_cache(folder: Path) -> None:
+    """Have the DVC repository with the settings ``folder`` keep its site cache in there."""
+    private = folder / "site_cache"
+    private.mkdir(mode=0o700, exist_ok=True)
+    private.chmod(0o700)
+    # What DVC itself writes with, for a path may hold commas or hashes; `dvc config --local` does the same in 4 s.
+    settings = ConfigObj(str(folder / "config.local"), encoding="utf-8")
+    settings.setdefault("core", {})["site_cache_dir"] = str(private)
+    settings.write()
 
 
 def ui(root: Path) -> None:

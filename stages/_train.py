@@ -6,24 +6,31 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from hpcl import checkpoint, fit, ranks
 from hpcl.contrast import ContrastSettings
 from hpcl.dataset import Tiles
 from hpcl.model import ModelSettings, Network
 from stages import _track
-from stages._stage import progress
+from stages._stage import check_inputs, progress
 
 TILES = Path("data/tiles")
 CODE = Path(fit.__file__).parent
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
 
 Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
+
+
+class BusyError(RuntimeError):
+    """Another process trains with the same settings."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,37 @@ def tiles_for(settings: Settings) -> Tiles:
 
 
 def train(label: str, settings: Settings) -> Result | None:
-    """Train and calibrate; of several processes, only the first one gets the result."""
+    """Train and calibrate; of several processes, only the first one gets the result.
+
+    Raises `BusyError` if another training goes on from the same checkpoints.
+    """
+    place = _checkpoints(settings)
+    with _alone(place):
+        return _train(label, settings, place)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold a folder of checkpoints: two trainings in one would write each other's drafts. Ends with the process."""
+    if ranks.number():
+        yield  # the first process holds it for all
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise BusyError(
+            f"A training with these very settings is under way already and holds {place / 'lock'}; wait for it, or stop it."
+        ) from error
+
+
+def _train(label: str, settings: Settings, place: Path) -> Result | None:
     tiles, limits = tiles_for(settings), settings[2]
     print(
         f"{label}: {len(tiles.numbers('train'))} training and {len(tiles.numbers('val'))} validation windows of "
         f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows"
     )
-    place = _checkpoints(settings)
     latest, best = place / "latest.safetensors", place / "best.safetensors"
     resume = checkpoint.load(latest) if latest.exists() else None
     history = resume["history"] if resume else []
@@ -87,6 +118,7 @@ def train(label: str, settings: Settings) -> Result | None:
         "threshold": round(threshold, 6),
         "epoch": kept["epoch"],
     }
+    check_inputs()
     (place / "finished").touch()  # `track` may clear it away now
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"

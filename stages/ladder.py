@@ -15,11 +15,10 @@ import pandas as pd
 
 from hpcl import fit, ladder, metrics, networks, page
 from stages import _ladder
-from stages._ladder import FILE, RUNGS, Row, rows
+from stages._ladder import FILE, LADDER, RUNGS, Row, rows
 from stages._stage import params, read_json, run
 from stages._train import TILES, tiles_for
 
-PIPELINE = "ladder/dvc.yaml"
 TABLE, README = Path("reports/ladder.csv"), Path("README.md")
 PROBE_STEPS = 4
 
@@ -52,7 +51,7 @@ def main() -> None:
             "last epoch.",
             flush=True,
         )
-        subprocess.run(["dvc", "repro", "--keep-going", PIPELINE], check=False)
+        subprocess.run(["dvc", "repro", "--keep-going"], cwd=LADDER, check=False)
         missing = _missing(wanted)
     table = collect(rows(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
     TABLE.parent.mkdir(exist_ok=True)
@@ -66,8 +65,9 @@ def main() -> None:
         )
 
 
-def _dvc(*arguments: str, failed: str, capture: bool = False) -> str:
-    done = subprocess.run(["dvc", *arguments], check=False, stdout=subprocess.PIPE if capture else None, text=True)
+def _dvc(*arguments: str, failed: str, folder: Path | None = None, capture: bool = False) -> str:
+    stdout = subprocess.PIPE if capture else None
+    done = subprocess.run(["dvc", *arguments], cwd=folder, check=False, stdout=stdout, text=True)
     if done.returncode:
         raise UnfinishedError(f"{failed}; DVC said above why. Nothing of the ladder was changed.")
     return done.stdout or ""
@@ -75,7 +75,7 @@ def _dvc(*arguments: str, failed: str, capture: bool = False) -> str:
 
 def _missing(wanted: list[str]) -> list[str]:
     """Of the wanted rungs those without a result of the parameters, the code and the tiles as they are now."""
-    changed = _dvc("status", "--json", PIPELINE, failed="The state of the ladder cannot be told", capture=True)
+    changed = _dvc("status", "--json", failed="The state of the ladder cannot be told", folder=LADDER, capture=True)
     outdated = {stage.rpartition("@")[2] for stage in json.loads(changed)}
     return [rung for rung in wanted if rung in outdated]
 

@@ -11,7 +11,7 @@ from stages._train import TILES, tiles_for, train
 
 
 def main(name: str, seed: str) -> None:
-    """Write data/ladder/<row>-<seed>.json."""
+    """Write ladder/results/<row>-<seed>.json."""
     model, contrast, limits, windows = _ladder.rung(name, int(seed))
     settings = model, contrast, limits
     facts = read_json(TILES / "facts.json")

@@ -29,6 +29,8 @@ EXEMPT = {
     "hpcl/__init__.py",
     "stages/_stage.py",
     "stages/_track.py",
+    "stages/_caller.py",
+    "stages/_inputs.py",
     "hpcl/areas.py",
 }  # none changes a result
 PACKAGES = ("hpcl", "stages")
@@ -54,40 +56,41 @@ class Stage:
 
 
 def resolve(pipeline: Path, params: Mapping[str, Any], folder: Path) -> list[Stage]:
-    """The stages of a dvc.yaml under these parameters, in the order in which DVC would run them."""
+    """The stages of a dvc.yaml under these parameters, and those of its ladder, in the order in which DVC would run them."""
+    shares = {folder: (pipeline, params)}
+    if (pipeline.parent / "ladder").exists():
+        shares[folder / "ladder"] = pipeline.parent / "ladder" / "dvc.yaml", tiny_ladder()
+    for place, (file, values) in shares.items():
+        (place / ".dvc").mkdir(parents=True)
+        (place / ".dvc" / "config").write_text(f"[core]\n no_scm = true\n site_cache_dir = {place / '.dvc' / 'site'}\n")
+        shutil.copy(file, place / "dvc.yaml")
+        write_yaml(place / "params.yaml", values)
+    return [stage for place in shares for stage in _resolved(place, folder)]
+
+
+def _resolved(place: Path, root: Path) -> Iterator[Stage]:
+    """The stages of the DVC repository at ``place``, their paths from ``root``."""
     from dvc.repo import Repo
     from dvc.repo.reproduce import plan_repro
 
-    (folder / ".dvc").mkdir(parents=True)
-    (folder / ".dvc" / "config").write_text(f"[core]\n no_scm = true\n site_cache_dir = {folder / '.dvc' / 'site'}\n")
-    shutil.copy(pipeline, folder / "dvc.yaml")
-    write_yaml(folder / "params.yaml", params)
-    if (pipeline.parent / "ladder").exists():
-        (folder / "ladder").mkdir()
-        shutil.copy(pipeline.parent / "ladder" / "dvc.yaml", folder / "ladder")
-        write_yaml(folder / "ladder" / "params.yaml", tiny_ladder())
-    found = []
-    with warnings.catch_warnings(), Repo(str(folder)) as repo:
+    def from_root(path: str) -> str:
+        return Path(os.path.normpath(place / path)).relative_to(root).as_posix()
+
+    with warnings.catch_warnings(), Repo(str(place)) as repo:
         warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)  # pygtrie's, as DVC calls it
         for stage in plan_repro(repo.index.graph):
-            read = {dep.def_path: tuple(dep.params) for dep in stage.deps if hasattr(dep, "params")}
-            sections = read.get("params.yaml", ())
-            paths = [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
+            read = {from_root(dep.def_path): tuple(dep.params) for dep in stage.deps if hasattr(dep, "params")}
+            paths = [from_root(dep.def_path) for dep in stage.deps if not hasattr(dep, "params")]
             code = {path for path in paths if path.partition("/")[0] in PACKAGES}
-            data = tuple(path for path in paths if path not in code)
-            outs = tuple(out.def_path for out in stage.outs)
-            found.append(
-                Stage(
-                    stage.name,
-                    stage.cmd,
-                    frozenset(code),
-                    data,
-                    frozenset(sections),
-                    outs,
-                    read.get("ladder/params.yaml", ()),
-                )
+            yield Stage(
+                stage.name,
+                stage.cmd.removeprefix('cd .. && DVC_ROOT="$PWD" '),
+                frozenset(code),
+                tuple(path for path in paths if path not in code),
+                frozenset(read.get("params.yaml", ())),
+                tuple(from_root(out.def_path) for out in stage.outs),
+                read.get("ladder/params.yaml", ()),
             )
-    return found
 
 
 def read_yaml(path: Path) -> Any:

@@ -255,7 +255,7 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
     [
         ("set: {predict:", "set: {tile:", "Row 'adabn' of ladder/params.yaml sets 'tile'"),
         ("branches: [optical]", "branches: [sound]", "Row 'optical' of ladder/params.yaml needs the branch 'sound'"),
-        ("  optical: {", "  visible: {", "ladder/params.yaml has no row 'optical'"),
+        ("  optical: {", "  visible: {", "ladder/params.yaml has no section 'rows.optical'"),
     ],
 )
 def test_a_row_that_cannot_be_run_is_refused_before_any_is(
@@ -339,7 +339,7 @@ class FakeDVC:
         if "--keep-going" in arguments:
             self.outdated = self.after
             return subprocess.CompletedProcess(arguments, int(bool(self.after)))
-        stages = {f"ladder/dvc.yaml:rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
+        stages = {f"rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
         return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
 
 
