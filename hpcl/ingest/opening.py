@@ -133,11 +133,11 @@ def _check_references(path: Path, folder: Path, through: tuple[Path, ...]) -> bo
 
 
 def _check_source(source: Path, folder: Path, through: tuple[Path, ...]) -> None:
-    shown, first = through[-1], through[0]
+    shown = through[-1]
     if not source.resolve().is_relative_to(folder):
         raise IngestError(
             f"{shown} shows {source}, which lies outside of its folder; make one file of it, as in"
-            f" `{remedies.as_geotiff(first)}`, or put all that it shows beside it."
+            f" `{remedies.as_geotiff(shown)}`, or put all that it shows beside it."
         )
     if source.resolve() in [path.resolve() for path in through]:
         raise IngestError(f"{shown} shows itself; put the raster itself there.")
