@@ -228,7 +228,7 @@ def test_a_raster_too_large(area, monkeypatch):
     sentence = refusal(area)
     assert "has 60 x 80 pixels where the area lies" in sentence
     follow(sentence)
-    assert run(area)[0]["pixel_m"] == pytest.approx(2 * 1.79, rel=0.01)
+    assert run(area)[0]["pixel_m"] == pytest.approx(2 * 1.83, rel=0.01)
 
 
 def test_pixels_that_lie_elsewhere(area, tmp_path):
