@@ -33,9 +33,7 @@ def test_rows_of_the_ladder_measure_adabn_against_off_whatever_the_workspace_doe
     (tmp_path / "ladder").mkdir()
     for file in (Path("params.yaml"), _ladder.FILE):
         text = (ROOT / file).read_text(encoding="utf-8")
-        (tmp_path / file).write_text(
-            text.replace("adapt_windows: 0}  #", f"adapt_windows: {wanted}}}  #"), encoding="utf-8"
-        )
+        (tmp_path / file).write_text(text.replace("adapt_windows: 0 ", f"adapt_windows: {wanted} "), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert params("predict", Predict).windows.adapt_windows == wanted
     for name, row in ROWS.items():
