@@ -86,6 +86,14 @@ def test_a_void_in_ground_near_sea_level(tmp_path, code):
     assert f"is {code} at" in fault(tmp_path, plain.astype(np.float32))
 
 
+def test_a_void_below_ground_of_much_relief(tmp_path):
+    hills = relief(base_m=400, height_m=250)
+    hills[holes("patch")] = -1
+    gap_m = np.sort(hills, axis=None)[holes("patch").sum()] + 1
+    assert 10 < gap_m < 0.1 * (hills.max() - hills.min())
+    assert "far from all its other values" in fault(tmp_path, hills.astype(np.float32))
+
+
 def test_a_number_inside_the_range_walled_by_steps_is_a_void(tmp_path):
     for code, base_m in ((3276.7, 3300.0), (0.0, 100.0), (1234.5, 1300.0), (0.0, -40.0)):
         dem = relief(base_m=base_m, height_m=900).astype(np.float32)
@@ -127,6 +135,13 @@ def test_elevations_that_are_no_metres(tmp_path, per_m, pixel_m, dtype):
         with Raw(tmp_path / "file.tif") as raw:
             whole = slice(0, SHAPE[0]), slice(0, SHAPE[1])
             assert checks.check_values(raw, whole, whole, True, lambda: None) == []
+
+
+def test_decimetres_of_low_ground(tmp_path):
+    """No height is beyond any ground, and only the slopes tell."""
+    dem = relief(base_m=200, height_m=70)
+    assert check(tmp_path, dem.astype(np.float32)) == []
+    assert "its elevations are hardly metres" in fault(tmp_path, (10 * dem).astype(np.float32))
 
 
 def test_slopes_are_those_of_metres_on_the_ground(tmp_path):
@@ -171,11 +186,11 @@ def quarry(dem):
     return dem
 
 
-def cliff(height_m):
+def cliff(height_m, column=100):
     def drop(dem):
         dem = dem.copy()
         for step in range(4):  # a wall of four pixels
-            dem[:, 100 + step :] -= height_m / 4
+            dem[:, column + step :] -= height_m / 4
         return dem
 
     return drop
@@ -246,7 +261,7 @@ def test_high_steps_are_told(tmp_path):
 # ---------------------------------------------------------------------------------------------- other scalar bands
 
 
-@pytest.mark.parametrize("code", [1e30, -1e20, -3.4028226e38, -999999.0, -9999.0, -10000.0, -999.9])
+@pytest.mark.parametrize("code", [1e30, -1e20, -3.4028226e38, -999999.0, -9999.0, -10000.0, -999.9, 7.5e9])
 @pytest.mark.parametrize("layer", [0, 2])
 def test_a_number_far_from_all_others_of_a_band(tmp_path, code, layer):
     values = np.random.default_rng(0).normal(250, 60, (3, 80, 90)).astype(np.float32)
@@ -403,7 +418,7 @@ def test_what_is_found_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, 
     scene[:, corner()] = 0
     found = [partial(fault, tmp_path, dem, pixel_m=30.0), partial(fault, tmp_path, warped),
              partial(fault, tmp_path, scene, elevation=False), partial(fault, tmp_path, (dem * 0 - 1)),
-             partial(check, tmp_path, cliff(2400)(relief(base_m=3000)).astype(np.float32))]  # fmt: skip
+             partial(check, tmp_path, cliff(2400, 126)(relief(base_m=3000)).astype(np.float32))]  # fmt: skip
     before = [ask() for ask in found]
     monkeypatch.setattr(raster, "blocks", partial(raster.blocks, block_px=block_px))
     assert [ask() for ask in found] == before
