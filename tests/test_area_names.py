@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
 
 
 def call(*command: str, at: Path) -> tuple[int, str]:
-    done = subprocess.run(command, cwd=at, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=at, env=environment(), capture_output=True, text=True, check=False, timeout=600)
     return done.returncode, done.stdout + done.stderr
 
 

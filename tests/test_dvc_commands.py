@@ -19,7 +19,7 @@ STAND_IN = """\
 import json, os, re, sys
 from pathlib import Path
 from ruamel.yaml import YAML
-stage, *arguments = sys.argv[1].removeprefix("stages."), *sys.argv[2:]
+stage, arguments = sys.argv[1].removeprefix("stages."), [word for word in sys.argv[2:] if word[:2] != "--"]
 read = lambda path: YAML(typ="safe", pure=True).load(Path(path))
 folder = Path("ladder") if stage == "rung" else Path(".")
 body = read(folder / "dvc.yaml")["stages"][stage]
