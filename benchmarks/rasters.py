@@ -23,8 +23,10 @@ from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
 from hpcl import coregister, infer, networks, raster
-from hpcl.model import ModelSettings
 from hpcl.scene import RasterScene
+from hpcl.settings.coregister import CoregisterSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.predict import InferSettings
 from hpcl.windows import starts
 from stages._stage import params
 from stages._windows import Predict
@@ -35,8 +37,9 @@ PIXEL_M = 2.0
 TERRAIN = """
 from pathlib import Path
 from hpcl import terrain
+from hpcl.settings.terrain import TerrainSettings
 from stages._stage import params
-settings = params("terrain", terrain.TerrainSettings, {{"smoothing_m": 0.0}})  # gdaldem smooths nothing either
+settings = params("terrain", TerrainSettings, {{"smoothing_m": 0.0}})  # gdaldem smooths nothing either
 terrain.derive(Path({dem!r}), Path({out!r}), settings, bands=("slope", "hillshade"))
 """
 PREDICT = """
@@ -139,7 +142,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     """Map a scene as the stage does, into a probability raster; how many windows that took."""
     place = Path(folder)
     trained = networks.load(place / "model")
-    settings = infer.InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
+    settings = InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
     with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with raster.create(place / "probability.tif", scene.grid, bands) as sink:
@@ -207,7 +210,7 @@ def coregistration(folder: Path) -> Row:
         grid = source.grid
         values = ndimage.shift(source.read()[0], (1.4, -0.8), order=1, mode="nearest")
     raster.write(moved, raster.Raster(values[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
-    settings = params("coregister", coregister.CoregisterSettings)
+    settings = params("coregister", CoregisterSettings)
 
     def ours() -> float:
         began = time.perf_counter()

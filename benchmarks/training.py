@@ -19,16 +19,17 @@ from scipy import ndimage
 from benchmarks.measure import Row, in_turn, keep, row
 from hpcl import contrast as contrast_module
 from hpcl import fit
-from hpcl.contrast import ContrastSettings
 from hpcl.dataset import Tiles
-from hpcl.model import ModelSettings
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import TrainSettings
 from stages._stage import params
 
 STEPS, ROUNDS = 6, 9
 SIDE_PX = 1024
 RIVALS = ("DeepLabV3Plus", "Unet", "Segformer")
 
-Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
+Settings = tuple[ModelSettings, ContrastSettings, TrainSettings]
 
 
 def make_tiles(folder: Path, bands: list[str], window_px: int) -> None:
@@ -125,7 +126,7 @@ def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]
 def main() -> None:
     """Measure with the settings of params.yaml, and keep the rows."""
     model = params("model", ModelSettings)
-    contrast, train = params("contrastive", ContrastSettings), params("train", fit.TrainSettings)
+    contrast, train = params("contrastive", ContrastSettings), params("train", TrainSettings)
     window_px = int(params("tile", dict[str, Any])["window_px"])
     print(
         f"bench: {ROUNDS} rounds of {STEPS} steps of {train.batch_size} windows of {window_px} px, encoder {model.encoder}"

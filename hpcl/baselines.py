@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as settings_record
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
+from hpcl.settings.baselines import BaselinesSettings
 from hpcl.windows import strips
 
 Array = npt.NDArray[Any]
@@ -27,22 +26,6 @@ TRAIN, VALIDATION, UNKNOWN = 0, 1, 255
 
 LEVELS = 1000
 """Candidates for the classifier's threshold lie 1 / LEVELS apart."""
-
-
-@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class BaselinesSettings:
-    """How the floors are laid.
-
-    ``slope_step_deg``: distance of the slope thresholds tried. ``pixels``: train pixels the classifier learns from
-    (all, if there are fewer), drawn with ``seed``. ``trees, learning_rate, leaves``: its size.
-    """
-
-    slope_step_deg: Annotated[float, Field(gt=0, le=10)]
-    pixels: Annotated[int, Field(ge=1)]
-    seed: int = Field(ge=0)
-    trees: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    leaves: Annotated[int, Field(ge=2)]
 
 
 class BaselinesError(ValueError):

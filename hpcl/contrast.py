@@ -8,47 +8,18 @@ momentum twin of the network (HPCL-Net, arXiv 2308.01251). What the paper leaves
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from torch import Tensor, nn
 
 from hpcl import ranks
+from hpcl.settings.contrastive import ContrastSettings
 
 UNKNOWN = 255
 """Label code of pixels that take no part."""
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class ContrastSettings:
-    """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
-
-    ``weight`` 0 switches the contrast off, twin and queues included. ``momentum`` is the twin's: it keeps this share of
-    itself at every step (less in the first steps); 0 means that the network itself is the source of the keys.
-    ``queue_size`` 0 compares with the keys of the current batch alone. ``start_frac`` is the share of all steps in
-    which the queues fill but the loss does not act yet. ``sampling`` says where landslide samples and most of the
-    background samples lie: on both sides of the ``boundary`` (published), of its ``walls`` (the boundary without the
-    toe), in the ``interior`` of either, or ``random``.
-    """
-
-    weight: float = Field(ge=0)
-    temperature: float = Field(gt=0)
-    queue_size: int = Field(ge=0)
-    momentum: float = Field(ge=0, lt=1)
-    embedding_dim: int = Field(ge=2)
-    sampling: Literal["boundary", "walls", "interior", "random"]
-    start_frac: float = Field(ge=0, le=1)
-    positive_frac: float = Field(gt=0, le=1)
-    negative_frac: float = Field(ge=0, lt=1)
-    inside_blocks: int = Field(ge=1)
-    outside_blocks: int = Field(ge=1)
-    random_background_frac: float = Field(ge=0, le=1)
-    per_class_per_window: int = Field(ge=1)
-    hard_frac: float = Field(ge=0, le=1)
 
 
 def class_fractions(

@@ -13,18 +13,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pyproj
 from affine import Affine
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import TransverseMercatorConversion
 from rasterio.enums import Resampling
@@ -36,6 +34,7 @@ from shapely.geometry import box
 
 from hpcl import raster, shading
 from hpcl.regrid import pipeline_between, resample
+from hpcl.settings.coregister import LEAST_PATCHES, CoregisterError, CoregisterSettings, counting_bands, quoted
 
 Array = npt.NDArray[Any]
 Point = tuple[float, float]
@@ -71,26 +70,6 @@ LEAST_PX = 1000
 """Fewer pixels of stable ground fix no shift."""
 MOST_PX = 4 * 1024 * 1024
 """Largest source window that is resampled at once, in pixels and bands."""
-
-
-class CoregisterError(ValueError):
-    """Rasters that cannot be laid on each other at all."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class CoregisterSettings:
-    """When a shift is believed.
-
-    ``minimum_gain_frac``: by which share it (or a tilt) must lower the NMAD of the elevation difference, or how much of
-    what shading explains of the image must be owed to it. ``maximum_shift_px``: how far is searched, in pixels of the DEM.
-    ``sample_patches``: on how many patches of at most 128 x 128 pixels. ``bands``: names of the bands of the image that
-    count, where there is no reference DEM; with none, all do.
-    """
-
-    minimum_gain_frac: Annotated[float, Field(ge=0, lt=1)]
-    maximum_shift_px: Annotated[int, Field(ge=1)]
-    sample_patches: Annotated[int, Field(ge=shading.LEAST_PATCHES)]
-    bands: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -429,7 +408,7 @@ def _certain(without: Array, moved: Array) -> bool:
     off_m = [np.nanmedian(np.abs(apart - np.nanmedian(apart))[both], (1, 2)) for apart in (without, moved)]
     gain_m = off_m[0] - off_m[1]
     error_m = gain_m.std() / math.sqrt(max(len(gain_m) - 1, 1))
-    return len(gain_m) >= shading.LEAST_PATCHES and bool(gain_m.mean() > CERTAIN * error_m)
+    return len(gain_m) >= LEAST_PATCHES and bool(gain_m.mean() > CERTAIN * error_m)
 
 
 def _up_m(apart: Array) -> float:
@@ -528,27 +507,12 @@ def align_to_image(image: Path, dem: Path, settings: CoregisterSettings) -> Shif
     with raster.Source(image) as seen, raster.Source(dem) as ground:
         grid, dem_px = _common(ground.grid, seen.grid), _pixel_m(ground.grid)
         names = [band.name for band in seen.bands]
-        counting, findings = _counting(names, settings.bands)
+        counting, findings = counting_bands(names, settings.bands)
         bands = dict(zip(names, _lit_patches(seen, ground, grid, settings), strict=True))
     looks = {name: shading.look(patches, settings.maximum_shift_px) for name, patches in bands.items()}
     shift = _decided({name: bands[name] for name in counting}, looks, grid, dem_px, settings)
     told = tuple(_band_look(name, name in counting, look, grid) for name, look in looks.items())
     return dataclasses.replace(shift, bands=told, findings=(*findings, *_overruled(counting, looks, grid)))
-
-
-def _counting(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The bands of an image that count, and a sentence if some that should are none of its bands."""
-    absent = [name for name in dict.fromkeys(wanted) if name not in names]
-    if not absent:
-        return [name for name in names if name in wanted or not wanted], []
-    lacking = f"coregister.bands names {_quoted(absent)}, but the bands of the image are {_quoted(names)}"
-    if len(absent) == len(set(wanted)):
-        raise CoregisterError(f"{lacking}; name at least one of these, or none (an empty list) so that all count.")
-    return [name for name in names if name in wanted], [f"{lacking}; the others that it names count."]
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def _seen(looks: Mapping[str, shading.Look | str], names: Collection[str]) -> dict[str, shading.Look]:
@@ -571,7 +535,7 @@ def _decided(
     found = _seen(looks, bands)
     if not found:
         why = " or ".join(dict.fromkeys(str(looks[name]) for name in bands))
-        which = f"No band in coregister.bands ({_quoted(bands)})" if settings.bands else "No band of the image"
+        which = f"No band in coregister.bands ({quoted(bands)})" if settings.bands else "No band of the image"
         return _unseen(bands, f"{which} shows the relief of the DEM ({why}); the DEM was not moved.", dem_px)
     band, best = next(iter(found.items()))
     alone = {band: bands[band]}

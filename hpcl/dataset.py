@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hpcl.ahead import ahead
 from hpcl.areas import distinct
 from hpcl.bands import BandFacts, Float32, normalise
+from hpcl.settings.train import AugmentSettings
 from hpcl.turns import turn
 from hpcl.walls import toe
 
@@ -30,20 +29,6 @@ UNKNOWN = 255
 
 class DatasetError(ValueError):
     """The tiles do not hold what the network asks for."""
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class AugmentSettings:
-    """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain and
-    offset of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
-
-    With probability ``drop_branch_frac`` a window loses one of several branches: its bands become their mean, as those
-    of an area do that lacks them.
-    """
-
-    gain_std: float = Field(ge=0)
-    offset_std: float = Field(ge=0)
-    drop_branch_frac: float = Field(ge=0, lt=1)
 
 
 def jitter(values: Float32, settings: AugmentSettings, rng: np.random.Generator) -> Float32:

@@ -15,21 +15,11 @@ import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam
 from jaxtyping import Float
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from scipy import ndimage
 from torch import Tensor, nn
 
 from hpcl.model import Network
 from hpcl.networks import build
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class ExplainSettings:
-    """At most ``windows`` windows with landslide ground are explained per area; ``seed`` draws the untrained control."""
-
-    windows: int = Field(ge=1)
-    seed: int = Field(ge=0)
 
 
 class _LandslideScore(nn.Module):

@@ -29,24 +29,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as settings_record
+
+from hpcl.settings.report import ReportSettings
 
 Array = npt.NDArray[Any]
 P = ParamSpec("P")
-
-
-@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class ReportSettings:
-    """How finely the report is drawn.
-
-    ``dpi``: pixels per inch of the PNG files; a map is `WIDTH_IN` inches wide. ``map_px``: longest side of a raster as
-    it is read for a map; larger scenes are shrunk. ``attention_windows``: explained windows shown per area.
-    """
-
-    dpi: int = Field(ge=20, le=600)
-    map_px: int = Field(ge=64)
-    attention_windows: int = Field(ge=0)
 
 
 WIDTH_IN = 5.2

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning_fabric
 import numpy as np
@@ -20,55 +20,22 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from hpcl import ranks
-from hpcl.contrast import ClassQueues, ContrastSettings, contrast_loss, sample_pairs
-from hpcl.dataset import UNKNOWN, AugmentSettings, Draw, Sample, Tiles, Windows, batches, draw_epoch
-from hpcl.model import ModelSettings, MomentumTwin, Network
+from hpcl.contrast import ClassQueues, contrast_loss, sample_pairs
+from hpcl.dataset import UNKNOWN, Draw, Sample, Tiles, Windows, batches, draw_epoch
+from hpcl.model import MomentumTwin, Network
 from hpcl.networks import build as build_network
-from hpcl.rivals import STRIDE_PX
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import FitError, TrainSettings, check_training
 
 BINS = 512
 """Probability bins of the validation histograms, from which threshold and IoU are read."""
 CALIBRATION_PX = 2**21
 """Validation pixels from which the temperature is found; all are held at a time."""
-
-
-class FitError(ValueError):
-    """Training cannot start or go on as asked."""
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class TrainSettings:
-    """The budget and the optimiser (AdamW, one cycle: linear warm-up over ``warmup_frac``, then a cosine to zero).
-
-    An epoch is ``steps_per_epoch`` batches drawn anew; ``batch_size`` windows are shared among all processes. Training
-    stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
-    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's;
-    ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
-    """
-
-    seed: int = Field(ge=0)
-    epochs: int = Field(ge=1)
-    steps_per_epoch: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup_frac: float = Field(ge=0, lt=1)
-    dice_weight: float = Field(ge=0)
-    gradient_norm: float = Field(gt=0)
-    patience_epochs: int = Field(ge=1)
-    landslide_windows_frac: float = Field(ge=0, le=1)
-    augment: AugmentSettings
-    workers: int = Field(ge=0)
-    predictor: Literal["network", "twin"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    channels_last: bool
-    compile: bool
 
 
 @dataclass(frozen=True)
@@ -147,16 +114,10 @@ class Learner:
 
 def build(tiles: Tiles, model: ModelSettings, contrast: ContrastSettings, train: TrainSettings) -> Learner:
     """A fresh network and its optimiser, twin and queues; random weights follow from ``train.seed`` alone."""
-    multiple_px = model.output_stride if model.architecture == "hpcl_net" else STRIDE_PX
-    if tiles.window_px % multiple_px:
-        raise FitError(f"tile.window_px is {tiles.window_px}, but the network needs a multiple of {multiple_px}.")
-    if contrast.weight == 0 and train.predictor == "twin":
-        raise FitError("train.predictor is twin, but contrastive.weight 0 makes no twin; set it to network.")
+    check_training(model, contrast, train, tiles.window_px)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train.seed)
         network = build_network(model, tiles.classes, contrast.embedding_dim)
-    if contrast.weight > 0 and model.architecture != "hpcl_net":
-        raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
     optimizer = torch.optim.AdamW(network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
     if contrast.weight == 0:
         return Learner(network, optimizer, None, None)

@@ -8,13 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from torch import Tensor
 
 from hpcl.adapt import adapted
@@ -22,6 +20,7 @@ from hpcl.ahead import ahead
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.model import Network
 from hpcl.networks import Trained
+from hpcl.settings.predict import InferSettings
 from hpcl.turns import turn, turn_back
 from hpcl.windows import Stitcher, pad, starts
 
@@ -31,20 +30,6 @@ that a row of windows reads are still in GDAL's cache for the next."""
 
 Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class InferSettings:
-    """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams);
-    ``batch_size`` windows are in the network at a time; the cores of a CPU share them. ``turns`` 8 maps every window in
-    all quarter turns and mirrors and takes the mean, at eight times the cost; 1 maps it as it lies. On an area that it
-    was not trained on, the network's batch statistics are measured anew on ``adapt_windows`` windows at most
-    (`hpcl.adapt`); 0 leaves them as trained everywhere."""
-
-    overlap_frac: float = Field(ge=0, le=0.75)
-    batch_size: int = Field(ge=1)
-    turns: Literal[1, 8]
-    adapt_windows: int = Field(ge=0)
 
 
 class Scene:

@@ -16,6 +16,8 @@ from hpcl import infer, metrics
 from hpcl.areas import distinct
 from hpcl.bands import Float32
 from hpcl.networks import Trained
+from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.settings.predict import InferSettings
 
 COUNTS = ["tn", "fp", "fn", "tp"]
 
@@ -38,7 +40,7 @@ class TileScene(infer.Scene):
         return np.stack([self._values[layer, roi[0], roi[1]] for layer in self._layers])
 
 
-def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: infer.InferSettings) -> pd.DataFrame:
+def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: InferSettings) -> pd.DataFrame:
     """Confusion of the trained network's map in every test block of the tiles: ``area, block, tn, fp, fn, tp``."""
     tables = []
     for area in distinct(sorted(facts["areas"])):
@@ -82,7 +84,7 @@ def _areas(facts: Mapping[str, Any], split: str) -> list[str]:
 
 
 def compare(
-    rungs: Mapping[str, Sequence[pd.DataFrame]], against: Mapping[str, str], settings: metrics.EvaluateSettings
+    rungs: Mapping[str, Sequence[pd.DataFrame]], against: Mapping[str, str], settings: EvaluateSettings
 ) -> pd.DataFrame:
     """One line per rung: mean and standard deviation of its landslide IoU over seeds, and how far it is ahead.
 

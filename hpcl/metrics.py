@@ -14,15 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as settings_record
 from scipy import ndimage, sparse
 
+from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.windows import strips
 
 Array = npt.NDArray[Any]
@@ -32,26 +31,6 @@ TEST, UNKNOWN = 2, 255
 
 CURVE_THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 """Thresholds of the precision-recall curve; float32 as the scores are, so that ``score >= threshold`` is one thing."""
-
-
-@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class EvaluateSettings:
-    """How a map is scored.
-
-    ``resamples``, ``confidence_frac``, ``seed``: the block bootstrap. ``object_found_frac``: share of its pixels from
-    which an object counts as found. ``object_minimum_area_m2``: objects and mapped patches below it are not counted.
-    ``object_size_edges_m2``: borders between size classes. ``boundary_px``: width of the boundary band.
-    ``calibration_bins``: equal bins of probability.
-    """
-
-    resamples: Annotated[int, Field(ge=1)]
-    confidence_frac: Annotated[float, Field(gt=0, lt=1)]
-    seed: int = Field(ge=0)
-    object_found_frac: Annotated[float, Field(gt=0, le=1)]
-    object_minimum_area_m2: Annotated[float, Field(ge=0)]
-    object_size_edges_m2: tuple[float, ...]
-    boundary_px: Annotated[int, Field(ge=1)]
-    calibration_bins: Annotated[int, Field(ge=1)]
 
 
 class MetricsError(ValueError):

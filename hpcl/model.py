@@ -7,53 +7,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import AfterValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 
-
-class ModelError(ValueError):
-    """The network cannot be built, saved or loaded as asked."""
-
-
-BranchName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-BandNames = Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-def _by_name(branches: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """In one order, however they were written: the weights of a fusion know branches by their place."""
-    return dict(sorted(branches.items()))
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class ModelSettings:
-    """What the network is made of.
-
-    ``architecture`` is hpcl_net or, as a rival, any of segmentation_models_pytorch (Unet, UPerNet, DeepLabV3Plus...) on
-    all bands stacked. ``branches`` names the bands of each encoder, in whatever order. ``encoder`` is a timm name whose
-    feature maps can be had at ``output_stride`` (resnets, convnexts, efficientnets...); ``pretrained`` is true (timm's
-    weights, from its hub), false, or a local weight file. ``output_stride`` is the side of a hyper-pixel [px]. ``fusion``
-    joins the branches: at the ``input`` (one encoder on stacked bands), in the semantic space by ``coordinate_attention``
-    or a plain ``concat``, or at the ``decision`` (mean of the logits of one network per branch).
-    """
-
-    architecture: str = Field(min_length=1)
-    branches: Annotated[dict[BranchName, BandNames], Field(min_length=1), AfterValidator(_by_name)]
-    encoder: str
-    pretrained: bool | str
-    output_stride: Literal[8, 16]
-    fusion: Literal["input", "concat", "coordinate_attention", "decision"]
-    fused_channels: int = Field(ge=8)
-    decoder_channels: int = Field(ge=8)
-    dropout: float = Field(ge=0, lt=1)
+from hpcl.settings.model import ModelError, ModelSettings, check_weights
 
 
 class CoordinateAttention(nn.Module):
@@ -245,10 +208,7 @@ class LateFusion(Network):
 def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
     """A timm encoder with maps at stride 4 and at the deepest layer."""
     overlay = {"file": settings.pretrained} if isinstance(settings.pretrained, str) else None
-    if overlay and not Path(overlay["file"]).is_file():
-        raise ModelError(
-            f"model.pretrained names {overlay['file']}, which is no file; give a weight file, true or false."
-        )
+    check_weights(settings)
     try:
         probe: Any = timm.create_model(settings.encoder, features_only=True)
         stride = list(probe.feature_info.reduction())

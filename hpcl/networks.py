@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hpcl.model import HPCLNet, LateFusion, ModelError, ModelSettings, Network
+from hpcl.model import HPCLNet, LateFusion, Network
 from hpcl.rivals import Rival
+from hpcl.settings.model import ModelError, ModelSettings
 
 
 def build(settings: ModelSettings, classes: int, embedding_dim: int) -> Network:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -16,31 +16,16 @@ import numpy.typing as npt
 import rasterio.features
 import shapely
 from affine import Affine
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as settings_record
 from scipy import ndimage, sparse
 from shapely.affinity import affine_transform
 
 from hpcl import raster
+from hpcl.settings.predict import PolygonSettings
 
 Array = npt.NDArray[Any]
 
 STRIP_ROWS = 512
 """Rows read at a time: one row of COG tiles."""
-
-
-@settings_record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class PolygonSettings:
-    """How a map is generalised.
-
-    ``minimum_area_m2``: the minimum mapping unit; smaller holes are filled, smaller patches dropped. ``simplify_px``:
-    detail up to about this size is smoothed away; 0 keeps every pixel corner. ``minimum_mean_probability``: landslides
-    whose mean probability is below are dropped; 0 keeps all above the threshold.
-    """
-
-    minimum_area_m2: Annotated[float, Field(ge=0)]
-    simplify_px: Annotated[float, Field(ge=0)]
-    minimum_mean_probability: Annotated[float, Field(ge=0, le=1)]
 
 
 def landslides(

@@ -16,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hpcl.contrast import ContrastSettings, candidates
+from hpcl.contrast import candidates
 from hpcl.dataset import Tiles, Windows, batches
 from hpcl.model import Network
+from hpcl.settings.contrastive import ContrastSettings
 
 WINDOWS = 200
 """Training windows that the probe learns from, evenly spread over all of them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -11,24 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcl.model import ModelError, ModelSettings, Network, Outputs
-
-STRIDE_PX = 32
-"""Windows whose sides are multiples of this suit every architecture there with a convolutional encoder (PAN from 128)."""
-NAMES = [
-    "Unet",
-    "UnetPlusPlus",
-    "MAnet",
-    "Linknet",
-    "FPN",
-    "PSPNet",
-    "DeepLabV3",
-    "DeepLabV3Plus",
-    "PAN",
-    "UPerNet",
-    "Segformer",
-]
-KNOWN = {name.lower(): name for name in NAMES}
+from hpcl.model import Network, Outputs
+from hpcl.settings.model import RIVAL_STRIDE_PX, ModelError, ModelSettings, check_weights, rival
 
 
 class Rival(Network):
@@ -36,21 +19,14 @@ class Rival(Network):
 
     def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
         super().__init__(settings, classes, embedding_dim)
-        name = settings.architecture.lower()
-        if name not in KNOWN:
-            close = difflib.get_close_matches(name, ["hpcl_net", *KNOWN], n=1)
-            hint = f" (did you mean {KNOWN.get(close[0], close[0])}?)" if close else ""
-            raise ModelError(
-                f"model.architecture is '{settings.architecture}'{hint}; there are hpcl_net, {', '.join(KNOWN.values())}."
-            )
-        if isinstance(settings.pretrained, str):
-            raise ModelError("A rival takes model.pretrained true or false; a weight file is for hpcl_net alone.")
+        name = rival(settings)
+        check_weights(settings)
         options: dict[str, Any] = {}
-        if name in ("deeplabv3", "deeplabv3plus"):
+        if name in ("DeepLabV3", "DeepLabV3Plus"):
             options["encoder_output_stride"] = settings.output_stride
         try:
             self.body: Any = smp.create_model(
-                KNOWN[name],
+                name,
                 encoder_name=f"tu-{settings.encoder}",
                 encoder_weights="imagenet" if settings.pretrained else None,
                 in_channels=sum(len(bands) for bands in settings.branches.values()),
@@ -60,7 +36,7 @@ class Rival(Network):
         except (RuntimeError, OSError, ValueError, KeyError, NotImplementedError, TypeError, AssertionError) as error:
             first = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
-                f"{KNOWN[name]} cannot be built with encoder '{settings.encoder}' ({first[0]}); choose another of the two."
+                f"{name} cannot be built with encoder '{settings.encoder}' ({first[0]}); choose another of the two."
             ) from error
 
     def embed(self, bands: Mapping[str, Tensor]) -> NoReturn:
@@ -71,7 +47,7 @@ class Rival(Network):
         """Segment a batch of bands per branch, stacked."""
         if contrast:
             self.embed(bands)
-        size = self.check_size(bands, STRIDE_PX)
+        size = self.check_size(bands, RIVAL_STRIDE_PX)
         features = self.body.encoder(torch.cat([bands[name] for name in self.settings.branches], dim=1))
         logits = self.body.segmentation_head(self.body.decoder(features))
         if logits.shape[2:] != size:

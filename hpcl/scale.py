@@ -228,12 +228,7 @@ def _roughness(sizes: Sizes, radius_m: float) -> list[str]:
 
 
 def tile(sizes: Sizes, *, window_px: int, stride_px: int, block_px: int, gap_px: int) -> list[str]:
-    """Windows, blocks and gap against image, DEM and landslides; raises `ScaleError` if no block could hold a window."""
-    if block_px < window_px:
-        raise ScaleError(
-            f"tile.block_px of {block_px} is less than tile.window_px ({window_px}), so no block holds a window; "
-            f"raise it to {2 * window_px} or more, or lower tile.window_px."
-        )
+    """Windows, blocks and gap against image, DEM and landslides."""
     found = _window(sizes, window_px)
     if stride_px > window_px:
         found.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,9 +12,7 @@ from hpcl import raster
 from hpcl.bands import Float32
 from hpcl.infer import Scene
 from hpcl.networks import Trained
-
-Missing = Literal["refuse", "mean"]
-"""What to do when an area lacks a band of the network: refuse, or let the network see the band's mean."""
+from hpcl.settings.predict import Missing
 
 
 class SceneError(ValueError):

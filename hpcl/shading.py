@@ -23,6 +23,8 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.ndimage import shift as interpolate
 from scipy.signal import fftconvolve
 
+from hpcl.settings.coregister import LEAST_PATCHES
+
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Point = tuple[float, float]
@@ -38,7 +40,6 @@ SPLINE_PX = 4
 """What cubic splines need around a patch."""
 GROUPS, AGREEING_FRAC, NEAR_PX = 8, 0.75, 1.5
 """Patches are dealt to so many groups, so many of which must find the common shift to within so many pixels."""
-LEAST_PATCHES = 4
 """Fewer patches cannot contradict each other."""
 
 

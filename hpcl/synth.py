@@ -18,19 +18,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass as record
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from scipy.ndimage import map_coordinates
 from shapely.geometry import Polygon, box
 from skimage.measure import find_contours
 
 from hpcl import raster, vector
+from hpcl.settings.synthesize import BANDS, AreaSettings, SynthesizeSettings
 
 Array = npt.NDArray[Any]
 
@@ -44,44 +43,6 @@ DEM_MARGIN_M = 100.0  # a DEM comes from another tile scheme, so it reaches beyo
 
 class SynthError(ValueError):
     """A scene that cannot be made, or must not be written where it would go."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class AreaSettings:
-    """One synthetic area: its random ``seed``, its size in image pixels, and what is wrong with its DEM.
-
-    The DEM shows the ground ``shift_east_m`` and ``shift_north_m`` away from where the image has it, and
-    ``shift_up_m`` too high. ``reference_dem`` says whether a coarser DEM without these errors comes along.
-    """
-
-    seed: int = Field(ge=0)
-    rows: int
-    columns: int
-    shift_east_m: float
-    shift_north_m: float
-    shift_up_m: float
-    reference_dem: bool
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class SynthesizeSettings:
-    """What all synthetic areas share. Their names begin with ``synthetic_``, so that no map of one is taken for real.
-
-    ``landslide_frac`` is the share of the ground inside landslides, ``landslide_length_m`` the range of their lengths
-    from crown to toe (short ones are frequent), ``mapper_jitter_m`` the standard deviation of a mapped vertex.
-    """
-
-    areas: dict[Annotated[str, Field(pattern="^synthetic_[A-Za-z0-9_-]+$")], AreaSettings]
-    pixel_m: float
-    dem_pixel_m: float
-    dem_noise_m: float
-    reference_pixel_m: float
-    reference_noise_m: float
-    landslide_frac: float
-    landslide_length_m: tuple[float, float]
-    mapper_jitter_m: float
-    sun_azimuth_deg: float
-    sun_altitude_deg: float
 
 
 # ---------------------------------------------------------------------------------------------------------------- noise
@@ -787,7 +748,7 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     image, elevation = world.grid(settings.pixel_m), world.grid(settings.dem_pixel_m, DEM_MARGIN_M)
     reference = world.grid(settings.reference_pixel_m, DEM_MARGIN_M)
     metres = (raster.Band("elevation", "m"),)
-    colours = tuple(raster.Band(n, "reflectance x 10000") for n in ("red", "green", "blue", "nir"))
+    colours = tuple(raster.Band(n, "reflectance x 10000") for n in BANDS)
     files: dict[str, tuple[raster.Grid, tuple[raster.Band, ...], str, float, Callable[[raster.Roi], Array]]] = {
         "optical": (image, colours, "uint16", OPTICAL_NODATA, partial(optical, world, image)),
         "dem": (elevation, metres, "float32", DEM_NODATA, partial(dem, world, elevation, shifted=True)),

@@ -17,15 +17,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 from scipy.ndimage import correlate1d
 
 from hpcl import raster
+from hpcl.settings.terrain import TerrainSettings, names
 
 Array = npt.NDArray[np.floating]
 Whole = npt.NDArray[np.int64]
@@ -44,22 +43,6 @@ MOST_REACH_PX = 4096
 
 class TerrainError(ValueError):
     """Elevation that cannot be turned into attributes as asked."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class TerrainSettings:
-    """How the ground is described.
-
-    ``smoothing_m``: standard deviation of the Gaussian that precedes differentiation, 0 for none. ``sun_azimuth_deg``
-    (clockwise from north) and ``sun_altitude_deg`` (above the horizon) light the hillshade. ``relief_radii_m``: half
-    sides of the squares over which elevation is averaged; ``roughness_radius_m``: the same for the local texture.
-    """
-
-    smoothing_m: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    sun_azimuth_deg: Annotated[float, Field(ge=0, le=360)]
-    sun_altitude_deg: Annotated[float, Field(ge=0, le=90)]
-    relief_radii_m: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
-    roughness_radius_m: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,21 +188,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
     "relief_{}m": Attribute(relief, "m", "scalar", "elevation minus its mean within the radius (Weiss 2001)"),
     "roughness": Attribute(roughness, "m", "scalar", "rms departure from the mean within the radius"),
 }  # fmt: skip
-"""Every attribute of the ground, in the order of the bands; ``{}`` stands for each of ``relief_radii_m``."""
-
-
-def names(settings: TerrainSettings) -> tuple[str, ...]:
-    """The bands of terrain.tif, in order.
-
-    >>> names(TerrainSettings(smoothing_m=0, sun_azimuth_deg=315, sun_altitude_deg=45, relief_radii_m=(20, 80.5),
-    ...                       roughness_radius_m=10))[-3:]
-    ('relief_20m', 'relief_80.5m', 'roughness')
-    """
-    return tuple(
-        name.format(f"{radius:g}")
-        for name in ATTRIBUTES
-        for radius in (settings.relief_radii_m if "{}" in name else (0.0,))
-    )
+"""What each of `BANDS` is."""
 
 
 def _row(name: str) -> tuple[Attribute, float | None]:

@@ -11,15 +11,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass as record
 from scipy import ndimage, sparse
 
+from hpcl.settings.tile import TileError, TileSettings, check_shares, check_test_areas
 from hpcl.windows import starts, strips
 
 SPLITS = ("train", "val", "test")
@@ -30,32 +29,6 @@ UNKNOWN = 255
 """Label code of ground that nobody has mapped, or without data."""
 
 Codes = npt.NDArray[np.uint8]
-
-
-class TileError(ValueError):
-    """The areas cannot be split as asked, or a split leaks."""
-
-
-@record(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class TileSettings:
-    """How ground is split and cut.
-
-    ``split`` is ``blocks`` (every area has blocks of all three splits) or ``areas`` (``test_areas`` are test ground as
-    a whole, the others are split into train and validation blocks). ``window_px`` is what the network sees at once,
-    ``stride_px`` the step between training windows, ``block_px`` the side of a block, ``gap_px`` the least distance
-    between labelled pixels of different splits. ``val_frac`` and ``test_frac`` are shares of the labelled ground.
-    """
-
-    split: Literal["blocks", "areas"]
-    test_areas: tuple[str, ...]
-    window_px: int = Field(ge=32, multiple_of=16)
-    stride_px: int = Field(ge=1)
-    block_px: int = Field(ge=32)
-    gap_px: int = Field(ge=0)
-    val_frac: float = Field(gt=0, lt=1)
-    test_frac: float = Field(ge=0, lt=1)
-    minimum_valid_frac: float = Field(ge=0, le=1)
-    seed: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -98,20 +71,11 @@ def assign(
     an area cannot be split, or a split would hold no landslide.
     """
     areas = sorted({block.area for block in blocks})
-    unknown = set(settings.test_areas) - set(areas)
-    if settings.split == "areas" and (unknown or not settings.test_areas or set(settings.test_areas) == set(areas)):
-        given = ", ".join(settings.test_areas) or "none"
-        raise TileError(
-            f"tile.test_areas names {given}, but the labelled areas are {', '.join(areas) or 'none'}; "
-            "name at least one of them as test area and leave at least one to train on."
-        )
+    check_test_areas(settings, areas, "labelled areas")
     test_areas = set(settings.test_areas) if settings.split == "areas" else set()
+    check_shares(settings)
     test_frac = 0.0 if test_areas else settings.test_frac
     shares = np.array([1 - settings.val_frac - test_frac, settings.val_frac, test_frac])
-    if shares[0] <= 0:
-        raise TileError("tile.val_frac and tile.test_frac leave no ground to train on; their sum must be below 1.")
-    if not test_areas and test_frac == 0:
-        raise TileError("tile.test_frac is 0, so no ground is left to score a map on; raise it, or split by areas.")
     free = [b for b in blocks if b.area not in test_areas and b.labelled_px]
     wanted = [split for split, share in zip(SPLITS, shares, strict=True) if share > 0]
     if len(free) < len(wanted):

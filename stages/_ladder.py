@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl.contrast import ContrastSettings
-from hpcl.fit import TrainSettings
-from hpcl.infer import InferSettings
-from hpcl.model import ModelSettings
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.predict import InferSettings
+from hpcl.settings.train import TrainSettings
 from stages._stage import ParameterError, merged, params
 from stages._windows import Predict
 

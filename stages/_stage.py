@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from hpcl import areas
 from stages import _track
-from stages._inputs import Inputs
+from stages._inputs import Inputs, parsed
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
@@ -56,11 +55,12 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
 
 def _document(file: Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(file) or {}
+        return parsed(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
     except YAMLError as error:
-        raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        where = " ".join(str(error).split()).replace('"<unicode string>"', str(file))
+        raise ParameterError(f"{file} is not YAML: {where}") from error
 
 
 def merged(base: Any, over: Any) -> Any:

@@ -16,9 +16,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpcl import checkpoint, fit, ranks
-from hpcl.contrast import ContrastSettings
 from hpcl.dataset import Tiles
-from hpcl.model import ModelSettings, Network
+from hpcl.model import Network
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import TrainSettings
 from stages import _track
 from stages._stage import check_inputs, progress
 
@@ -26,7 +28,7 @@ TILES = Path("data/tiles")
 CODE = Path(fit.__file__).parent
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
 
-Settings = tuple[ModelSettings, ContrastSettings, fit.TrainSettings]
+Settings = tuple[ModelSettings, ContrastSettings, TrainSettings]
 
 
 class BusyError(RuntimeError):
@@ -131,7 +133,8 @@ def _checkpoints(settings: Settings) -> Path:
     key = hashlib.sha256(json.dumps([asdict(s) for s in settings], sort_keys=True).encode())
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
     given = [Path(settings[0].pretrained)] if isinstance(settings[0].pretrained, str) else []  # a weight file
-    for path in [*sorted(CODE.glob("*.py")), *sorted(TILES.iterdir()), *(p for p in given if p.is_file())]:
+    code = sorted([*CODE.glob("*.py"), *CODE.glob("settings/*.py")])
+    for path in [*code, *sorted(TILES.iterdir()), *(p for p in given if p.is_file())]:
         key.update(path.name.encode())
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())

@@ -3,7 +3,7 @@
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl.infer import InferSettings
+from hpcl.settings.predict import InferSettings
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="ignore"))

@@ -9,6 +9,7 @@ import numpy as np
 from affine import Affine
 
 from hpcl import areas, baselines, raster
+from hpcl.settings.baselines import BaselinesSettings
 from stages._stage import params, progress, read_json, run, write_json
 
 TILES, OUT = Path("data/tiles"), Path("data/baselines")
@@ -18,7 +19,7 @@ LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raste
 
 def main() -> None:
     """Read the tiles; write both floors' maps of every area, and what they learnt."""
-    settings = params("baselines", baselines.BaselinesSettings)
+    settings = params("baselines", BaselinesSettings)
     facts = read_json(TILES / "facts.json")
     names = [band["name"] for band in facts["bands"]]
     if "slope" not in names:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcl import coregister, raster, scale, vector
+from hpcl.settings.coregister import CoregisterSettings
 from stages._stage import params, progress, run, write_json
 
 
 def main(area: str) -> None:
     """data/ingest/<area> -> data/coregister/<area>: dem.tif, residual_before.tif, residual_after.tif, shift.json."""
-    settings = params("coregister", coregister.CoregisterSettings)
+    settings = params("coregister", CoregisterSettings)
     raw, out = Path("data/ingest") / area, Path("data/coregister") / area
     image, dem, reference, slides = (raw / f for f in ("image.tif", "dem.tif", "reference_dem.tif", "landslides.gpkg"))
     if reference.exists():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcl import coregister
+from hpcl.settings.coregister import CoregisterSettings
 from stages._stage import params, run
 
 
 def main(reference: str, dem: str) -> None:
     """Print the shift in metres and in columns and rows of ``dem``; nothing is written."""
-    settings = params("coregister", coregister.CoregisterSettings)
+    settings = params("coregister", CoregisterSettings)
     shift = coregister.align(Path(reference), Path(dem), settings)
     columns, rows = coregister.in_pixels(Path(dem), shift)
     print(f"move {dem} by {shift.east_m:+.2f} m east, {shift.north_m:+.2f} m north, {shift.vertical_m:+.3f} m up")

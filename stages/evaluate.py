@@ -11,6 +11,7 @@ import pandas as pd
 
 from hpcl import metrics, raster, scale
 from hpcl.areas import distinct
+from hpcl.settings.evaluate import EvaluateSettings
 from stages._stage import params, progress, read_json, run, write_json
 
 TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
@@ -27,7 +28,7 @@ SCORES = {
 
 def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
-    settings = params("evaluate", metrics.EvaluateSettings)
+    settings = params("evaluate", EvaluateSettings)
     areas = read_json(TILES / "facts.json")["areas"]
     distinct(areas)
     tallies = {
@@ -52,7 +53,7 @@ def main() -> None:
     _tell(summary)
 
 
-def _tally(name: str, area: str, facts: dict[str, Any], settings: metrics.EvaluateSettings) -> metrics.Tally:
+def _tally(name: str, area: str, facts: dict[str, Any], settings: EvaluateSettings) -> metrics.Tally:
     """What the map called ``name`` earned in ``area``."""
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"
@@ -112,7 +113,7 @@ def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]
     return rows
 
 
-def _findings(areas: dict[str, Any], settings: metrics.EvaluateSettings) -> dict[str, list[str]]:
+def _findings(areas: dict[str, Any], settings: EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
     polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
     return {
@@ -159,7 +160,7 @@ def _blocks(tallies: dict[str, dict[str, metrics.Tally]]) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def _objects(tallies: dict[str, dict[str, metrics.Tally]], settings: metrics.EvaluateSettings) -> pd.DataFrame:
+def _objects(tallies: dict[str, dict[str, metrics.Tally]], settings: EvaluateSettings) -> pd.DataFrame:
     """One row for each inventory object of the test split, with the share of it that every map shows."""
     tables = []
     for area, tally in tallies["hpcl_net"].items():
@@ -172,7 +173,7 @@ def _objects(tallies: dict[str, dict[str, metrics.Tally]], settings: metrics.Eva
     return pd.concat(tables, ignore_index=True)
 
 
-def _object_sizes(objects: pd.DataFrame, settings: metrics.EvaluateSettings) -> list[dict[str, Any]]:
+def _object_sizes(objects: pd.DataFrame, settings: EvaluateSettings) -> list[dict[str, Any]]:
     """How many objects of each size class every map finds, small ones first."""
     rows = []
     for size, group in objects.sort_values("area_m2").groupby("size_class", sort=False):

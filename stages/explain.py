@@ -9,6 +9,7 @@ import torch
 from hpcl import explain, networks, raster
 from hpcl.adapt import adapted
 from hpcl.scene import RasterScene
+from hpcl.settings.explain import ExplainSettings
 from hpcl.windows import pad, starts
 from stages._stage import params, progress, read_json, run, write_json
 from stages._windows import Predict
@@ -21,7 +22,7 @@ def main(area: str) -> None:
 
     Not one raster of the area: its size would grow with the scene for a dozen windows.
     """
-    settings = params("explain", explain.ExplainSettings)
+    settings = params("explain", ExplainSettings)
     windows = params("predict", Predict).windows
     trained = networks.load(Path("data/model"))
     control = explain.untrained(trained.network, settings.seed)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hpcl import ingest, scale
+from hpcl import scale
+from hpcl.ingest import IngestSettings, output
+from hpcl.ingest.plan import survey
 from stages._stage import params, progress, run, write_json
 
 
 def main(area: str) -> None:
     """data/raw/<area> -> data/ingest/<area>; what an earlier run wrote there goes only when the new input is sound."""
-    settings = params("ingest", ingest.IngestSettings)
-    plan = ingest.survey(Path("data/raw") / area, settings, progress(f"check {area}"))
+    settings = params("ingest", IngestSettings)
+    plan = survey(Path("data/raw") / area, settings, progress(f"check {area}"))
     out = Path("data/ingest") / area
     shutil.rmtree(out, ignore_errors=True)
-    facts = ingest.write(plan, out, progress(f"ingest {area}"))
+    facts = output.write(plan, out, progress(f"ingest {area}"))
     facts["findings"] += scale.ingest(scale.Sizes.of(facts), dem_margin_px=settings.dem_margin_px)
     write_json(out / "facts.json", facts)
     for finding in facts["findings"]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl import fit, ladder, metrics, networks, page
+from hpcl import fit, ladder, networks, page
+from hpcl.settings.evaluate import EvaluateSettings
 from stages import _ladder
 from stages._ladder import FILE, LADDER, RUNGS, Row, rows
 from stages._stage import params, read_json, run
@@ -104,7 +105,7 @@ def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) 
     found = {name: [read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds] for name in known if name in finished}
     blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
     against = {name: row.against for name, row in known.items()}
-    scores = ladder.compare(blocks, against, params("evaluate", metrics.EvaluateSettings))
+    scores = ladder.compare(blocks, against, params("evaluate", EvaluateSettings))
     by_name = {line["row"]: line for line in scores.to_dict("records")}
     complete = [_line(name, row, here, by_name.get(name), found.get(name)) for name, row in known.items()]
     before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []

@@ -5,23 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
 from hpcl import adapt, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
+from hpcl.settings.predict import PolygonSettings, PredictSettings
 from stages._stage import params, progress, read_json, run, write_json
 
 NO_DATA = 255
 """Code of unmapped ground in class.tif."""
-
-
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
-class PredictSettings:
-    """Section `predict`: how windows are laid, what an area may lack, and how the map becomes polygons."""
-
-    windows: infer.InferSettings
-    missing_bands: scene.Missing
-    polygons: polygons.PolygonSettings
 
 
 def main(area: str) -> None:
@@ -123,7 +113,7 @@ def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
     ]
 
 
-def _unfit_polygons(area: str, trained: networks.Trained, settings: polygons.PolygonSettings) -> list[str]:
+def _unfit_polygons(area: str, trained: networks.Trained, settings: PolygonSettings) -> list[str]:
     """Where polygons are generalised to another scale than that of the landslides: the area's own, or those trained on."""
     folder = Path("data/ingest") / area
     inventory = folder / "landslides.gpkg"

@@ -13,6 +13,7 @@ import shapely
 
 from hpcl import figures, page, raster, vector
 from hpcl.areas import Names
+from hpcl.settings.report import ReportSettings
 from stages._stage import params, progress, read_json, run
 
 DATA, REPORTS = Path("data"), Path("reports")
@@ -21,7 +22,7 @@ Array = npt.NDArray[Any]
 
 def main() -> None:
     """Write reports/report.html and reports/figures/*.png."""
-    settings = params("report", figures.ReportSettings)
+    settings = params("report", ReportSettings)
     names = params("areas", Names)
     tiles = read_json(DATA / "tiles" / "facts.json")
     metrics = read_json(REPORTS / "evaluate" / "metrics.json")
@@ -55,7 +56,7 @@ def main() -> None:
     print(f"report: {REPORTS / 'report.html'}, {len(pictures)} figures in {folder}")
 
 
-def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> dict[str, bytes]:
+def _curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, bytes]:
     curves = pd.read_csv(REPORTS / "train" / "curves.csv")
     losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
     watches = {
@@ -83,7 +84,7 @@ def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> di
 # ---- one area --------------------------------------------------------------------------------------------------------
 
 
-def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page.Area, Array]:
+def _area(name: str, tiles: Any, settings: ReportSettings) -> tuple[page.Area, Array]:
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
     predict = read_json(DATA / "predict" / name / "facts.json")
     split = tiles["areas"].get(name)
@@ -131,13 +132,13 @@ def _outcomes(name: str, threshold: float, max_px: int) -> tuple[Array, Array]:
     return shown, counts
 
 
-def _maps(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -> dict[str, bytes]:
+def _maps(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
     """Every figure of one area, by kind."""
     drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
     return {kind: figures.png(figure, settings) for kind, figure in drawn.items()}
 
 
-def _views(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -> dict[str, Any]:
+def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
     name, most = area.name, settings.map_px
     with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
         hillshade = source.thumbnail(most, ["hillshade"])[0]
@@ -189,7 +190,7 @@ def _outlines(path: Path) -> list[Array]:
     return [shapely.get_coordinates(ring) / 1e3 for ring in rings]
 
 
-def _residuals(name: str, settings: figures.ReportSettings) -> dict[str, Any]:
+def _residuals(name: str, settings: ReportSettings) -> dict[str, Any]:
     """Residuals before and after the coregistration, if it compared anything."""
     paths = {when: DATA / "coregister" / name / f"residual_{when}.tif" for when in ("before", "after")}
     values, extents, bands = {}, {}, {}
@@ -207,7 +208,7 @@ def _residuals(name: str, settings: figures.ReportSettings) -> dict[str, Any]:
     }
 
 
-def _attention(area: page.Area, settings: figures.ReportSettings) -> dict[str, Any]:
+def _attention(area: page.Area, settings: ReportSettings) -> dict[str, Any]:
     """The first explained windows, and the shares of all of them."""
     name, explained = area.name, area.explain
     folder, drawn = DATA / "explain" / name, {}

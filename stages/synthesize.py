@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcl import synth
+from hpcl.settings.synthesize import SynthesizeSettings
 from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:
     """synthesize.areas.<area> -> data/raw/<area>; a folder there that is not this stage's own work is refused."""
-    settings = params("synthesize", synth.SynthesizeSettings)
+    settings = params("synthesize", SynthesizeSettings)
     truth = synth.synthesize(Path("data/raw") / area, area, settings, progress(f"synthesize {area}"))
     slides = truth["landslides"]
     print(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcl import raster, scale, terrain
+from hpcl.settings.terrain import TerrainSettings
 from stages._stage import params, progress, read_json, run, write_json
 
 
 def main(area: str) -> None:
     """data/coregister/<area> -> data/terrain/<area>: terrain.tif and facts.json."""
-    settings = params("terrain", terrain.TerrainSettings)
+    settings = params("terrain", TerrainSettings)
     elevation, out = Path("data/coregister") / area / "dem.tif", Path("data/terrain") / area
     dem_pixel_m = read_json(elevation.with_name("shift.json"))["dem_pixel_m"]
     with raster.Source(elevation) as source:

@@ -15,6 +15,8 @@ import shapely
 
 from hpcl import likeness, raster, scale, tiles, vector
 from hpcl.areas import Names
+from hpcl.settings.terrain import check_own_bands
+from hpcl.settings.tile import TileError, TileSettings, check_labelled, check_sizes
 from stages._stage import params, progress, read_json, run, write_json
 
 OUT = Path("data/tiles")
@@ -22,12 +24,10 @@ OUT = Path("data/tiles")
 
 def main() -> None:
     """Read every listed area that has an inventory; areas without one are mapped later, not trained on."""
-    settings = params("tile", tiles.TileSettings)
+    settings = params("tile", TileSettings)
+    check_sizes(settings)
     areas = [a for a in params("areas", Names) if (Path("data/ingest") / a / "labels.tif").exists()]
-    if not areas:
-        raise tiles.TileError(
-            "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."
-        )
+    check_labelled(areas)
     OUT.mkdir(parents=True, exist_ok=True)
     sizes = {area: _sizes(area) for area in areas}
     findings = {area: _findings(sizes[area], settings) for area in areas}
@@ -80,7 +80,7 @@ def main() -> None:
         progress("tile")(done + 1, len(areas))
     table = pd.concat(windows, names=["area"]).reset_index("area")
     if not {"train", "val"} <= set(table["split"]):
-        raise tiles.TileError(
+        raise TileError(
             f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px between "
             f"gaps of {settings.gap_px} px and landslides that count for another split; lower tile.window_px, tile.gap_px or "
             "tile.minimum_valid_frac, or raise tile.block_px."
@@ -123,7 +123,7 @@ def _sizes(area: str) -> scale.Sizes:
     return scale.Sizes.of(read_json(folder / "facts.json"), vector.read(folder / "landslides.gpkg")["area_m2"])
 
 
-def _findings(sizes: scale.Sizes, settings: tiles.TileSettings) -> list[str]:
+def _findings(sizes: scale.Sizes, settings: TileSettings) -> list[str]:
     return scale.tile(
         sizes,
         window_px=settings.window_px,
@@ -145,18 +145,12 @@ def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]
         image, relief = _stacks(area)
         kinds = {band["name"]: band["kind"] for band in _terrain_facts(area)["bands"]}
         with raster.Source(image) as a, raster.Source(relief) as b:
-            if twice := {x.name for x in a.bands} & {x.name for x in b.bands}:
-                raise tiles.TileError(
-                    f"Area {area} has a band '{min(twice)}' of its own, which is what a band of its terrain is called; rename"
-                    " the file or band in data/raw."
-                )
+            check_own_bands(area, [x.name for x in a.bands], [x.name for x in b.bands])
             seen[area] = {x.name: (x, "image") for x in a.bands} | {x.name: (x, kinds[x.name]) for x in b.bands}
             pixel_m[area] = abs(a.grid.affine.a)
     if max(pixel_m.values()) > 1.25 * min(pixel_m.values()):
         sizes = ", ".join(f"{area} {size:g} m" for area, size in pixel_m.items())
-        raise tiles.TileError(
-            f"The areas have pixels of different size ({sizes}); resample them to one before training."
-        )
+        raise TileError(f"The areas have pixels of different size ({sizes}); resample them to one before training.")
     common = [name for name in seen[areas[0]] if all(name in found for found in seen.values())]
     for area, found in seen.items():
         for name in found.keys() - set(common):
@@ -196,9 +190,7 @@ def _array(area: str, what: str, dtype: Any, shape: Any) -> Any:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
-        raise tiles.TileError(
-            f"{path} could not be written ({error}); is the disk full, or the folder read-only?"
-        ) from error
+        raise TileError(f"{path} could not be written ({error}); is the disk full, or the folder read-only?") from error
     return array
 
 

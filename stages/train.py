@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from hpcl import networks, scale
-from hpcl.contrast import ContrastSettings
-from hpcl.fit import TrainSettings
-from hpcl.model import ModelSettings
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import TrainSettings
 from stages._stage import params, read_json, run, write_json
 from stages._train import TILES, train
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 EXEMPT = {
     "stages/__init__.py",
     "hpcl/__init__.py",
+    "hpcl/settings/__init__.py",
     "stages/_stage.py",
     "stages/_track.py",
     "stages/_caller.py",
@@ -81,6 +82,8 @@ def _resolved(place: Path, root: Path) -> Iterator[Stage]:
         for stage in plan_repro(repo.index.graph):
             read = {from_root(dep.def_path): tuple(dep.params) for dep in stage.deps if hasattr(dep, "params")}
             paths = [from_root(dep.def_path) for dep in stage.deps if not hasattr(dep, "params")]
+            if read.get("params.yaml") == ():  # all of it
+                read["params.yaml"] = tuple(read_yaml(place / "params.yaml"))
             code = {path for path in paths if path.partition("/")[0] in PACKAGES}
             yield Stage(
                 stage.name,
@@ -166,12 +169,16 @@ def closure(module: str, root: Path) -> set[str]:
 
 
 def declared_as(code: set[str]) -> set[str]:
-    """What dvc.yaml names for these files: a package of hpcl as a whole, any other file itself.
+    """What dvc.yaml names for these files: a package of hpcl as a whole, any other file itself; so too each of the settings,
+    of which a stage needs its own.
 
     >>> sorted(declared_as({"stages/ingest.py", "hpcl/ingest/raw.py", "hpcl/ingest/plan.py", "hpcl/raster.py"}))
     ['hpcl/ingest', 'hpcl/raster.py', 'stages/ingest.py']
+    >>> sorted(declared_as({"hpcl/settings/tile.py"}))
+    ['hpcl/settings/tile.py']
     """
-    return {"/".join(path.split("/")[:2]) if path.startswith("hpcl/") else path for path in code}
+    whole = {path for path in code if path.startswith("hpcl/") and not path.startswith("hpcl/settings/")}
+    return (code - whole) | {"/".join(path.split("/")[:2]) for path in whole}
 
 
 def sections_read(module: str, root: Path) -> set[str]:
@@ -180,7 +187,8 @@ def sections_read(module: str, root: Path) -> set[str]:
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "params"]
     calls = [call for call in calls if "file" not in {keyword.arg for keyword in call.keywords}]
-    return {str(ast.literal_eval(call.args[0])) for call in calls}
+    names = {str(ast.literal_eval(call.args[0])) for call in calls}
+    return {name for name in names if "." not in name or name.partition(".")[0] not in names}
 
 
 # --- one stage alone ----------------------------------------------------------------------------------------------
@@ -223,7 +231,7 @@ class Bench:
         for path in stage.data:
             made = (self.pool / path).exists()
             copy((self.pool if made else self.root) / path, folder / path)  # some data is part of the project
-        write_yaml(folder / "params.yaml", {name: self.params[name] for name in sorted(stage.sections)})
+        write_yaml(folder / "params.yaml", parts(self.params, stage.sections))
         if stage.ladder:
             part = {name: tiny_ladder()[name] for name in stage.ladder if "." not in name}
             part["rows"] = {name[5:]: tiny_ladder()["rows"][name[5:]] for name in stage.ladder if name[:5] == "rows."}
@@ -252,6 +260,22 @@ class Bench:
         for out in stage.outs:
             if (folder / out).exists():
                 copy(folder / out, self.pool / out)
+
+
+def parts(params: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Only these sections, or parts of sections by their dotted names.
+
+    >>> parts({"a": {"b": 1, "c": 2}, "d": 3}, frozenset({"a.b", "d"}))
+    {'a': {'b': 1}, 'd': 3}
+    """
+    found: dict[str, Any] = {}
+    for name in sorted(names):
+        *path, last = name.split(".")
+        source, target = params, found
+        for key in path:
+            source, target = source[key], target.setdefault(key, {})
+        target[last] = source[last]
+    return found
 
 
 def copy(source: Path, target: Path) -> None:

@@ -17,8 +17,9 @@ from rasterio.enums import ColorInterp as C
 from rasterio.rpc import RPC
 from test_ingest import BANDS, DEM, IMAGE, SETTINGS, UTM, hills, optical_values, refusal, run, sound_area, write_tif
 
-from hpcl import ingest, raster
+from hpcl import raster
 from hpcl.ingest import IngestError, opening, remedies
+from hpcl.ingest.plan import survey
 
 ROOT = Path(__file__).parent.parent
 
@@ -259,6 +260,6 @@ def test_what_cannot_be_mended_is_said(area):
 
 
 def test_the_sound_area_needs_none(area):
-    assert ingest.survey(area, SETTINGS).findings == ()
+    assert survey(area, SETTINGS).findings == ()
     with pytest.raises(IngestError):
-        ingest.survey(area / "nowhere", SETTINGS)
+        survey(area / "nowhere", SETTINGS)

@@ -161,11 +161,6 @@ def test_smoothing_over_the_whole_image_is_refused(pixel_m: float, smoothing_m: 
         told(Sizes((2000, 3000), pixel_m, pixel_m), smoothing_m=smoothing_m)
 
 
-def test_a_block_smaller_than_a_window_is_refused() -> None:
-    with pytest.raises(scale.ScaleError, match=r"block_px of 112 is less than tile\.window_px"):
-        told(DEMO, block_px=112)
-
-
 @pytest.mark.parametrize(("stride", "named"), [(8, True), (4, False), (16, True)])
 def test_hyper_pixels_are_compared_with_what_was_drawn(stride: int, named: bool) -> None:
     labelled_px = np.array([0, 0, 3, 20, 63, 64, 250, 400])  # of six drawn: 2, 3 and 5 below 16, 64 and 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,10 @@ from odc.geo.crs import CRS
 from odc.geo.geom import BoundingBox
 from pyproj.exceptions import ProjError
 
-from hpcl.ingest.operations import Operation
 from hpcl.raster import Grid, Roi
+
+if TYPE_CHECKING:
+    from hpcl.ingest.operations import Operation
 
 
 @lru_cache(maxsize=64)

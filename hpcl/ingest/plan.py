@@ -10,10 +10,8 @@ from pathlib import Path
 
 from pyproj.exceptions import ProjError
 
-from hpcl.areas import checked
-from hpcl.ingest import remedies
 from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
-from hpcl.ingest.checks import check_unit, check_values, count_blocks
+from hpcl.ingest.checks import check_values, count_blocks
 from hpcl.ingest.grids import (
     covered_frac,
     crs_of,
@@ -25,6 +23,16 @@ from hpcl.ingest.grids import (
     pixel_of,
     same_place,
     window_on,
+)
+from hpcl.ingest.headers import (
+    DEM,
+    OPTICAL,
+    REFERENCE,
+    area_folder,
+    check_elevation,
+    check_names,
+    further_rasters,
+    needed,
 )
 from hpcl.ingest.inventory import Inventory, survey_vectors
 from hpcl.ingest.metric import image_grid
@@ -69,25 +77,6 @@ class Plan:
         return self.image[0].target
 
 
-def _needed(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not os.path.lexists(path):
-        there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
-        raise IngestError(f"{path} does not exist (the folder holds {there}); put the file there under this name.")
-    return path
-
-
-def _folder(folder: Path) -> Path:
-    checked(folder.name)
-    if folder.is_dir():
-        return folder
-    others = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []
-    raise IngestError(
-        f"{folder} does not exist (the areas there are: {', '.join(others) or 'none'}); make the folder"
-        " with optical.tif and dem.tif in it, or correct the name in the list 'areas' of params.yaml."
-    )
-
-
 @dataclass(frozen=True)
 class _Read:
     """What is needed of a raw file: a window of it, and within that the part that the image lies on."""
@@ -127,9 +116,7 @@ def _elsewhere(path: Path, optical: Path) -> IngestError:
 
 def _elevation_layer(dem: Raw, image: Grid, optical: Path, settings: IngestSettings) -> tuple[Layer, _Read, list[str]]:
     """Where a DEM goes: its own pixels if they lie north-up in the image's CRS, else such pixels of its resolution."""
-    if len(dem.bands) != 1:
-        raise IngestError(f"{dem.path} has {len(dem.bands)} bands; give the elevations as a file of one band.")
-    check_unit(dem)
+    check_elevation(dem)
     layer, read = _place(dem, image, optical, settings.dem_margin_px + 3)
     grid, window = layer.grid, read.window
     findings = []
@@ -157,11 +144,8 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
     Raises `IngestError` (or `VectorError` for a vector file that GDAL cannot read) with one sentence that names the
     file, what is wrong with it and what to do.
     """
-    _folder(folder)
-    optical_path, dem_path = _needed(folder, "optical.tif"), _needed(folder, "dem.tif")
-    reference_path = folder / "reference_dem.tif"
-    taken = {optical_path, dem_path, reference_path}
-    rasters = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".tif", ".tiff") and p.name[0] != "."]
+    area_folder(folder)
+    optical_path, dem_path, reference_path = needed(folder, OPTICAL), needed(folder, DEM), folder / REFERENCE
     findings: list[str] = []
     reads: list[_Read] = []
     with ExitStack() as stack:
@@ -176,13 +160,12 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
         layers = [Layer(optical_path, grid, image, bands, way)]
         whole = slice(0, grid.shape[0]), slice(0, grid.shape[1])
         reads.append(_Read(optical, whole, whole))
-        for path in rasters:
-            if path not in taken:
-                raw = stack.enter_context(Raw(path))
-                findings += palette_finding(raw)
-                layer, read = _place(raw, image, optical_path, 3)
-                layers.append(replace(layer, bands=further_bands(raw)))
-                reads.append(read)
+        for path in further_rasters(folder):
+            raw = stack.enter_context(Raw(path))
+            findings += palette_finding(raw)
+            layer, read = _place(raw, image, optical_path, 3)
+            layers.append(replace(layer, bands=further_bands(raw)))
+            reads.append(read)
         elevations = {}
         for path in (dem_path, reference_path):
             if os.path.lexists(path):
@@ -190,7 +173,7 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
                 elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
                 findings += told
                 reads.append(read)
-        _check_names(layers)
+        check_names((layer.path, layer.bands) for layer in layers)
         inventory, told = survey_vectors(folder, image, settings)
         findings += told
         for read in reads:
@@ -223,15 +206,3 @@ def _operations(image: Grid, layers: Sequence[Layer], inventory: Inventory | Non
         if way.source != way.target:
             out[way] = (*out.get(way, ()), name)
     return out
-
-
-def _check_names(layers: Sequence[Layer]) -> None:
-    seen: dict[str, Path] = {}
-    for layer in layers:
-        for number, band in enumerate(layer.bands, 1):
-            if band.name in seen:
-                renamed = remedies.edit_info(layer.path, "--bidx", str(number), "--description", f"other_{band.name}")
-                raise IngestError(
-                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one, as in `{renamed}`."
-                )
-            seen[band.name] = layer.path

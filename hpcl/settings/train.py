@@ -1,0 +1,70 @@
+"""Section `train`: augmentation, budget and optimiser; and what must hold among all that a training is made of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import RIVAL_STRIDE_PX, ModelSettings, rival
+
+
+class FitError(ValueError):
+    """Training cannot start or go on as asked."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class AugmentSettings:
+    """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain and
+    offset of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
+
+    With probability ``drop_branch_frac`` a window loses one of several branches: its bands become their mean, as those
+    of an area do that lacks them.
+    """
+
+    gain_std: float = Field(ge=0)
+    offset_std: float = Field(ge=0)
+    drop_branch_frac: float = Field(ge=0, lt=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class TrainSettings:
+    """The budget and the optimiser (AdamW, one cycle: linear warm-up over ``warmup_frac``, then a cosine to zero).
+
+    An epoch is ``steps_per_epoch`` batches drawn anew; ``batch_size`` windows are shared among all processes. Training
+    stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
+    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's;
+    ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
+    """
+
+    seed: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    steps_per_epoch: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_frac: float = Field(ge=0, lt=1)
+    dice_weight: float = Field(ge=0)
+    gradient_norm: float = Field(gt=0)
+    patience_epochs: int = Field(ge=1)
+    landslide_windows_frac: float = Field(ge=0, le=1)
+    augment: AugmentSettings
+    workers: int = Field(ge=0)
+    predictor: Literal["network", "twin"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    channels_last: bool
+    compile: bool
+
+
+def check_training(model: ModelSettings, contrast: ContrastSettings, train: TrainSettings, window_px: int) -> None:
+    """Raise `FitError` if the network cannot see such windows or be trained so, `ModelError` if there is none of its name."""
+    stranger = rival(model)
+    multiple_px = RIVAL_STRIDE_PX if stranger else model.output_stride
+    if window_px % multiple_px:
+        raise FitError(f"tile.window_px is {window_px}, but the network needs a multiple of {multiple_px}.")
+    if contrast.weight == 0 and train.predictor == "twin":
+        raise FitError("train.predictor is twin, but contrastive.weight 0 makes no twin; set it to network.")
+    if contrast.weight > 0 and stranger:
+        raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")
