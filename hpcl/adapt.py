@@ -10,12 +10,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hpcl.model import Network
-from hpcl.windows import pad, starts
+from hpcl.windows import pad, spread
 
 if TYPE_CHECKING:
     from hpcl.infer import Scene
@@ -61,14 +60,3 @@ def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Networ
             moved(scene.tensors(batch, here))
             batch, batches = [], batches + 1
     return moved.eval() if batches >= LEAST_BATCHES else network
-
-
-def spread(shape: tuple[int, int], window_px: int, most: int) -> list[tuple[int, int]]:
-    """First row and column of at most ``most`` windows that lie side by side, spread over a scene, in random order.
-
-    In random order, because windows measured together should not be neighbours.
-    """
-    tops, lefts = (starts(side, window_px, window_px) for side in shape)
-    every = [(top, left) for top in tops for left in lefts]
-    chosen = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
-    return [every[number] for number in np.random.default_rng(0).permutation(chosen)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,12 +83,14 @@ class CoregisterSettings:
 
     ``minimum_gain_frac``: by which share it (or a tilt) must lower the NMAD of the elevation difference, or how much of
     what shading explains of the image must be owed to it. ``maximum_shift_px``: how far is searched, in pixels of the DEM.
-    ``sample_patches``: on how many patches of at most 128 x 128 pixels.
+    ``sample_patches``: on how many patches of at most 128 x 128 pixels. ``bands``: names of the bands of the image that
+    count, where there is no reference DEM; with none, all do.
     """
 
     minimum_gain_frac: Annotated[float, Field(ge=0, lt=1)]
     maximum_shift_px: Annotated[int, Field(ge=1)]
     sample_patches: Annotated[int, Field(ge=shading.LEAST_PATCHES)]
+    bands: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,22 @@ class Light:
 
 
 @dataclasses.dataclass(frozen=True)
+class BandLook:
+    """How far the DEM must be moved to lie on one band of the image, to about a quarter of a pixel, and its correlation.
+
+    The three are None where the band does not show the relief, and ``unseen`` says why. A band that does not ``count`` decides
+    nothing.
+    """
+
+    name: str
+    counts: bool
+    east_m: float | None = None
+    north_m: float | None = None
+    correlation: float | None = None
+    unseen: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Shift:
     """How far the DEM must be moved, and whether that is believed.
 
@@ -124,7 +142,8 @@ class Shift:
     kilometre east and north of it. The first is minus the median difference to the reference DEM and needs no gain, the
     tilt is 0 unless it is sure; both are 0 without reference. ``quality_before`` and ``_after`` are what ``quality`` names,
     as things are and with what was found: ``nmad_m`` of the elevation difference (less is better) or ``correlation`` of
-    brightness with shading (more is better).
+    brightness with shading (more is better). ``bands`` is what each band of the image says by itself, ``findings`` are
+    sentences on what is not wrong but must be known; both are empty with a reference DEM.
     """
 
     method: Literal["reference", "image"]
@@ -141,6 +160,8 @@ class Shift:
     quality_after: float | None = None
     standard_error_px: float | None = None
     light: Light | None = None
+    bands: tuple[BandLook, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def move_m(self) -> Point:
@@ -152,13 +173,15 @@ class Shift:
         return self.vertical_m + _rise_m((self.tilt_east_m_per_km, self.tilt_north_m_per_km), away_km)
 
     def facts(self) -> dict[str, Any]:
-        """What shift.json says; ``_px`` are pixels of the DEM."""
+        """What shift.json says; ``_px`` are pixels of the DEM, ``dem_pixel_m`` the side of one."""
         facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         width_m, height_m = facts.pop("pixel_m")
         light = facts.pop("light")
         return facts | {
+            "bands": [dataclasses.asdict(band) for band in self.bands],
             "east_px": self.east_m / width_m,
             "north_px": self.north_m / height_m,
+            "dem_pixel_m": math.sqrt(width_m * height_m),
             "sun": light.sun if light else None,
             "band": light.band if light else None,
         }
@@ -497,31 +520,96 @@ def _nuth_kaab(ground: _Ground, tilt: Point, pixel_m: Point) -> Point | str:
 def align_to_image(image: Path, dem: Path, settings: CoregisterSettings) -> Shift:
     """How far ``dem`` must be moved for its relief to lie on the relief that the ``image`` shows.
 
-    Every band is looked at by itself, for bands may come from different images under different suns; the one that shows
-    the relief best decides, unless another one, nearly as good, lies elsewhere.
+    Every band is looked at by itself, for bands may come from different images under different suns; of those that count
+    the one that shows the relief best decides, unless another one, nearly as good, lies elsewhere. Raises `CoregisterError`
+    if the image has none of the bands that should count.
     """
     with raster.Source(image) as seen, raster.Source(dem) as ground:
         grid, dem_px = _common(ground.grid, seen.grid), _pixel_m(ground.grid)
         names = [band.name for band in seen.bands]
+        counting, findings = _counting(names, settings.bands)
         bands = dict(zip(names, _lit_patches(seen, ground, grid, settings), strict=True))
     looks = {name: shading.look(patches, settings.maximum_shift_px) for name, patches in bands.items()}
-    found = {name: look for name, look in looks.items() if not isinstance(look, str)}
+    shift = _decided({name: bands[name] for name in counting}, looks, grid, dem_px, settings)
+    told = tuple(_band_look(name, name in counting, look, grid) for name, look in looks.items())
+    return dataclasses.replace(shift, bands=told, findings=(*findings, *_overruled(counting, looks, grid)))
+
+
+def _counting(names: Sequence[str], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The bands of an image that count, and a sentence if some that should are none of its bands."""
+    absent = [name for name in dict.fromkeys(wanted) if name not in names]
+    if not absent:
+        return [name for name in names if name in wanted or not wanted], []
+    lacking = f"coregister.bands names {_quoted(absent)}, but the bands of the image are {_quoted(names)}"
+    if len(absent) == len(set(wanted)):
+        raise CoregisterError(f"{lacking}; name at least one of these, or none (an empty list) so that all count.")
+    return [name for name in names if name in wanted], [f"{lacking}; the others that it names count."]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _seen(looks: Mapping[str, shading.Look | str], names: Collection[str]) -> dict[str, shading.Look]:
+    """Those of some bands that show the relief, the best one first."""
+    found = {name: look for name, look in looks.items() if name in names and not isinstance(look, str)}
+    return dict(sorted(found.items(), key=lambda item: -item[1].correlation))
+
+
+def _elsewhere(look: shading.Look, best: shading.Look) -> bool:
+    """Whether a band shows the relief nearly as well as the best one, in another place."""
+    near = look.correlation >= BANDS_NEAR_FRAC * best.correlation
+    return near and math.dist(look.shift_px, best.shift_px) > BANDS_APART_PX
+
+
+def _decided(
+    bands: Mapping[str, list[shading.Patch]], looks: Mapping[str, shading.Look | str], grid: raster.Grid, dem_px: Point,
+    settings: CoregisterSettings,
+) -> Shift:  # fmt: skip
+    """The shift that the bands which count agree on, or why there is none."""
+    found = _seen(looks, bands)
     if not found:
-        why = " or ".join(dict.fromkeys(str(look) for look in looks.values()))
-        return _unseen(
-            bands, f"No band of the image shows the relief of the DEM ({why}); the DEM was not moved.", dem_px
-        )
-    band = max(found, key=lambda name: found[name].correlation)
-    best = {band: bands[band]}
-    for name, look in found.items():
-        apart = math.dist(look.shift_px, found[band].shift_px)
-        if look.correlation >= BANDS_NEAR_FRAC * found[band].correlation and apart > BANDS_APART_PX:
-            why = f"The bands '{band}' and '{name}' of the image show the same relief {apart:.1f} px apart, so the DEM"
-            return _unseen(best, f"{why} cannot lie on both; it was not moved.", dem_px)
-    fit = shading.refine(bands[band], found[band].shift_px)
+        why = " or ".join(dict.fromkeys(str(looks[name]) for name in bands))
+        which = f"No band in coregister.bands ({_quoted(bands)})" if settings.bands else "No band of the image"
+        return _unseen(bands, f"{which} shows the relief of the DEM ({why}); the DEM was not moved.", dem_px)
+    band, best = next(iter(found.items()))
+    alone = {band: bands[band]}
+    for name in bands:
+        if name in found and _elsewhere(found[name], best):
+            apart_px = math.dist(found[name].shift_px, best.shift_px)
+            why = (
+                f"The bands '{band}' and '{name}' of the image show the same relief {apart_px:.1f} px apart, so the DEM"
+            )
+            remedy = "if you know which of them lies right, name it in coregister.bands"
+            return _unseen(alone, f"{why} cannot lie on both; it was not moved. Remedy: {remedy}.", dem_px)
+    fit = shading.refine(bands[band], best.shift_px)
     if isinstance(fit, str):
-        return _unseen(best, f"Band '{band}' shows the relief of the DEM, but {fit}; the DEM was not moved.", dem_px)
+        return _unseen(alone, f"Band '{band}' shows the relief of the DEM, but {fit}; the DEM was not moved.", dem_px)
     return _judged(fit, band, bands[band], grid, dem_px, settings)
+
+
+def _move_m(shift_px: Point, grid: raster.Grid) -> Point:
+    """Metres east and north by which the DEM must be moved if what stands at ``x + shift_px`` in it stands at ``x``."""
+    return _rounded(-shift_px[1] * _pixel_m(grid)[0], shift_px[0] * _pixel_m(grid)[1])
+
+
+def _band_look(name: str, counts: bool, look: shading.Look | str, grid: raster.Grid) -> BandLook:
+    if isinstance(look, str):
+        return BandLook(name, counts, unseen=look)
+    return BandLook(name, counts, *_move_m(look.shift_px, grid), correlation=look.correlation)
+
+
+def _overruled(counting: Collection[str], looks: Mapping[str, shading.Look | str], grid: raster.Grid) -> Iterator[str]:
+    """A sentence on every band that does not count and shows the relief elsewhere than the best of those that do."""
+    band, best = next(iter(_seen(looks, counting).items()), ("", None))
+    for name, look in _seen(looks, looks.keys() - set(counting)).items():
+        if best is not None and _elsewhere(look, best):
+            east_m, north_m = _move_m(look.shift_px, grid)
+            yield (
+                f"Band '{name}' shows the relief {math.dist(look.shift_px, best.shift_px):.1f} px from where '{band}' shows "
+                f"it, and would have the DEM moved by {east_m:+.1f} m east and {north_m:+.1f} m north; it is not in "
+                "coregister.bands, so it did not count."
+            )
 
 
 def _common(dem: raster.Grid, image: raster.Grid) -> raster.Grid:
@@ -559,7 +647,7 @@ def _spread(patches: Sequence[shading.Patch]) -> float:
     return float(values.std()) or 1.0
 
 
-def _unseen(bands: dict[str, list[shading.Patch]], reason: str, dem_px: Point) -> Shift:
+def _unseen(bands: Mapping[str, list[shading.Patch]], reason: str, dem_px: Point) -> Shift:
     """No shift; with the light that explains most as things are, in the band where it explains most."""
     lights = {name: shading.light(patches, (0.0, 0.0)) for name, patches in bands.items()}
     band = max(lights, key=lambda name: lights[name][1])
@@ -575,7 +663,7 @@ def _judged(
     settings: CoregisterSettings,
 ) -> Shift:  # fmt: skip
     """A shift that was found, believed if it is larger than its error and shows in the correlation."""
-    move_m = _rounded(-fit.shift_px[1] * _pixel_m(grid)[0], fit.shift_px[0] * _pixel_m(grid)[1])
+    move_m = _move_m(fit.shift_px, grid)
     coarser = _pixel_m(grid)[0] / dem_px[0]
     error_px = fit.standard_error_px * coarser
     certain = math.hypot(*fit.shift_px) > CERTAIN * fit.standard_error_px

@@ -39,6 +39,7 @@ class Area:
     shift: Facts
     predict: Facts
     explain: Facts
+    terrain: Facts
     tiles: Facts | None
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
@@ -479,6 +480,9 @@ def _area(area: Area, report: Report) -> Section:
         f"Mapped: {_count(area.predict['landslides'], 'landslide')}, {_short(area.predict['landslide_area_m2'] / 1e6)} km², "
         f"where the probability is at least {_number(area.predict['threshold'], 2)}."
     )
+    for way in area.ingest.get("operations", []):
+        right = "of unknown accuracy" if way["accuracy_m"] is None else f"right to {way['accuracy_m']:.3g} m"
+        intro += f" {_listed(way['files'])}: from {way['from']} to {way['to']} by {way['name']}, {right}."
     body = [
         _callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
         _paragraph(intro),
@@ -597,8 +601,33 @@ def _coregistration(area: Area, plates: _Plates) -> Section:
         for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " (nothing was moved)"))
     ]
     missing = "" if any(pictures) else _paragraph("There are no residual rasters: nothing was compared.", "note")
-    body = [verdict, _facts("The alignment of the DEM with the image", rows), plates.row(*pictures), missing]
+    table = _facts("The alignment of the DEM with the image", rows)
+    body = [verdict, table, _band_looks(shift.get("bands", [])), plates.row(*pictures), missing]
     return Section(_key("area", name, "coregistration"), "Alignment of the terrain", body)
+
+
+def _band_looks(bands: Sequence[Facts]) -> str:
+    """What each band of the image says by itself; nothing if a reference DEM decided."""
+    if not bands:
+        return ""
+    rows = [
+        [
+            band["name"],
+            "yes" if band["counts"] else "no",
+            _signed(band["east_m"], 1),
+            _signed(band["north_m"], 1),
+            _number(band["correlation"], 3),
+        ]
+        for band in bands
+    ]
+    unseen = [f"{band['name']}: {band['unseen']}." for band in bands if band["unseen"] is not None]
+    return _table(
+        "What each band of the image says by itself",
+        ["band", "counts", "DEM moved east [m]", "north [m]", "correlation"],
+        rows,
+        words=2,
+        note=" ".join(["To about a quarter of a pixel. coregister.bands names the bands that count.", *unseen]),
+    )
 
 
 def _attention(area: Area, plates: _Plates) -> Section:
@@ -960,6 +989,10 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         if area.ingest["inventory"] and (unknown := area.ingest["inventory"].get("unknown_frac")):
             tell("ingest", f"Of {_percent(unknown)} of the grid nobody knows whether it is landslide: not scored.")
         tell("coregister", f"{'Accepted' if area.shift['accepted'] else 'REJECTED'}: {area.shift['reason']}")
+        for sentence in area.shift.get("findings", []):
+            tell("coregister", sentence)
+        for sentence in area.terrain.get("findings", []):
+            tell("terrain", sentence)
         if area.tiles is None:
             tell("tile", "No inventory: not trained on, not scored.")
         elif divided := area.tiles.get("divided_landslides"):
@@ -967,8 +1000,14 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
                 "tile",
                 f"{_count(divided, 'landslide')} across a border of the split: given to one side, else to the gap.",
             )
+        for sentence in (area.tiles or {}).get("findings", []):
+            tell("tile", sentence)
+        for sentence in report.training.get("findings", {}).get(area.name, []):
+            tell("train", sentence)
         for sentence in area.predict.get("findings", []):
             tell("predict", sentence)
+        for sentence in report.metrics.get("findings", {}).get(area.name, []):
+            tell("evaluate", sentence)
         blank = {name: share["blank_windows"] for name, share in area.explain["attention"].items()}
         if any(blank.values()):
             which = _listed([f"{name} ({count})" for name, count in blank.items() if count])

@@ -6,36 +6,75 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
+from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
-from rasterio.vrt import WarpedVRT
 
 from hpcl.raster import Grid
 
+KERNELS = {Resampling.bilinear: "Bilinear", Resampling.cubic: "Cubic"}
+"""What GDAL calls them in a VRT."""
+
 
 def resample(
-    values: npt.NDArray[Any], source: Grid, target: Grid, how: Resampling, zoom: float
+    values: npt.NDArray[Any], source: Grid, target: Grid, how: Resampling, zoom: float, pipeline: str | None = None
 ) -> npt.NDArray[np.float32]:
     """Layers ``(band, row, column)`` on ``source``, NaN where unknown, brought onto ``target``.
 
     GDAL's kernel weighs what is known alone, each layer by itself. ``zoom`` is how many pixels of the target lie along one
-    of the source where there are fewer, else 1: it must be the same for all blocks of a grid. Positions are right to
-    1e-4 pixel.
+    of the source where there are fewer, else 1: it must be the same for all blocks of a grid. ``pipeline`` is PROJ's from
+    x and y of the source to those of the target; None where both grids have one CRS. Positions are right to 1e-4 pixel.
     """
     shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": "float32"}
-    # Not rasterio.warp.reproject: whatever it is told, its transformer is up to .125 pixel off, and alignment sees that.
     with MemoryFile() as memory:
-        with memory.open(driver="GTiff", crs=str(source.crs), transform=source.affine, nodata=np.nan, **shape) as file:
+        with memory.open(driver="GTiff", transform=source.affine, nodata=np.nan, **shape) as file:
             file.write(values)
-        with (
-            memory.open() as file,
-            WarpedVRT(
-                file, crs=str(target.crs), transform=target.affine, height=target.shape[0], width=target.shape[1],
-                resampling=how, src_nodata=np.nan, nodata=np.nan,
-                tolerance=1e-4,            # pixels
-                XSCALE=zoom, YSCALE=zoom,  # else guessed from the sizes of windows: a rotated grid would be blurred
-                UNIFIED_SRC_NODATA="NO",   # else a hole in one layer is data as long as another layer has some
-            ) as warped,
-        ):  # fmt: skip
+        with rasterio.open(_warped(memory.name, len(values), source, target, KERNELS[how], zoom, pipeline)) as warped:
             out: npt.NDArray[np.float32] = warped.read()
     return out
+
+
+def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom: float, pipeline: str | None) -> str:
+    """GDAL's description of a raster that warps another when it is read.
+
+    Written out, because neither rasterio's WarpedVRT nor its reproject() can be given a pipeline in lower case, and the
+    latter's tolerance is .125 pixel whatever it is told. GDAL is told no CRS of ours: with a pipeline it needs some, and
+    any two do that have x before y and no longitudes, which it would wrap.
+    """
+
+    def numbers(affine: Affine) -> str:
+        return ", ".join(repr(float(number)) for number in affine.to_gdal())
+
+    def transform(name: str, affine: Affine) -> str:
+        there, back = f"{name}GeoTransform", f"{name}InvGeoTransform"
+        return f"<{there}>{numbers(affine)}</{there}><{back}>{numbers(~affine)}</{back}>"
+
+    any_crs = "EPSG:32631"
+    reprojected = f"""
+        <ReprojectTransformer><ReprojectionTransformer>
+          <SourceSRS>{any_crs}</SourceSRS><TargetSRS>{any_crs}</TargetSRS>
+          <Options><Option key="COORDINATE_OPERATION">{pipeline}</Option></Options>
+        </ReprojectionTransformer></ReprojectTransformer>"""
+    unknown = "<SrcNoDataReal>nan</SrcNoDataReal><DstNoDataReal>nan</DstNoDataReal>"
+    layers = "".join(
+        f'<VRTRasterBand dataType="Float32" band="{band}" subClass="VRTWarpedRasterBand"><NoDataValue>nan</NoDataValue></VRTRasterBand>'
+        for band in range(1, bands + 1)
+    )
+    mapped = "".join(f'<BandMapping src="{band}" dst="{band}">{unknown}</BandMapping>' for band in range(1, bands + 1))
+    # XSCALE is else guessed from the sizes of windows: a rotated grid would be blurred. With UNIFIED_SRC_NODATA a hole in
+    # one layer would be data as long as another layer has some. MaxError is in pixels of the source.
+    return f"""<VRTDataset rasterXSize="{target.shape[1]}" rasterYSize="{target.shape[0]}" subClass="VRTWarpedDataset">
+      <GeoTransform>{numbers(target.affine)}</GeoTransform>{layers}
+      <GDALWarpOptions>
+        <ResampleAlg>{kernel}</ResampleAlg><WorkingDataType>Float32</WorkingDataType>
+        <Option name="INIT_DEST">NO_DATA</Option><Option name="UNIFIED_SRC_NODATA">NO</Option>
+        <Option name="XSCALE">{float(zoom)!r}</Option><Option name="YSCALE">{float(zoom)!r}</Option>
+        <SourceDataset relativeToVRT="0">{path}</SourceDataset>
+        <Transformer><ApproxTransformer><MaxError>0.0001</MaxError><BaseTransformer><GenImgProjTransformer>
+          {transform("Src", source.affine)}{reprojected if pipeline else ""}
+          {transform("Dst", target.affine)}
+        </GenImgProjTransformer></BaseTransformer></ApproxTransformer></Transformer>
+        <BandList>{mapped}</BandList>
+      </GDALWarpOptions>
+    </VRTDataset>"""

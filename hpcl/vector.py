@@ -1,4 +1,4 @@
-"""Polygons on disk: the only vector reader and writer. Equal tables become equal bytes."""
+"""Polygons on disk, as this project writes them (raw ones: `hpcl.ingest`). Equal tables become equal bytes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ class VectorError(ValueError):
 def read(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
     """The features of a GeoPackage, shapefile or GeoJSON: of ``layer``, or of the only one, or the only one of polygons."""
     try:
-        return gpd.read_file(path, engine="pyogrio", layer=layer or _polygon_layer(path))
+        return gpd.read_file(path, engine="pyogrio", layer=layer or polygon_layer(path, path))
     except DataSourceError as error:
         found = "is not a vector file GDAL can read" if path.exists() else "does not exist"
         raise VectorError(f"{path} {found}; give a complete GeoPackage, shapefile or GeoJSON there.") from error
 
 
-def _polygon_layer(path: Path) -> str | None:
-    """Which layer of several is meant; tables without geometry (QGIS keeps styles in one) are none."""
-    kinds = {name: kind for name, kind in pyogrio.list_layers(path) if kind is not None}
+def polygon_layer(source: Path | str, path: Path) -> str | None:
+    """Which layer of several is meant; tables without geometry (QGIS keeps styles in one) are none.
+
+    ``source`` is what GDAL opens, ``path`` the name for a sentence. Where layers do not say what they hold (KML), those
+    with anything in them count.
+    """
+    kinds = {str(name): kind for name, kind in pyogrio.list_layers(source) if kind is not None}
     if len(kinds) < 2:
         return next(iter(kinds), None)
-    polygons = [name for name, kind in kinds.items() if "Polygon" in kind]
+    polygons = [name for name, kind in kinds.items() if "Polygon" in kind or "Surface" in kind]
+    if not polygons:
+        unsaid = [name for name, kind in kinds.items() if kind.endswith(("Unknown", "GeometryCollection"))]
+        polygons = [
+            name for name in unsaid if pyogrio.read_info(source, layer=name, force_feature_count=True)["features"]
+        ]
     if len(polygons) == 1:
-        return str(polygons[0])
+        return polygons[0]
     raise VectorError(
         f"{path} has the layers {', '.join(kinds)}, of which {len(polygons)} hold polygons; give a file with the one that counts."
     )

@@ -35,6 +35,17 @@ def starts(length: int, window_px: int, stride_px: int) -> list[int]:
     return [*range(0, last, stride_px), last]
 
 
+def spread(shape: tuple[int, int], window_px: int, most: int) -> list[tuple[int, int]]:
+    """First row and column of at most ``most`` windows that lie side by side, spread over a scene, in random order.
+
+    In random order, because windows measured together, as batch statistics are, should not be neighbours.
+    """
+    tops, lefts = (starts(side, window_px, window_px) for side in shape)
+    every = [(top, left) for top in tops for left in lefts]
+    chosen = np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int))
+    return [every[number] for number in np.random.default_rng(0).permutation(chosen)]
+
+
 def blend_weights(window_px: int) -> Float32:
     """Weights ``(row, column)`` of one window when neighbours overlap: highest in the middle, never 0.
 

@@ -76,7 +76,7 @@ def rung(name: str, seed: int) -> Rung:
 def distinct(names: Sequence[str], new_ground: bool) -> None:
     """Refuse rows that would be the same training and the same map, so that a table never compares a row with itself.
 
-    Only on ``new_ground`` are batch statistics measured anew, and only there do rows differ by that.
+    AdaBN acts on ``new_ground`` only, and only there do rows differ by it.
     """
     seen: dict[str, str] = {}
     for name in names:

@@ -112,6 +112,8 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
         "sun": tiles.sun,
         "trained_on": sorted(set(tiles.windows["area"][tiles.windows["split"] == "train"])),
         "pixel_m": sorted({area["pixel_m"] for area in tiles.facts["areas"].values()}),
+        "dem_pixel_m": sorted({area["dem_pixel_m"] for area in tiles.facts["areas"].values()}),
+        "ground": tiles.facts["ground"],
         "temperature": round(temperature, 6),
         "threshold": round(threshold, 6),
         "epoch": kept["epoch"],

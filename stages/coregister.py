@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcl import coregister, vector
+from hpcl import coregister, raster, scale, vector
 from stages._stage import params, progress, run, write_json
 
 
@@ -21,8 +21,16 @@ def main(area: str) -> None:
     coregister.apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
     coregister.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
     coregister.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
-    write_json(out / "shift.json", shift.facts())
+    facts = shift.facts()
+    with raster.Source(image) as source:
+        sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), facts["dem_pixel_m"])
+    on_reference = shift.method == "reference"
+    told = scale.coregister(sizes, maximum_shift_px=settings.maximum_shift_px, on_reference=on_reference)
+    facts["findings"] = [*facts.get("findings", []), *told]
+    write_json(out / "shift.json", facts)
     print(f"{area}: {shift.reason}")
+    for finding in facts["findings"]:
+        print(f"{area}: {finding}")
 
 
 if __name__ == "__main__":

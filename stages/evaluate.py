@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcl import metrics, raster
+from hpcl import metrics, raster, scale
 from stages._stage import params, progress, read_json, run, write_json
 
 TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
@@ -38,6 +38,8 @@ def main() -> None:
     summary["counts"] = {**_counts(tallies["hpcl_net"]), "confidence_frac": settings.confidence_frac}
     summary["areas"] = _areas(tallies)
     summary["object_sizes"] = _object_sizes(objects, settings)
+    tested = {area: areas[area] for area, tally in tallies["hpcl_net"].items() if len(tally.blocks.block)}
+    summary["findings"] = _findings(tested, settings)
 
     write_json(REPORTS / "metrics.json", summary)
     _write_csv("blocks", _blocks(tallies))
@@ -106,6 +108,20 @@ def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]
         }
         rows.append({"area": area, **_counts({area: tallies["hpcl_net"][area]}), **iou})
     return rows
+
+
+def _findings(areas: dict[str, Any], settings: metrics.EvaluateSettings) -> dict[str, list[str]]:
+    """What is counted, and how closely, against the landslides of each area."""
+    polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
+    return {
+        area: scale.evaluate(
+            scale.Sizes.of(facts, polygons.loc[polygons["area"] == area, "area_m2"]),
+            object_minimum_area_m2=settings.object_minimum_area_m2,
+            object_size_edges_m2=settings.object_size_edges_m2,
+            boundary_px=settings.boundary_px,
+        )
+        for area, facts in areas.items()
+    }
 
 
 def _by_map(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -178,6 +194,9 @@ def _tell(summary: dict[str, Any]) -> None:
     for name in SCORES:
         low, high = summary[name]["landslide_iou_interval"]
         print(f"{name}: landslide IoU {summary[name]['landslide_iou']:.3f}{_interval(low, high)}")
+    for area, findings in summary["findings"].items():
+        for finding in findings:
+            print(f"{area}: {finding}")
     for name, lead in summary["paired"].items():
         low, high = lead["interval"]
         print(f"hpcl_net minus {name}: {lead['landslide_iou_difference']:+.3f}{_interval(low, high, '+')}")

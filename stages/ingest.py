@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hpcl import ingest
+from hpcl import ingest, scale
 from stages._stage import params, progress, run, write_json
 
 
@@ -20,6 +20,7 @@ def main(area: str) -> None:
     out = Path("data/ingest") / area
     shutil.rmtree(out, ignore_errors=True)
     facts = ingest.write(plan, out, progress(f"ingest {area}"))
+    facts["findings"] += scale.ingest(scale.Sizes.of(facts), dem_margin_px=settings.dem_margin_px)
     write_json(out / "facts.json", facts)
     for finding in facts["findings"]:
         print(f"{area}: {finding}")

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import adapt, infer, networks, polygons, raster, scene, styles, vector
-from stages._stage import params, progress, run, write_json
+from hpcl import adapt, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
+from stages._stage import params, progress, read_json, run, write_json
 
 NO_DATA = 255
 """Code of unmapped ground in class.tif."""
@@ -34,6 +34,8 @@ def main(area: str) -> None:
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
     with scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
+        findings += _unlike_training(area, ground, trained)
+        findings += _unfit_polygons(area, trained, settings.polygons)
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
         if adapt.too_small(ground, trained.facts["window_px"], settings.windows.adapt_windows):
@@ -41,6 +43,8 @@ def main(area: str) -> None:
                 f"The network kept its batch statistics as trained: {adapt.BATCH * adapt.LEAST_BATCHES} windows of "
                 f"{trained.facts['window_px']} px are needed to measure them anew, and the area (or adapt_windows) has fewer."
             )
+        for finding in findings:  # before the hours that a large map takes
+            print(f"predict: {finding}")
         bands = [raster.Band(name) for name in names]
         with (
             raster.create(out / "probability.tif", ground.grid, bands) as sink,
@@ -75,8 +79,6 @@ def main(area: str) -> None:
     write_json(
         out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())}
     )
-    for finding in findings:
-        print(f"predict: {finding}")
     print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")
 
 
@@ -92,6 +94,49 @@ def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
         return []
     known = ", ".join(f"{size:g}" for size in trained_pixel_m)
     return [f"The pixels are {pixel_m:g} m, but the model was trained at {known} m; resample the area for a fair map."]
+
+
+def _unlike_training(area: str, ground: scene.RasterScene, trained: networks.Trained) -> list[str]:
+    """In what the area's bands and its DEM differ from those of the training, beyond what other ground does."""
+    if not {"dem_pixel_m", "ground"} <= trained.facts.keys():
+        return [
+            "The model says too little of its training ground to compare the area with it, for it was trained before that was"
+            " kept; run train again to have it said where an area's bands or DEM are unlike."
+        ]
+    dem_pixel_m = read_json(Path("data/ingest") / area / "facts.json")["dem_pixel_m"]
+    told = _other_dem(dem_pixel_m, trained.facts["dem_pixel_m"])
+    names = [band.name for band in ground.bands]
+    return told + likeness.findings(trained.facts["ground"], likeness.sample(ground.read, ground.shape), names)
+
+
+def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
+    """Slopes, curvatures and roughness are those of the DEM's own pixel, whatever grid it was resampled to.
+
+    The factor is wider than the image's: pixels of one global DEM differ by 1.4 between the equator and 60 degrees.
+    """
+    if any(1 / 1.5 < pixel_m / known < 1.5 for known in trained_pixel_m):
+        return []
+    known = ", ".join(f"{size:g}" for size in trained_pixel_m)
+    return [
+        f"The DEM's pixels are {pixel_m:g} m, but the model was trained with DEMs of {known} m, so slopes and curvatures are"
+        " not those that it knows; give a DEM of like resolution for a fair map."
+    ]
+
+
+def _unfit_polygons(area: str, trained: networks.Trained, settings: polygons.PolygonSettings) -> list[str]:
+    """Where polygons are generalised to another scale than that of the landslides: the area's own, or those trained on."""
+    folder = Path("data/ingest") / area
+    inventory = folder / "landslides.gpkg"
+    known = (
+        (vector.read(inventory)["area_m2"], "the inventory")
+        if inventory.exists()
+        else (
+            trained.facts.get("landslide_m2", ()),
+            "the training areas",
+        )  # a model made before they were kept has none
+    )
+    sizes = scale.Sizes.of(read_json(folder / "facts.json"), *known)
+    return scale.polygons(sizes, minimum_area_m2=settings.minimum_area_m2, simplify_px=settings.simplify_px)
 
 
 def _sha256(files: list[Path]) -> str:

@@ -94,6 +94,7 @@ def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page
         shift=read_json(DATA / "coregister" / name / "shift.json"),
         predict=predict,
         explain=read_json(DATA / "explain" / name / "facts.json"),
+        terrain=read_json(DATA / "terrain" / name / "facts.json"),
         tiles=split,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
     )

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcl import terrain
-from stages._stage import params, progress, run, write_json
+from hpcl import raster, scale, terrain
+from stages._stage import params, progress, read_json, run, write_json
 
 
 def main(area: str) -> None:
-    """data/coregister/<area>/dem.tif -> data/terrain/<area>: terrain.tif and facts.json."""
+    """data/coregister/<area> -> data/terrain/<area>: terrain.tif and facts.json."""
     settings = params("terrain", terrain.TerrainSettings)
     elevation, out = Path("data/coregister") / area / "dem.tif", Path("data/terrain") / area
+    dem_pixel_m = read_json(elevation.with_name("shift.json"))["dem_pixel_m"]
+    with raster.Source(elevation) as source:
+        sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), dem_pixel_m)
+    findings = scale.terrain(
+        sizes,
+        smoothing_m=settings.smoothing_m,
+        relief_radii_m=settings.relief_radii_m,
+        roughness_radius_m=settings.roughness_radius_m,
+    )
     terrain.derive(elevation, out / "terrain.tif", settings, progress=progress(f"terrain {area}"))
-    write_json(out / "facts.json", terrain.facts(settings))
+    write_json(out / "facts.json", terrain.facts(settings) | {"findings": findings})
+    for finding in findings:
+        print(f"{area}: {finding}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Split the ground by place, lay the windows, and write what training needs: a few memory-mapped arrays."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import rasterio.features
 import shapely
 
-from hpcl import raster, tiles, vector
+from hpcl import likeness, raster, scale, tiles, vector
 from stages._stage import params, progress, read_json, run, write_json
 
 OUT = Path("data/tiles")
@@ -27,13 +28,20 @@ def main() -> None:
             "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."
         )
     OUT.mkdir(parents=True, exist_ok=True)
+    sizes = {area: _sizes(area) for area in areas}
+    findings = {area: _findings(sizes[area], settings) for area in areas}
     bands, kinds = _common_bands(areas)
     classes = sorted({name for area in areas for name in _classes(area)})
     labels = {a: _labels(a, classes) for a in areas}
     laid = {a: tiles.lay_blocks(a, labels[a], settings.block_px) for a in areas}
     objects = [found for a in areas for found in tiles.spread(_landslides(a), laid[a])]
     blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
-    moments, windows, facts = tiles.Moments(len(bands)), {}, {}
+    moments, windows, facts, sampled = tiles.Moments(len(bands)), {}, {}, []
+    # A lattice, so that what is kept of the training ground does not depend on how it is walked.
+    step_px = math.ceil(
+        math.sqrt(max(1.0, sum(b.labelled_px for b in blocks if b.split == "train") / likeness.SAMPLE_PX))
+    )
+    polygons = {area: _polygons(area, labels[area]) for area in areas}
     held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
     train_px = np.zeros(1 + len(classes), np.int64)  # by class code
     for done, area in enumerate(areas):
@@ -55,12 +63,17 @@ def main() -> None:
                 held[split]["landslide_px"] += int((mine_px > 0).sum())
                 if split == "train":
                     train_px += np.bincount(mine_px, minlength=len(train_px))
+        lattice = (slice(None, None, step_px), slice(None, None, step_px))
+        sampled.append(values[:, *lattice][:, split_map[lattice] == 0])
         facts[area] = {
             "crs": str(grid.crs),
             "transform": list(grid.affine)[:6],
             "shape": list(grid.shape),
             "pixel_m": abs(grid.affine.a),
+            "dem_pixel_m": sizes[area].dem_pixel_m,
             "divided_landslides": divided,
+            "findings": findings[area]
+            + scale.seen(sizes[area], *polygons[area][["pixels", "labelled_px"]].to_numpy().T),
             "blocks": [{"id": b.number, "split": b.split or "none"} for b in mine],
         }
         progress("tile")(done + 1, len(areas))
@@ -84,6 +97,7 @@ def main() -> None:
         {
             "areas": facts,
             "bands": described,
+            "ground": likeness.statistics([b.name for b in bands], kinds, np.concatenate(sampled, axis=1)),
             "classes": classes,
             "window_px": settings.window_px,
             "gap_px": settings.gap_px,
@@ -92,11 +106,30 @@ def main() -> None:
         },
     )
     table.to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
+    pd.concat(polygons, names=["area"]).reset_index("area").to_csv(OUT / "landslides.csv", index=False)
     _write_split(blocks, facts)
+    for area in areas:
+        for finding in facts[area]["findings"]:
+            print(f"tile: {area}: {finding}")
     for split, ground in held.items():
         count = int((table["split"] == split).sum())
         share = ground["landslide_px"] / max(ground["labelled_px"], 1)
         print(f"tile: {split:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
+
+
+def _sizes(area: str) -> scale.Sizes:
+    folder = Path("data/ingest") / area
+    return scale.Sizes.of(read_json(folder / "facts.json"), vector.read(folder / "landslides.gpkg")["area_m2"])
+
+
+def _findings(sizes: scale.Sizes, settings: tiles.TileSettings) -> list[str]:
+    return scale.tile(
+        sizes,
+        window_px=settings.window_px,
+        stride_px=settings.stride_px,
+        block_px=settings.block_px,
+        gap_px=settings.gap_px,
+    )
 
 
 def _stacks(area: str) -> tuple[Path, Path]:
@@ -186,17 +219,35 @@ def _landslides(area: str) -> Iterator[tuple[raster.Roi, npt.NDArray[np.bool_]]]
     with raster.Source(_stacks(area)[0]) as source:
         grid = source.grid
     for shape in shapes.geometry:
-        x0, y0, x1, y1 = shape.bounds
-        (c0, r0), (c1, r1) = ~grid.affine * (x0, y1), ~grid.affine * (x1, y0)
-        rows = slice(max(int(r0), 0), min(int(r1) + 2, grid.shape[0]))
-        columns = slice(max(int(c0), 0), min(int(c1) + 2, grid.shape[1]))
-        if rows.start < rows.stop and columns.start < columns.stop:
-            size = rows.stop - rows.start, columns.stop - columns.start
-            origin = grid.affine * grid.affine.translation(columns.start, rows.start)
-            yield (
-                (rows, columns),
-                rasterio.features.rasterize([shape], size, transform=origin, dtype="uint8").astype(bool),
-            )
+        if (drawn := _drawn(shape, grid)) is not None:
+            yield drawn
+
+
+def _drawn(shape: Any, grid: raster.Grid) -> tuple[raster.Roi, npt.NDArray[np.bool_]] | None:
+    """A polygon's bounding box in pixels and its pixels in there; None off the grid."""
+    x0, y0, x1, y1 = shape.bounds
+    (c0, r0), (c1, r1) = ~grid.affine * (x0, y1), ~grid.affine * (x1, y0)
+    rows = slice(max(int(r0), 0), min(int(r1) + 2, grid.shape[0]))
+    columns = slice(max(int(c0), 0), min(int(c1) + 2, grid.shape[1]))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return None
+    size = rows.stop - rows.start, columns.stop - columns.start
+    origin = grid.affine * grid.affine.translation(columns.start, rows.start)
+    return (rows, columns), rasterio.features.rasterize([shape], size, transform=origin, dtype="uint8").astype(bool)
+
+
+def _polygons(area: str, labels: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    """What is seen of each polygon of the inventory: its ``pixels`` on the image, and those that are labelled landslide."""
+    table = vector.read(Path("data/ingest") / area / "landslides.gpkg")
+    with raster.Source(_stacks(area)[0]) as source:
+        grid = source.grid
+    pixels = np.zeros((len(table), 2), np.int64)
+    for row, shape in enumerate(table.geometry):
+        if (drawn := _drawn(shape, grid)) is not None:
+            roi, mask = drawn
+            codes = labels[roi][mask]
+            pixels[row] = codes.size, ((codes > 0) & (codes != tiles.UNKNOWN)).sum()
+    return table[["id", "area_m2"]].assign(pixels=pixels[:, 0], labelled_px=pixels[:, 1])
 
 
 def _write_split(blocks: list[tiles.Block], facts: dict[str, Any]) -> None:

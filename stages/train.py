@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from hpcl import networks
+from hpcl import networks, scale
 from hpcl.contrast import ContrastSettings
 from hpcl.fit import TrainSettings
 from hpcl.model import ModelSettings
-from stages._stage import params, run, write_json
-from stages._train import train
+from stages._stage import params, read_json, run, write_json
+from stages._train import TILES, train
 
 MODEL, REPORTS = Path("data/model"), Path("reports/train")
 
@@ -21,10 +22,14 @@ def main() -> None:
         params("contrastive", ContrastSettings),
         params("train", TrainSettings),
     )
+    polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
+    findings = _findings(polygons, settings[0].output_stride)
     result = train("train", settings)
     if result is None:
         return
-    networks.save(MODEL, result.network, result.facts)
+    # So that `predict` can compare its polygons with landslides where there is no inventory.
+    landslide_m2 = np.quantile(polygons["area_m2"], np.linspace(0, 1, 21)).round(1).tolist()
+    networks.save(MODEL, result.network, result.facts | {"landslide_m2": landslide_m2})
     # Speeds differ from run to run and would make equal results unequal: they stay in the live curves.
     curves = pd.DataFrame(result.history).drop(columns=["windows_per_s", "data_wait_frac"])
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -38,8 +43,20 @@ def main() -> None:
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
             "parameters": sum(p.numel() for p in result.network.parameters()),
+            "findings": findings,
         },
     )
+
+
+def _findings(polygons: pd.DataFrame, output_stride: int) -> dict[str, list[str]]:
+    """Each area's landslides against a hyper-pixel, said before the hours that a training may take."""
+    findings = {}
+    for area, facts in read_json(TILES / "facts.json")["areas"].items():
+        labelled_px = polygons.loc[polygons["area"] == area, "labelled_px"].to_numpy()
+        findings[area] = scale.hyper_pixels(facts["pixel_m"], labelled_px, output_stride=output_stride)
+        for finding in findings[area]:
+            print(f"train: {area}: {finding}")
+    return findings
 
 
 if __name__ == "__main__":

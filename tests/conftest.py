@@ -52,4 +52,6 @@ def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "areas": {"place": {"pixel_m": 2.0}},
     }
     (folder / "facts.json").write_text(json.dumps(facts))
+    seen = {"area": ["place"], "id": [1], "area_m2": [4000.0], "pixels": [1000], "labelled_px": [1000]}
+    pd.DataFrame(seen).to_csv(folder / "landslides.csv", index=False)
     return folder

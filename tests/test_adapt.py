@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from hpcl import adapt, infer
-from hpcl.adapt import adapted, spread, too_small
+from hpcl.adapt import adapted, too_small
 from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
 from hpcl.networks import Trained
+from hpcl.windows import spread
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",

@@ -589,7 +589,7 @@ def test_a_file_cut_short_is_refused_before_anything_is_written(area, layout):
         path.write_bytes((area / "plain.tif").read_bytes())
     (area / "plain.tif").unlink()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert f"{path} breaks off while it is read (truncated?); copy the file again." in refusal(area)
+    assert f"{path} breaks off while it is read (truncated?); copy the file again (GDAL says: " in refusal(area)
 
 
 # ----------------------------------------------------------------------------------------------- refused files

@@ -207,8 +207,8 @@ def test_no_two_rows_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_batch_statistics_tell_rows_apart_on_new_ground_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with pytest.raises(ParameterError, match="'hpcl_net' and 'as_trained'"):
-        _ladder.distinct(["hpcl_net", "as_trained"], new_ground=False)
+    with pytest.raises(ParameterError, match="'hpcl_net' and 'adabn'"):
+        _ladder.distinct(["hpcl_net", "adabn"], new_ground=False)
     _ladder.distinct(params("run", tuple[str, ...], file=_ladder.FILE), new_ground=False)
 
 
@@ -253,7 +253,7 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("set: {predict:", "set: {tile:", "Row 'as_trained' of ladder/params.yaml sets 'tile'"),
+        ("set: {predict:", "set: {tile:", "Row 'adabn' of ladder/params.yaml sets 'tile'"),
         ("branches: [optical]", "branches: [sound]", "Row 'optical' of ladder/params.yaml needs the branch 'sound'"),
         ("  optical: {", "  visible: {", "ladder/params.yaml has no section 'rows.optical'"),
     ],
@@ -264,7 +264,7 @@ def test_a_row_that_cannot_be_run_is_refused_before_any_is(
     edited(tmp_path, old, new, "ladder/params.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=sentence):
-        _ladder.distinct(["hpcl_net", "optical", "as_trained"], new_ground=True)
+        _ladder.distinct(["hpcl_net", "optical", "adabn"], new_ground=True)
 
 
 def test_names_that_rows_and_the_reduced_ladder_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:

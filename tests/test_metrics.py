@@ -482,7 +482,13 @@ def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarr
         noisy = np.clip(probability + np.random.default_rng(seed).normal(0, 0.2, shape), 0, 1).astype(np.float32)
         maps = {"hpcl_net": probability, "pixel_classifier": noisy, "slope_threshold": np.round(noisy)}
         transform = [2.0, 0.0, 500_000.0, 0.0, -2.0, 4_000_000.0]
-        facts[area] = {"crs": "EPSG:32649", "transform": transform, "shape": list(shape)}
+        facts[area] = {
+            "crs": "EPSG:32649",
+            "transform": transform,
+            "shape": list(shape),
+            "pixel_m": 2.0,
+            "dem_pixel_m": 5.0,
+        }
         grid = raster.Grid(shape, Affine(*transform), "EPSG:32649")
         for name, file, band in (
             ("hpcl_net", f"data/predict/{area}/probability.tif", "probability"),
@@ -498,6 +504,8 @@ def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarr
         (root / f"data/predict/{area}/facts.json").write_text(json.dumps({"threshold": 0.4}))
         areas[area] = (scene, maps)
     (root / "data/tiles/facts.json").write_text(json.dumps({"areas": facts}))
+    seen = {"area": list(areas), "id": 1, "area_m2": 400.0, "pixels": 100, "labelled_px": 100}
+    pd.DataFrame(seen).to_csv(root / "data/tiles/landslides.csv", index=False)
     (root / "data/baselines/facts.json").write_text(json.dumps({"pixel_classifier_threshold": 0.45}))
     (root / "params.yaml").write_text(f"evaluate: {json.dumps(SETTINGS)}\n")
     return areas

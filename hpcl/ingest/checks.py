@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcl import raster
+from hpcl.ingest import remedies
 from hpcl.ingest.grids import crs_of
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError
@@ -34,7 +35,7 @@ EDGE_FRAC, EDGE_JUMP_FRAC = 0.05, 0.3
 
 def check_unit(dem: Raw) -> None:
     """Refuse elevations that are not metres, by the band's unit, else the vertical axis, else the horizontal unit."""
-    remedy = f"convert them to metres and set `rio edit-info --bidx 1 --units metre {dem.path}`"
+    remedy = f"convert them to metres and set `{remedies.edit_info(dem.path, '--bidx', '1', '--units', 'metre')}`"
     unit = dem.bands[0].unit
     if unit:
         if unit.strip().lower() not in METRES:
@@ -182,7 +183,7 @@ def check_values(raw: Raw, window: Roi, core: Roi, elevation: bool, tick: Callab
 def _refuse_sentinel(path: Path, code: float, where: str) -> None:
     raise IngestError(
         f"{path} is {code:.9g} {where}, which looks like nodata that is not declared; declare it, as in"
-        f" `rio edit-info --nodata {code:.9g} {path}`."
+        f" `{remedies.edit_info(path, '--nodata', f'{code:.9g}')}`."
     )
 
 

@@ -1,7 +1,8 @@
-"""Mapped landslides: read, repaired, checked and drawn as labels."""
+"""Mapped landslides: brought onto the image, repaired, counted and drawn as labels."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import shapely
+from affine import Affine
 from odc.geo.crs import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
-from hpcl import vector
-from hpcl.ingest.grids import crs_of, horizontal, name_of
+from hpcl.ingest import outlines, vector_files
+from hpcl.ingest.grids import crs_of, horizontal, lattice, name_of
+from hpcl.ingest.operations import Operation, brought, operation
 from hpcl.ingest.settings import UNKNOWN, IngestError, IngestSettings
 from hpcl.raster import Grid
 
 DEFAULT_CLASS = "landslide"
-VECTOR_SUFFIXES = (".gpkg", ".shp", ".geojson")
+AROUND = 10.0
+"""Sides of the image to which outlines are cut around it before they are projected, in their own CRS."""
 
 
 @dataclass(frozen=True)
@@ -32,41 +36,54 @@ class Inventory:
     classes: tuple[str, ...]
     extent: Any | None
     facts: dict[str, Any]
+    drawn_in: dict[str, CRS]
+    """The CRS of each file as it was given."""
 
 
-def _vector_file(folder: Path, stem: str) -> Path | None:
-    found = [folder / f"{stem}{suffix}" for suffix in VECTOR_SUFFIXES if (folder / f"{stem}{suffix}").exists()]
-    if len(found) > 1:
-        raise IngestError(f"{folder} has {' and '.join(path.name for path in found)}; keep the one that counts.")
-    return found[0] if found else None
+def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, CRS, dict[str, int], list[str]]:
+    """The polygons of a vector file around the image, in the image's CRS, not yet repaired; the CRS they were drawn in; what
+    was lost; sentences.
 
-
-def _polygons(path: Path, crs: CRS) -> gpd.GeoDataFrame:
-    """The polygons of a vector file in ``crs``, not yet repaired."""
-    try:
-        table = vector.read(path)
-    except RuntimeError as error:  # pyogrio's other errors: a layer, a feature or a geometry that GDAL cannot read
-        raise IngestError(f"{path} cannot be read ({' '.join(str(error).split())}); export it again.") from error
-    if isinstance(table, gpd.GeoDataFrame):  # a table without geometry comes back as a plain one
-        table = table[~(table.geometry.isna() | table.geometry.is_empty)]
-    if table.empty or not isinstance(table, gpd.GeoDataFrame):
-        raise IngestError(f"{path} has no polygons; draw some, or take the file away.")
-    if table.crs is None:
-        raise IngestError(f"{path} has no coordinate reference system; save it again with the one it was drawn in.")
-    kinds = sorted(set(table.geom_type) - {"Polygon", "MultiPolygon"})
-    if kinds:
-        raise IngestError(f"{path} holds geometries of type {', '.join(kinds)}; give the outlines as polygons.")
-    table = table.set_geometry(shapely.force_2d(table.geometry.values))
-    if not (table.crs == crs.proj or horizontal(table.crs) == crs):
+    What lies elsewhere is counted and left out first: a CRS need not know the other side of the world.
+    """
+    raw = outlines.read(path)
+    table, crs = raw.table, crs_of(image)
+    drawn_in = crs if table.crs == crs.proj else horizontal(table.crs)
+    if drawn_in != crs:
         try:
-            table = table.to_crs(crs.proj)
+            way = operation(drawn_in, crs, image)
+            table = brought(_around(table, image, way), way)
         except ProjError as error:
             raise IngestError(
                 f"{path} cannot be brought into the image's CRS {name_of(crs)}; check its CRS."
             ) from error
-    if not np.isfinite(table.total_bounds).all():
-        raise IngestError(f"{path} has coordinates outside the image's CRS {name_of(crs)}; check its CRS.")
-    return table
+        table = table[np.isfinite(table.bounds.to_numpy()).all(axis=1)]
+    return table, drawn_in, {**raw.lost, "elsewhere": len(raw.table) - len(table)}, list(raw.findings)
+
+
+def _around(table: gpd.GeoDataFrame, image: Grid, way: Operation) -> gpd.GeoDataFrame:
+    """The outlines around the image in their own CRS; of one that reaches much further, the part that lies there.
+
+    A projection is wrong, or has no answer, far from where it is meant for. Degrees of longitude may be written with 360 more
+    or less than the image's.
+    """
+    x, y = lattice(image, way.source, way)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return table
+    grow = AROUND * max(np.ptp(x), np.ptp(y))
+    box = (x.min() - grow, y.min() - grow, x.max() + grow, y.max() + grow)
+    west, south, east, north = table.bounds.to_numpy().T
+    shapes = np.array(table.geometry.values, dtype=object)
+    near = np.zeros(len(table), bool)
+    for turn in (0.0, 360.0, -360.0) if table.crs.is_geographic else (0.0,):
+        found = ~near & (west + turn <= box[2]) & (east + turn >= box[0]) & (south <= box[3]) & (north >= box[1])
+        if turn and found.any():
+            shapes[found] = shapely.transform(shapes[found], lambda at, turn=turn: np.add(at, [turn, 0.0]))
+        near |= found
+    bounds = shapely.bounds(shapes)
+    far = near & ((bounds[:, :2] < box[:2]) | (bounds[:, 2:] > box[2:])).any(axis=1)
+    shapes[far] = shapely.intersection(_repair(shapes[far]), shapely.box(*box))
+    return table.set_geometry(gpd.GeoSeries(shapes, index=table.index, crs=table.crs))[near]
 
 
 def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -81,8 +98,11 @@ def _inventory(
     path: Path, extent_path: Path | None, image: Grid, settings: IngestSettings
 ) -> tuple[Inventory, list[str]]:
     """Read, repair and check an inventory; returns it with the sentences to tell."""
-    findings = []
-    table = _polygons(path, crs_of(image))
+    table, crs, lost, findings = _polygons(path, image)
+    drawn_in = {path.name: crs}
+    nowhere = f"{path} has no polygon where the image lies; check its CRS, or take the file away."
+    if not len(table):
+        raise IngestError(nowhere)
     before = table.geometry.values
     broken = int((~shapely.is_valid(before)).sum())
     repaired = _repair(before)
@@ -90,7 +110,7 @@ def _inventory(
     changed_m2 = float(np.abs(shapely.area(repaired) - shapely.area(before)).sum())
     if not area_m2:
         raise IngestError(f"{path} has only polygons without an area; draw some, or take the file away.")
-    if changed_m2 > settings.area_change_max_frac * area_m2:
+    if not changed_m2 <= settings.area_change_max_frac * area_m2:
         raise IngestError(
             f"{path} has {broken} invalid polygons of {len(table)}, and repairing them changes the mapped area by"
             f" {changed_m2 / area_m2:.1%}, more than the {settings.area_change_max_frac:.1%} of"
@@ -101,35 +121,131 @@ def _inventory(
             f"{path.name}: {broken} of {len(table)} polygons were invalid and were repaired,"
             f" which changed the mapped area by {changed_m2 / area_m2:.2%}."
         )
-    classes = _classes(table, path)
+    classes, unused = _classes(table, path)
+    findings += unused
     ids = _ids(table)
-    inside = (shapely.area(repaired) > 0) & shapely.intersects(repaired, image.extent.geom)
+    solid = shapely.area(repaired) > 0
+    inside = solid & shapely.intersects(repaired, image.extent.geom)
     if not inside.any():
-        raise IngestError(f"{path} has no polygon where the image lies; check its CRS, or take the file away.")
-    if not inside.all():
-        left_out = f"{int((~inside).sum())} of {len(table)} polygons lie outside the image"
+        raise IngestError(nowhere)
+    outside = int((solid & ~inside).sum()) + lost.pop("elsewhere")
+    collapsed = int((~solid).sum())
+    if collapsed:
+        findings.append(f"{path.name}: {_counted(collapsed)} without an area, and left out.")
+    if outside:
+        left_out = f"{outside} of {len(table) + outside - int((solid & ~inside).sum())} polygons lie outside the image"
         findings.append(f"{path.name}: {left_out} and were left out.")
+    twice = np.zeros(len(table), bool)
+    twice[inside] = _doubles(repaired[inside], classes[inside])
+    if twice.any():
+        findings.append(f"{path.name}: {_counted(int(twice.sum()))} drawn twice with one outline, and counted once.")
+    taken = inside & ~twice
     kept = gpd.GeoDataFrame(
-        {"id": ids[inside], "class": classes[inside], "area_m2": np.round(shapely.area(repaired[inside]), 3)},
-        geometry=repaired[inside], crs=crs_of(image).proj,
+        {"id": ids[taken], "class": classes[taken], "area_m2": np.round(shapely.area(repaired[taken]), 3)},
+        geometry=repaired[taken], crs=crs_of(image).proj,
     )  # fmt: skip
+    shapes = kept.geometry.values
     extent = None
+    unlabelled = 0
     if extent_path is not None:
-        extent = shapely.union_all(_repair(_polygons(extent_path, crs_of(image)).geometry.values))
-        if not extent.intersects(image.extent.geom):
-            raise IngestError(f"{extent_path} does not overlap the image; check its CRS, or take the file away.")
+        extent, drawn_in[extent_path.name], told = _extent(extent_path, image)
+        findings += told
+        unlabelled = int((~shapely.intersects(shapes, extent) | shapely.touches(shapes, extent)).sum())
+        if unlabelled:
+            findings.append(
+                f"{path.name}: {_counted(unlabelled)} outside {extent_path.name}, where nothing is trained on or scored."
+            )
+    unseen = int(_without_pixel(shapes, image).sum())
+    if unseen:
+        findings.append(
+            f"{path.name}: {_counted(unseen)} so small or thin that no pixel of the image has its centre inside."
+        )
+    overlaps = _overlaps(kept, abs(image.affine.determinant))
+    if overlaps:
+        pairs = "1 pair" if overlaps == 1 else f"{overlaps} pairs"
+        findings.append(f"{path.name}: {pairs} of polygons of different classes overlap; there the smaller one counts.")
     facts = {
-        "file": path.name, "n": len(kept), "repaired": broken, "area_change_frac": changed_m2 / area_m2,
-        "outside": int((~inside).sum()), "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
+        **lost, "file": path.name, "n": len(kept), "repaired": broken, "area_change_frac": changed_m2 / area_m2,
+        "outside": outside, "collapsed": collapsed, "doubles": int(twice.sum()), "without_pixel": unseen,
+        "outside_extent": unlabelled, "class_overlaps": overlaps,
+        "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
     }  # fmt: skip
-    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts), findings
+    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
 
 
-def _classes(table: gpd.GeoDataFrame, path: Path) -> npt.NDArray[Any]:
-    """The class name of every polygon."""
-    columns = [c for c in table.columns if c.lower() == "class"]
+def _counted(count: int) -> str:
+    return "1 polygon is" if count == 1 else f"{count} polygons are"
+
+
+def _extent(path: Path, image: Grid) -> tuple[Any, CRS, list[str]]:
+    """Where the inventory is complete, in the image's CRS; the CRS it was drawn in; what its file lost on the way."""
+    table, drawn_in, _, findings = _polygons(path, image)
+    extent = shapely.union_all(_repair(table.geometry.values))
+    if not extent.intersects(image.extent.geom):
+        raise IngestError(f"{path} does not overlap the image; check its CRS, or take the file away.")
+    return extent, drawn_in, findings
+
+
+def _doubles(shapes: npt.NDArray[Any], classes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which polygons cover exactly the ground of an earlier one of their class, wherever their rings begin."""
+    first: dict[Any, list[int]] = defaultdict(list)
+    double = np.zeros(len(shapes), bool)
+    for at, (bounds, name) in enumerate(zip(shapely.bounds(shapes), classes, strict=True)):
+        alike = first[*bounds, name]
+        double[at] = any(shapely.equals(shapes[at], shapes[other]) for other in alike)
+        if not double[at]:
+            alike.append(at)
+    return double
+
+
+def _without_pixel(shapes: npt.NDArray[Any], image: Grid) -> npt.NDArray[np.bool_]:
+    """Which polygons hold no pixel centre of the image, by the rule that `label_block` draws them with."""
+    inner = shapely.point_on_surface(shapes)
+    columns, rows = (np.floor(a) for a in ~image.affine * (shapely.get_x(inner), shapely.get_y(inner)))
+    seen = (columns >= 0) & (rows >= 0) & (columns < image.shape[1]) & (rows < image.shape[0])
+    seen &= shapely.contains_xy(shapes, *(image.affine * (columns + 0.5, rows + 0.5)))
+    for at in np.flatnonzero(~seen):  # the few whose middle says nothing: exactly, in their own window
+        seen[at] = _drawn(shapes[at], image)
+    return ~seen
+
+
+def _drawn(shape: Any, image: Grid) -> bool:
+    corners = shapely.get_coordinates(shapely.envelope(shape))
+    columns, rows = ~image.affine * (corners[:, 0], corners[:, 1])
+    left, top = max(int(np.floor(columns.min())), 0), max(int(np.floor(rows.min())), 0)
+    right = min(int(np.ceil(columns.max())) + 1, image.shape[1])
+    bottom = min(int(np.ceil(rows.max())) + 1, image.shape[0])
+    if left >= right or top >= bottom:
+        return False
+    window = image.affine * Affine.translation(left, top)
+    return bool(rasterize([shape], out_shape=(bottom - top, right - left), transform=window, dtype="uint8").any())
+
+
+def _overlaps(table: gpd.GeoDataFrame, pixel_m2: float) -> int:
+    """Pairs of polygons of different classes that share a pixel's area or more; less is how borders are drawn."""
+    if table["class"].nunique() < 2:
+        return 0
+    shapes, names = table.geometry.values, table["class"].to_numpy()
+    one, other = table.sindex.query(shapes, predicate="intersects")
+    pairs = (one < other) & (names[one] != names[other])
+    one, other = one[pairs], other[pairs]
+    return int((shapely.area(shapely.intersection(shapes[one], shapes[other])) >= pixel_m2).sum())
+
+
+def _classes(table: gpd.GeoDataFrame, path: Path) -> tuple[npt.NDArray[Any], list[str]]:
+    """The class name of every polygon, and a sentence on columns that look like classes and are not read."""
+    fields = [str(name) for name in table.columns if name != "geometry"]
+    columns = [name for name in fields if outlines.plain(name) == "class"]
+    if len(columns) > 1:
+        raise IngestError(f"{path} has the columns {' and '.join(map(repr, columns))}; keep the one with the classes.")
     if not columns:
-        return np.full(len(table), DEFAULT_CLASS, object)
+        alike = [name for name in fields if outlines.looks_like_class(name) and len(set(table[name].astype(str))) > 1]
+        told = [
+            f"{path.name}: the column '{name}' is not used, because classes are read from a column 'class';"
+            " all polygons are of one class."
+            for name in alike
+        ]
+        return np.full(len(table), DEFAULT_CLASS, object), told
     column = table[columns[0]]
     column = column.astype("string").str.strip().replace("", pd.NA) if column.dtype.kind == "O" else column
     bare = int(column.isna().sum())
@@ -145,7 +261,7 @@ def _classes(table: gpd.GeoDataFrame, path: Path) -> npt.NDArray[Any]:
             )
     if many >= UNKNOWN:
         raise IngestError(f"{path} has {many} classes in its column '{columns[0]}'; give fewer than {UNKNOWN}.")
-    return names
+    return names, []
 
 
 def _ids(table: gpd.GeoDataFrame) -> npt.NDArray[np.int64]:
@@ -176,19 +292,18 @@ def label_block(inventory: Inventory, grid: Grid, unknown: npt.NDArray[np.bool_]
 
 def survey_vectors(folder: Path, image: Grid, settings: IngestSettings) -> tuple[Inventory | None, list[str]]:
     """The inventory of an area, if it has one, and the sentences to tell."""
-    path, extent_path = _vector_file(folder, "landslides"), _vector_file(folder, "labelled_extent")
+    files = vector_files.find(folder)
     inventory: Inventory | None = None
     findings: list[str] = []
-    if path is not None:
-        inventory, findings = _inventory(path, extent_path, image, settings)
+    if files.inventory is not None:
+        inventory, findings = _inventory(files.inventory, files.extent, image, settings)
     else:
-        missing = "There is no inventory (landslides.gpkg, .shp or .geojson)"
-        findings.append(f"{missing}; the area is mapped, but not trained on or scored.")
-        if extent_path is not None:
-            findings.append(f"{extent_path.name} is not used, because there is no inventory.")
-    others = [
-        p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in VECTOR_SUFFIXES and p not in (path, extent_path)
-    ]
-    if others:
-        findings.append(f"{', '.join(others)}: not used, because only landslides and labelled_extent are read.")
+        suffixes = ", ".join(vector_files.READ_SUFFIXES[1:])
+        findings.append(
+            f"There is no inventory (landslides.gpkg, or {suffixes}); the area is mapped, but not trained on or scored."
+        )
+        if files.extent is not None:
+            findings.append(f"{files.extent.name} is not used, because there is no inventory.")
+    if files.unused:
+        findings.append(f"{', '.join(files.unused)}: not used, because only landslides and labelled_extent are read.")
     return inventory, findings

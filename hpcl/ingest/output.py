@@ -12,6 +12,7 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from hpcl import raster, vector
+from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
 from hpcl.ingest.grids import crs_of, name_of, pixel_of, zoom_of
 from hpcl.ingest.inventory import label_block
@@ -35,7 +36,7 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
     def tick() -> None:
         progress(next(done), total)
 
-    counts = _write_image(plan, out, tick)
+    counts, findings = _write_image(plan, out, tick)
     valid_frac = {"image": counts["seen"] / math.prod(plan.grid.shape)}
     for name, layer in plan.elevations.items():
         valid_frac[name] = _write_elevation(layer, out / f"{name}.tif", tick)
@@ -52,8 +53,18 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
         "valid_frac": valid_frac,
         "classes": [],
         "inventory": None,
-        "findings": list(plan.findings),
+        "findings": [*plan.findings, *findings],
         "reprojected": list(plan.reprojected),
+        "operations": [
+            {
+                "from": name_of(way.source),
+                "to": name_of(way.target),
+                "name": way.name,
+                "accuracy_m": way.accuracy_m,
+                "files": list(files),
+            }
+            for way, files in plan.operations.items()
+        ],
     }
     if plan.inventory is not None:
         vector.write(out / "landslides.gpkg", plan.inventory.table)
@@ -66,14 +77,18 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
     return facts
 
 
-def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, int]:
-    """image.tif and, with an inventory, labels.tif; returns how many pixels have an image and each kind of label."""
+def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[str, int], list[str]]:
+    """image.tif and, with an inventory, labels.tif.
+
+    Returns how many pixels have an image and each kind of label, and findings about bands that say nothing.
+    """
     counts = {"seen": 0, "background": 0, "landslide": 0}
     bands = [band for layer in plan.image for band in layer.bands]
     optical = len(plan.image[0].bands)
-    zooms = [zoom_of(layer.grid, layer.target) for layer in plan.image]
+    low, high = (np.full(len(bands), np.nan, np.float32) for _ in range(2))
+    zooms = [zoom_of(layer.grid, layer.target, layer.way) for layer in plan.image]
     with ExitStack() as stack:
-        raws = [stack.enter_context(Raw(layer.path, len(layer.bands))) for layer in plan.image]
+        raws = [stack.enter_context(Raw(layer.path, roll=layer.roll)) for layer in plan.image]
         image = stack.enter_context(raster.create(out / "image.tif", plan.grid, bands))
         labels = None
         if plan.inventory is not None:
@@ -82,8 +97,12 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
         for roi in raster.blocks(plan.grid.shape):
             block = plan.grid[roi]
             parts = zip(raws, plan.image, zooms, strict=True)
-            values = np.concatenate([read_onto(r, layer.grid, block, Resampling.bilinear, z) for r, layer, z in parts])
+            values = np.concatenate(
+                [read_onto(r, layer.grid, block, Resampling.bilinear, z, layer.way) for r, layer, z in parts]
+            )
             image.write(values, roi)
+            low = np.fmin(low, np.fmin.reduce(values, axis=(1, 2)))
+            high = np.fmax(high, np.fmax.reduce(values, axis=(1, 2)))
             blind = np.isnan(values[:optical]).all(axis=0)
             counts["seen"] += int((~blind).sum())
             if labels is not None and plan.inventory is not None:
@@ -92,17 +111,17 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> dict[str, i
                 counts["landslide"] += int(((codes > 0) & (codes < UNKNOWN)).sum())
                 labels.write(codes[None], roi)
             tick()
-    return counts
+    return counts, flat_bands(plan.image, low, high)
 
 
 def _write_elevation(layer: Layer, path: Path, tick: Callable[[], None]) -> float:
     """A DEM on its target grid; returns the share of pixels with an elevation."""
-    valid, zoom = 0, zoom_of(layer.grid, layer.target)
-    with Raw(layer.path, 1) as raw, raster.create(path, layer.target, layer.bands) as sink:
+    valid, zoom = 0, zoom_of(layer.grid, layer.target, layer.way)
+    with Raw(layer.path, True, layer.roll) as raw, raster.create(path, layer.target, layer.bands) as sink:
         for roi in raster.blocks(layer.target.shape):
             # Cubic, because the next stages differentiate it: half a pixel off, bilinear takes 13 % from a form six pixels
             # long, cubic 3 %.
-            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom)
+            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom, layer.way)
             valid += int(np.isfinite(values).sum())
             sink.write(values, roi)
             tick()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyproj.exceptions import ProjError
 
-from hpcl.ingest.bands import further_bands, optical_bands
+from hpcl.ingest import remedies
+from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
 from hpcl.ingest.checks import check_unit, check_values, count_blocks
 from hpcl.ingest.grids import (
     covered_frac,
     crs_of,
+    facing,
     is_north_up,
     name_of,
     north_up,
@@ -24,6 +27,8 @@ from hpcl.ingest.grids import (
 )
 from hpcl.ingest.inventory import Inventory, survey_vectors
 from hpcl.ingest.metric import image_grid
+from hpcl.ingest.opening import check_size
+from hpcl.ingest.operations import Operation, operation
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings, Progress
 from hpcl.raster import Band, Grid, Roi
@@ -37,6 +42,10 @@ class Layer:
     grid: Grid
     target: Grid
     bands: tuple[Band, ...]
+    way: Operation
+    """From the file's own CRS to that of the target."""
+    roll: tuple[int, int] | None = None
+    """How the columns of a raster that goes round the globe are rolled (`Raw.roll`)."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Plan:
     inventory: Inventory | None
     findings: tuple[str, ...]
     reprojected: tuple[str, ...]
+    operations: dict[Operation, tuple[str, ...]]
+    """What brings coordinates into the image's CRS, and those of which files."""
 
     @property
     def grid(self) -> Grid:
@@ -59,7 +70,7 @@ class Plan:
 
 def _needed(folder: Path, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not os.path.lexists(path):
         there = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "nothing"
         raise IngestError(f"{path} does not exist (the folder holds {there}); put the file there under this name.")
     return path
@@ -93,12 +104,19 @@ class _Read:
     elevation: bool = False
 
 
-def _place(raw: Raw, image: Grid, optical: Path, grow_px: int) -> tuple[Grid, Roi, Roi]:
-    """A raw file's grid, in the image's CRS if both mean the same; the window of it to read, and that of the image."""
+def _place(raw: Raw, image: Grid, optical: Path, grow_px: int) -> tuple[Layer, _Read]:
+    """Where a raw file lies: its grid, in the image's CRS if both mean the same, and what of it is to be read.
+
+    The layer's target and bands are not yet chosen.
+    """
     try:
-        same = same_place(raw.grid, crs_of(image))
-        grid = Grid(raw.grid.shape, raw.grid.affine, image.crs) if same else raw.grid
-        core, window = window_on(image, grid), window_on(image, grid, grow_px)
+        way = operation(crs_of(raw.grid), crs_of(image), image)
+        grid, roll = facing(raw.grid, image, way)
+        if roll is not None:
+            raw.roll(*roll)
+        if same_place(grid, crs_of(image), way):
+            grid = Grid(grid.shape, grid.affine, image.crs)
+        core, window = window_on(image, grid, way), window_on(image, grid, way, grow_px)
     except ProjError as error:
         raise IngestError(
             f"{raw.path} is in {name_of(crs_of(raw.grid))}, which has no way to the image's CRS {name_of(crs_of(image))};"
@@ -106,7 +124,7 @@ def _place(raw: Raw, image: Grid, optical: Path, grow_px: int) -> tuple[Grid, Ro
         ) from error
     if core is None or window is None:
         raise _elsewhere(raw.path, optical)
-    return grid, window, core
+    return Layer(raw.path, grid, image, (), way, roll), _Read(raw, window, core)
 
 
 def _elsewhere(path: Path, optical: Path) -> IngestError:
@@ -118,24 +136,25 @@ def _elevation_layer(dem: Raw, image: Grid, optical: Path, settings: IngestSetti
     if len(dem.bands) != 1:
         raise IngestError(f"{dem.path} has {len(dem.bands)} bands; give the elevations as a file of one band.")
     check_unit(dem)
-    grid, window, core = _place(dem, image, optical, settings.dem_margin_px + 3)
+    layer, read = _place(dem, image, optical, settings.dem_margin_px + 3)
+    grid, window = layer.grid, read.window
     findings = []
     if grid.crs == image.crs and is_north_up(grid):
         target = grid
     else:
-        target = north_up(grid[window], crs_of(image))
+        target = north_up(grid[window], crs_of(image), layer.way)
         what = "is on a rotated grid"
         if grid.crs != image.crs:
             what = "is geographic" if crs_of(grid).geographic else "has another CRS"
         where = f"{name_of(crs_of(image))} with pixels of {pixel_of(target):.4g} m"
         findings.append(f"{dem.path.name} {what} ({name_of(crs_of(grid))}) and was projected to {where}.")
-    crop = window_on(image, target, settings.dem_margin_px)
+    crop = window_on(image, target, layer.way, settings.dem_margin_px)
     if crop is None:
         raise _elsewhere(dem.path, optical)
-    layer = Layer(dem.path, grid, target[crop], (Band("elevation", "m"),))
-    if (covered := covered_frac(layer.target, image)) < 0.9995:
+    layer = replace(layer, target=target[crop], bands=(Band("elevation", "m"),))
+    if (covered := covered_frac(layer.target, image, layer.way)) < 0.9995:
         findings.append(f"{dem.path.name} covers {covered:.1%} of the image; the rest has no terrain.")
-    return layer, _Read(dem, window, core, elevation=True), findings
+    return layer, replace(read, elevation=True), findings
 
 
 def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda done, total: None) -> Plan:
@@ -152,45 +171,71 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
     findings: list[str] = []
     reads: list[_Read] = []
     with ExitStack() as stack:
-        optical = stack.enter_context(Raw(optical_path, len(settings.optical_bands)))
-        bands, finding = optical_bands(optical, settings)
+        optical = stack.enter_context(Raw(optical_path))
+        check_size(optical_path, optical.grid.shape)
+        bands, told = optical_bands(optical, settings)
         image, moved = image_grid(optical, settings)
-        findings += [sentence for sentence in (finding, moved) if sentence]
-        grid = Grid(optical.grid.shape, optical.grid.affine, optical.grid.crs)
-        layers = [Layer(optical_path, grid, image, bands)]
+        check_size(optical_path, image.shape)
+        findings += [*told, moved] if moved else told
+        way = operation(crs_of(optical.grid), crs_of(image), image)
+        grid, _ = facing(optical.grid, image, way)
+        layers = [Layer(optical_path, grid, image, bands, way)]
         whole = slice(0, grid.shape[0]), slice(0, grid.shape[1])
         reads.append(_Read(optical, whole, whole))
         for path in rasters:
             if path not in taken:
                 raw = stack.enter_context(Raw(path))
-                grid, window, core = _place(raw, image, optical_path, 3)
-                layers.append(Layer(path, grid, image, further_bands(raw)))
-                reads.append(_Read(raw, window, core))
+                findings += palette_finding(raw)
+                layer, read = _place(raw, image, optical_path, 3)
+                layers.append(replace(layer, bands=further_bands(raw)))
+                reads.append(read)
         elevations = {}
         for path in (dem_path, reference_path):
-            if path.exists():
-                raw = stack.enter_context(Raw(path, 1))
+            if os.path.lexists(path):
+                raw = stack.enter_context(Raw(path, elevation=True))
                 elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
                 findings += told
                 reads.append(read)
         _check_names(layers)
         inventory, told = survey_vectors(folder, image, settings)
         findings += told
+        for read in reads:
+            check_size(
+                read.raw.path, (read.window[0].stop - read.window[0].start, read.window[1].stop - read.window[1].start)
+            )
+        for layer in elevations.values():
+            check_size(layer.path, layer.target.shape)
         total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
         done = iter(range(1, total + 1))
         for read in reads:
             check_values(read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total))
     resampled = [a.path.name for a in (*layers, *elevations.values()) if offset_px(a.grid, a.target) is None]
-    return Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled))
+    operations = _operations(image, [*layers, *elevations.values()], inventory)
+    for way, files in operations.items():
+        if doubt := way.doubt(pixel_of(image)):
+            findings.append(f"{', '.join(files)}: {doubt}")
+    return Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled), operations)
+
+
+def _operations(image: Grid, layers: Sequence[Layer], inventory: Inventory | None) -> dict[Operation, tuple[str, ...]]:
+    """The operations that an area needs, and the files whose coordinates each of them changes."""
+    ways = [(layer.way, layer.path.name) for layer in layers]
+    if inventory is not None:
+        ways += [(operation(crs, crs_of(image), image), name) for name, crs in inventory.drawn_in.items()]
+    out: dict[Operation, tuple[str, ...]] = {}
+    for way, name in ways:
+        if way.source != way.target:
+            out[way] = (*out.get(way, ()), name)
+    return out
 
 
 def _check_names(layers: Sequence[Layer]) -> None:
     seen: dict[str, Path] = {}
     for layer in layers:
-        for band in layer.bands:
+        for number, band in enumerate(layer.bands, 1):
             if band.name in seen:
+                renamed = remedies.edit_info(layer.path, "--bidx", str(number), "--description", f"other_{band.name}")
                 raise IngestError(
-                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one,"
-                    f" as in `rio edit-info --bidx 1 --description other_name {layer.path}`."
+                    f"{layer.path} has a band '{band.name}', and so has {seen[band.name]}; rename one, as in `{renamed}`."
                 )
             seen[band.name] = layer.path

@@ -32,4 +32,4 @@ class IngestSettings:
     area_change_max_frac: Annotated[float, Field(ge=0, le=1)]
     """An inventory whose area changes by more when its polygons are repaired is refused."""
     stretch_max_frac: Annotated[float, Field(ge=0)]
-    """A projected CRS whose metres differ from metres on the ground by more is no metric grid (Web Mercator)."""
+    """A projected CRS whose metres differ from metres on the ground by more, anywhere on the image, is no metric grid."""

@@ -1,0 +1,46 @@
+"""AdaBN is off unless it is asked for: in the parameters, in every row of the ladder but its own, and in what `predict` says."""
+
+from pathlib import Path
+
+import pytest
+from test_adapt import Held, OneNorm, ground
+
+from hpcl.adapt import adapted, too_small
+from stages import _ladder
+from stages._stage import params
+from stages._windows import Predict
+
+ROOT = Path(__file__).parents[1]
+ROWS = params("rows", dict[str, _ladder.Row], file=ROOT / _ladder.FILE)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (64, 96), (256, 320)])
+def test_by_default_a_new_area_keeps_the_network_as_it_is_and_nothing_is_said(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    most = params("predict", Predict).windows.adapt_windows
+    network = OneNorm()
+    scene = Held(ground(shape), network)
+    assert adapted(network, scene, 32, most) is network
+    assert not too_small(scene, 32, most)
+
+
+@pytest.mark.parametrize("wanted", [0, 256])
+def test_rows_of_the_ladder_measure_adabn_against_off_whatever_the_workspace_does(
+    wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ladder").mkdir()
+    for file in (Path("params.yaml"), _ladder.FILE):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        (tmp_path / file).write_text(
+            text.replace("adapt_windows: 0}  #", f"adapt_windows: {wanted}}}  #"), encoding="utf-8"
+        )
+    monkeypatch.chdir(tmp_path)
+    assert params("predict", Predict).windows.adapt_windows == wanted
+    for name, row in ROWS.items():
+        assert (_ladder.rung(name, 0).windows.adapt_windows > 0) == name.endswith("adabn")
+        if name.endswith("adabn"):
+            one, other = _ladder.rung(name, 0), _ladder.rung(row.against, 0)
+            assert one[:3] == other[:3]  # the same training
+            assert other.windows.adapt_windows == 0

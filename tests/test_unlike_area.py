@@ -1,0 +1,98 @@
+"""The stage predict says, prints and keeps in what an area is unlike the training: its bands and its DEM's pixel."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
+
+from hpcl import likeness, networks, raster, scene
+from hpcl.model import HPCLNet, ModelSettings
+from stages import predict
+
+SETTINGS = ModelSettings(
+    architecture="hpcl_net", branches={"optical": IMAGE, "terrain": NAMES[4:]}, encoder="test_resnet",
+    pretrained=False, output_stride=8, fusion="concat", fused_channels=8, decoder_channels=8, dropout=0.0,
+)  # fmt: skip
+
+
+def area(folder: Path, pixels: Any, dem_pixel_m: float) -> None:
+    """An area `valley` of 160 x 160 pixels as the stages before `predict` leave it."""
+    grid = raster.Grid((160, 160), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+    values = pixels[:, : 160 * 160].reshape(-1, 160, 160)
+    for stage, file, layers, names in (
+        ("ingest", "image.tif", values[:4], IMAGE),
+        ("terrain", "terrain.tif", values[4:], NAMES[4:]),
+        ("coregister", "dem.tif", values[:1], ("elevation",)),
+    ):
+        path = folder / "data" / stage / "valley" / file
+        path.parent.mkdir(parents=True)
+        raster.write(path, raster.Raster(layers, grid, tuple(raster.Band(name) for name in names)))
+    (folder / "data" / "ingest" / "valley" / "facts.json").write_text(json.dumps({"dem_pixel_m": dem_pixel_m}))
+
+
+def model(folder: Path, **changes: Any) -> None:
+    pixels = ground()
+    bands = [
+        {"name": n, "kind": k, "mean": float(p.mean()), "std": float(p.std())}
+        for n, k, p in zip(NAMES, KINDS, pixels, strict=True)
+    ]
+    facts = {
+        "bands": bands, "classes": ["landslide"], "window_px": 64, "sun": {}, "trained_on": ["hill"], "pixel_m": [2.0],
+        "dem_pixel_m": [5.0], "ground": likeness.statistics(NAMES, KINDS, pixels), "temperature": 1.0, "threshold": 1.0,
+        "epoch": 0,
+    }  # fmt: skip
+    facts = {key: value for key, value in (facts | changes).items() if value is not None}
+    networks.save(folder / "data" / "model", HPCLNet(SETTINGS, 2, 4), facts)
+
+
+@pytest.mark.parametrize(
+    ("factor", "dem_pixel_m", "changes", "beginnings"),
+    [
+        (1, 5, {}, []),
+        (1, 7, {}, []),
+        (1, 4, {"dem_pixel_m": [2.0, 5.0]}, []),
+        (1 / 257, 5, {}, ["Bands red, green, blue, nir of the area lie outside"]),
+        (1, 28.55, {}, ["The DEM's pixels are 28.55 m, but the model was trained with DEMs of 5 m,"]),
+        (
+            1,
+            1,
+            {"dem_pixel_m": [2.0, 5.0]},
+            ["The DEM's pixels are 1 m, but the model was trained with DEMs of 2, 5 m,"],
+        ),
+        (4, 30, {}, ["The DEM's pixels are 30 m", "Bands red, green, blue, nir of the area lie outside"]),
+        (1, 5, {"ground": None}, ["The model says too little of its training ground"]),
+        (1, 5, {"dem_pixel_m": None}, ["The model says too little of its training ground"]),
+    ],
+)
+def test_predict_prints_and_keeps_what_it_finds(
+    factor: float, dem_pixel_m: float, changes: dict[str, Any], beginnings: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pixels = ground(1)
+    pixels[:4] *= np.float32(factor)
+    area(tmp_path, pixels, dem_pixel_m)
+    model(tmp_path, **changes)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    predict.main("valley")
+    found = json.loads((tmp_path / "data" / "predict" / "valley" / "facts.json").read_text())["findings"]
+    assert [a.startswith(b) for a, b in zip(found, beginnings, strict=True)] == [True] * len(beginnings)
+    printed = capsys.readouterr().out
+    assert all(f"predict: {sentence}\n" in printed for sentence in found)
+    assert printed.count("\n") == len(found) + 1
+
+
+def test_the_comparison_reads_little_of_a_large_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    area(tmp_path, ground(1), 5)
+    model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    trained = networks.load(Path("data/model"))
+    files = [Path("data/ingest/valley/image.tif"), Path("data/terrain/valley/terrain.tif")]
+    with scene.RasterScene("valley", files, trained, "refuse") as held:
+        pixels = likeness.sample(held.read, held.shape)
+    assert pixels.shape[1] <= likeness.SAMPLE_PX
+    assert set(pixels[0].tolist()) <= set(ground(1)[0].tolist())  # single pixels, no means
