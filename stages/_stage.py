@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from stages import _track
 from stages._inputs import Inputs
+from stages._outs import protected
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
@@ -104,8 +105,9 @@ def run(main: Callable[..., None]) -> None:
     try:
         with _track.execution(stage, *sys.argv[1:]):
             _inputs.append(Inputs(stage, tuple(sys.argv[1:])))
-            main(*sys.argv[1:])
-            check_inputs()
+            with protected(stage, tuple(sys.argv[1:])):
+                main(*sys.argv[1:])
+                check_inputs()
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise

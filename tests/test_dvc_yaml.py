@@ -31,6 +31,7 @@ EXEMPT = {
     "stages/_track.py",
     "stages/_caller.py",
     "stages/_inputs.py",
+    "stages/_outs.py",
 }
 PACKAGES = ("hpcl", "stages")
 COMMANDS = {"coregister_pair", "tracking", "ladder"}  # typed by hand, no stages
