@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# As it was typed: make would read a $$ in it. A shell's completion ends it with a slash.
+override AREA := $(value AREA)
+export AREA
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
@@ -15,11 +18,12 @@ help:  ## show this list
 setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking store
 
 $(VENV)/.ready: requirements.txt
+	@$(PYTHON) stages/_clone.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say which with 'make PYTHON=python3.11'."; exit 1; }
+	@$(BIN)/python stages/_clone.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -r requirements.txt
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	@$(BIN)/python -m stages.tracking init
 	@touch $@
 
@@ -42,8 +46,7 @@ bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; G
 	python -m benchmarks.rasters
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
-	@test -n "$(AREA)" || { echo "map: say which area, as in 'make map AREA=valley' (files in data/raw/valley)."; exit 1; }
-	@for stage in ingest coregister terrain predict; do python -m stages.$$stage "$(AREA:/=)" || exit 1; done
+	@for stage in ingest coregister terrain predict; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
@@ -61,5 +64,5 @@ ui: setup  ## start the MLflow UI on http://127.0.0.1:5000
 requirements: setup  ## compile requirements.txt anew from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
-clean:  ## remove everything the pipeline wrote (the DVC cache and MLflow's store stay)
-	rm -rf data/{ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html
+clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
+	git clean -fdxq -- data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html ladder/results

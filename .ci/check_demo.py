@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import rasterio
 
@@ -61,7 +62,7 @@ def tracked() -> None:
     """The state is one MLflow run with scores, however many stages were computed or cached."""
     from mlflow.tracking import MlflowClient  # noqa: PLC0415  (3 s of import)
 
-    client = MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{quote(str(Path.cwd() / 'mlflow.db'), safe='')}")
     experiment = client.get_experiment_by_name("hpcl")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.`dvc.role` = 'pipeline'")

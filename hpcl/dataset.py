@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hpcl.ahead import ahead
+from hpcl.areas import distinct
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.turns import turn
 from hpcl.walls import toe
@@ -90,7 +91,7 @@ class Tiles:
             area: tuple(
                 np.asarray(np.load(folder / f"{area}.{w}.npy", mmap_mode="r")) for w in ("bands", "labels", "split")
             )
-            for area in self.facts["areas"]
+            for area in distinct(self.facts["areas"])
         }
 
     def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from hpcl import infer, metrics
+from hpcl.areas import distinct
 from hpcl.bands import Float32
 from hpcl.networks import Trained
 
@@ -40,7 +41,7 @@ class TileScene(infer.Scene):
 def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: infer.InferSettings) -> pd.DataFrame:
     """Confusion of the trained network's map in every test block of the tiles: ``area, block, tn, fp, fn, tp``."""
     tables = []
-    for area in sorted(facts["areas"]):
+    for area in distinct(sorted(facts["areas"])):
         labels, split, block = (
             np.load(folder / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block")
         )

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
+from hpcl import areas
 from stages import _track
 from stages._inputs import Inputs
 from stages._outs import protected
@@ -38,13 +39,7 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
     YAML 1.2 as DVC reads it, so ``3e-4`` is a number and ``off`` a word in both. ``over`` is laid over the section:
     dictionaries merge.
     """
-    try:
-        document = YAML(typ="safe", pure=True).load(file) or {}
-    except FileNotFoundError as error:
-        raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
-    except YAMLError as error:
-        raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    given = document
+    given = _document(file)
     for name in section.split("."):
         if not isinstance(given, Mapping) or name not in given:
             there = given if isinstance(given, Mapping) else {}
@@ -55,9 +50,18 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
         _inputs[-1].note(file, section, given)
     given = given if over is None else merged(given, over)
     try:
-        return TypeAdapter(record).validate_json(json.dumps(given))
+        return TypeAdapter(record).validate_json(json.dumps(given, default=str))  # YAML has dates, JSON has none
     except ValidationError as error:
         raise ParameterError(_sentence(section, given, error, file)) from error
+
+
+def _document(file: Path) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(file) or {}
+    except FileNotFoundError as error:
+        raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
+    except YAMLError as error:
+        raise ParameterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def merged(base: Any, over: Any) -> Any:
@@ -79,7 +83,10 @@ def _sentence(section: str, given: Any, error: ValidationError, file: Path) -> s
     findings = []
     for detail in details:
         key = ".".join(str(part) for part in (section, *detail["loc"]))
-        if "unexpected" in detail["type"] or detail["type"] == "extra_forbidden":
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, areas.AreaNameError):
+            findings.append(f"{file}: {str(cause).removesuffix('.')}")
+        elif "unexpected" in detail["type"] or detail["type"] == "extra_forbidden":
             findings.append(f"{file}: unknown parameter '{key}'{_nearest(str(detail['loc'][-1]), missing)}")
         elif detail["type"].startswith("missing"):
             findings.append(f"{file}: parameter '{key}' is missing")
@@ -96,22 +103,37 @@ def run(main: Callable[..., None]) -> None:
     An exception class that this project defines is a sentence for its user; any other is a bug and keeps its traceback.
     """
     # Line by line, so that a log follows a long stage.
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of our own
+    # Names in any script, on a terminal of any encoding.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of our own
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     stage = Path(inspect.getfile(main)).stem
     names = list(inspect.signature(main).parameters)
-    if len(sys.argv) - 1 != len(names):
+    # `--area x` for `x` is how DVC hands over an item of a matrix, quoted for the shell.
+    given = [argument for argument in sys.argv[1:] if argument not in {f"--{name}" for name in names}]
+    if len(given) != len(names):
         sys.exit(f"usage: python -m stages.{stage} {' '.join(f'<{name}>' for name in names)}".rstrip())
     try:
-        with _track.execution(stage, *sys.argv[1:]):
-            _inputs.append(Inputs(stage, tuple(sys.argv[1:])))
-            with protected(stage, tuple(sys.argv[1:])):
-                main(*sys.argv[1:])
+        _check_areas(dict(zip(names, given, strict=True)))
+        with _track.execution(stage, *given):
+            _inputs.append(Inputs(stage, tuple(given)))
+            with protected(stage, tuple(given)):
+                main(*given)
                 check_inputs()
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise
         sys.exit(f"{stage}: {error}")
+
+
+def _check_areas(arguments: Mapping[str, str]) -> None:
+    """Refuse a bad name of an area, given to this stage or listed for any, before a path is made of it.
+
+    Every stage looks at the whole list, declared or not: it only refuses, and the tracker reads each area's folder.
+    """
+    if "area" in arguments:
+        areas.checked(arguments["area"])
+    if PARAMS.exists() and "areas" in _document(PARAMS):
+        params("areas", areas.Names)
 
 
 def check_inputs() -> None:

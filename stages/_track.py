@@ -11,7 +11,6 @@ its errors stop the work; otherwise they are reported and the work goes on.
 
 from __future__ import annotations
 
-import configparser
 import csv
 import functools
 import getpass
@@ -34,8 +33,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import psutil
+from configobj import ConfigObj
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
@@ -50,6 +51,7 @@ LIVE = ("train",)  # stages whose curves are worth the import of MLflow while th
 LAST = "track"  # the stage that completes the parent run; its own entry in dvc.lock proves a finished pipeline
 PATIENCE_S = 60.0  # after a failed delivery, training does not try again for so long
 PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
+LATER = "the work goes on; `python -m stages.tracking sync` delivers it later"
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
@@ -116,7 +118,7 @@ def execution(stage: str, *arguments: str) -> Iterator[None]:
     if caller is None or _is_gone(_fingerprint(caller)):
         raise OrphanError("DVC ended before this stage began, so nothing was done; run `dvc repro` again.")
     if mode != "off":
-        with _reported():
+        with _reported("the work goes on, but nothing of this execution will be in MLflow"):
             _open.append(Journal(Path(root), stage, arguments, caller))
     over = _watch(caller)
     monitor, status, note = None, "FINISHED", ""
@@ -151,14 +153,15 @@ def live(metrics: Mapping[str, float], step: int) -> None:
     """Note numbers of a stage that is still running, such as one epoch's, under their names in curves.csv; training
     shows them at once, others at the next delivery."""
     if _open:
-        with _reported():
+        with _reported(f"the work goes on, but the numbers of step {step} will not be in MLflow"):
             _open[-1].append(metrics={f"curves/{name}": float(value) for name, value in metrics.items()}, step=step)
-            if _open[-1].stage in LIVE:
+        if _open[-1].stage in LIVE:
+            with _reported():
                 _open[-1].deliver()
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def _reported(outcome: str = LATER) -> Iterator[None]:
     """Tracking must not kill a night of training: say what failed and go on, unless HPCL_TRACK=strict."""
     try:
         yield
@@ -166,22 +169,41 @@ def _reported() -> Iterator[None]:
         what = sentence(error)
         if _mode() == "strict":
             raise TrackingError(f"tracking failed and HPCL_TRACK is strict: {what}") from error
-        later = "the work goes on; `python -m stages.tracking sync` delivers it later"
-        print(f"tracking: {what}: {later}", file=sys.stderr, flush=True)
+        print(f"tracking: {what}: {outcome}", file=sys.stderr, flush=True)
 
 
 def sentence(error: Exception) -> str:
-    """An error in one short line."""
-    return _public(" ".join(f"{type(error).__name__}: {error}".split()))[:160]
+    """An error in one line, whole: what to do often stands at its end."""
+    return _public(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def _public(text: str) -> str:
-    """Without the name and password of an address.
+    """Without the name, password and query of an address.
 
-    >>> _public("at http://me:secret@host:5000/api")
-    'at http://host:5000/api'
+    >>> _public("at http://me:se/c@ret@host:5000/api?token=secret failed")
+    'at http://host:5000/api failed'
     """
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return re.sub(r"(://)(?:\S*@)?([^\s?]*)(?:\?\S*)?", r"\1\2", text)
+
+
+def _shown(uri: str) -> str:
+    """An address for people: no password, and a path as it is on the disk."""
+    return unquote(_public(uri)) if uri.startswith("sqlite:") else _public(uri)
+
+
+def _without_password(uri: str) -> str:
+    """The address of a server, its name and password moved to where MLflow reads them and does not print them.
+
+    They end at the last ``@``, for people write passwords with ``@`` and ``/`` unquoted.
+    """
+    scheme, _, rest = uri.partition("://")
+    login, at, server = rest.rpartition("@")
+    if not (at and ":" in login and scheme.startswith("http")):
+        return uri
+    name, _, password = login.partition(":")
+    os.environ |= {"MLFLOW_TRACKING_USERNAME": unquote(name), "MLFLOW_TRACKING_PASSWORD": unquote(password)}
+    os.environ["MLFLOW_TRACKING_URI"] = f"{scheme}://{server}"
+    return os.environ["MLFLOW_TRACKING_URI"]
 
 
 def _mode() -> str:
@@ -263,11 +285,19 @@ def _state(root: Path) -> dict[str, Any]:
         "git.commit": _git("rev-parse", "HEAD").strip(),
         "git.dirty_code": str(bool(_git("status", "--porcelain", "--", "hpcl", "stages", "dvc.yaml"))).lower(),
         "mlflow.source.name": "dvc.yaml",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
     flat = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in _flat(params)}
     tags = {name: value for name, value in tags.items() if value}
     return {"name": experiment or f"repro-{key[:7]}", "key": key, "tags": tags, "params": flat}
+
+
+def _user() -> str:
+    """Who runs this; in a container, a user may have a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _input_key(params: Mapping[str, Any], root: Path) -> str:
@@ -376,7 +406,9 @@ def _is_complete_here() -> bool:
 
 def _git(*arguments: str, root: Path | None = None) -> str:
     try:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False).stdout.decode(
+            errors="replace"
+        )
     except OSError:
         return ""  # no git: a state is then known by its keys alone
 
@@ -408,7 +440,8 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
 
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say it ourselves, once
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').absolute()}"
+    uri = _without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    uri = uri or _local_uri(root)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "hpcl"
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(name)
@@ -418,6 +451,14 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
     location = None if uri.startswith(("http", "databricks")) else (root / "mlartifacts").absolute().as_uri()
     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on chat traces
     return client, uri, client.create_experiment(name, artifact_location=location, tags=kind)
+
+
+def _local_uri(root: Path) -> str:
+    """The address of the clone's own store, quoted, because a path may hold what means something in an address.
+
+    Slashes too, because MLflow makes the folder that it reads in the address, unquoted.
+    """
+    return f"sqlite:///{quote(str((root / 'mlflow.db').absolute()), safe='')}"
 
 
 def _monitor(journal: Journal) -> Any:
@@ -487,7 +528,7 @@ class Store:
                     raise
                 path.rename(path.with_suffix(".refused"))
                 path.with_suffix(".sent").unlink(missing_ok=True)
-                print(f"tracking: {path.name} cannot be delivered: {error}", file=sys.stderr)
+                print(f"tracking: {path.name} cannot be delivered: {sentence(error)}", file=sys.stderr)
 
     def carry(self, path: Path) -> None:
         """Bring one journal's news to its child run."""
@@ -714,7 +755,7 @@ def complete() -> None:
         store.deliver()
         run = store.complete(_state(Path(root)))
         store.tie()
-        print(f"MLflow run '{run.info.run_name}' of {_public(store.uri)}")
+        print(f"MLflow run '{run.info.run_name}' of {_shown(store.uri)}")
 
 
 def sync(root: Path) -> None:
@@ -727,7 +768,7 @@ def sync(root: Path) -> None:
         store.close_idle()
         tied = store.tie()
         results = "has the results that are here" if whole else "got no results: there are no finished ones here"
-        print(f"{_public(store.uri)} {results}; {tied} names of experiments and commits are new.")
+        print(f"{_shown(store.uri)} {results}; {tied} names of experiments and commits are new.")
 
 
 def init(root: Path) -> None:
@@ -749,11 +790,10 @@ def _private_site_cache(folder: Path) -> None:
     private = folder / "site_cache"
     private.mkdir(mode=0o700, exist_ok=True)
     private.chmod(0o700)
-    settings = configparser.ConfigParser(interpolation=None)  # `dvc config --local` does the same in 4 s
-    settings.read(folder / "config.local")
-    settings.read_dict({"core": {"site_cache_dir": str(private)}})
-    with (folder / "config.local").open("w") as file:
-        settings.write(file)
+    # What DVC itself writes with, for a path may hold commas or hashes; `dvc config --local` does the same in 4 s.
+    settings = ConfigObj(str(folder / "config.local"), encoding="utf-8")
+    settings.setdefault("core", {})["site_cache_dir"] = str(private)
+    settings.write()
 
 
 def ui(root: Path) -> None:

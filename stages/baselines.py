@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 
-from hpcl import baselines, raster
+from hpcl import areas, baselines, raster
 from stages._stage import params, progress, read_json, run, write_json
 
 TILES, OUT = Path("data/tiles"), Path("data/baselines")
@@ -27,7 +27,7 @@ def main() -> None:
             "let the stage 'terrain' derive it."
         )
     slope_band = names.index("slope")
-    scenes = {area: _scene(area) for area in sorted(facts["areas"])}
+    scenes = {area: _scene(area) for area in areas.distinct(sorted(facts["areas"]))}
     slope = baselines.best_slope(list(scenes.values()), slope_band, settings)
     classifier = baselines.PixelClassifier(list(scenes.values()), settings)
     validation = baselines.ValidationThreshold()

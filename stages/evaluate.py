@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpcl import metrics, raster, scale
+from hpcl.areas import distinct
 from stages._stage import params, progress, read_json, run, write_json
 
 TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
@@ -28,6 +29,7 @@ def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", metrics.EvaluateSettings)
     areas = read_json(TILES / "facts.json")["areas"]
+    distinct(areas)
     tallies = {
         name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
     }

@@ -12,6 +12,7 @@ import pandas as pd
 import shapely
 
 from hpcl import figures, page, raster, vector
+from hpcl.areas import Names
 from stages._stage import params, progress, read_json, run
 
 DATA, REPORTS = Path("data"), Path("reports")
@@ -21,7 +22,7 @@ Array = npt.NDArray[Any]
 def main() -> None:
     """Write reports/report.html and reports/figures/*.png."""
     settings = params("report", figures.ReportSettings)
-    names = params("areas", tuple[str, ...])
+    names = params("areas", Names)
     tiles = read_json(DATA / "tiles" / "facts.json")
     metrics = read_json(REPORTS / "evaluate" / "metrics.json")
     training = read_json(REPORTS / "train" / "summary.json")

@@ -14,6 +14,7 @@ import rasterio.features
 import shapely
 
 from hpcl import likeness, raster, scale, tiles, vector
+from hpcl.areas import Names
 from stages._stage import params, progress, read_json, run, write_json
 
 OUT = Path("data/tiles")
@@ -22,7 +23,7 @@ OUT = Path("data/tiles")
 def main() -> None:
     """Read every listed area that has an inventory; areas without one are mapped later, not trained on."""
     settings = params("tile", tiles.TileSettings)
-    areas = [a for a in params("areas", tuple[str, ...]) if (Path("data/ingest") / a / "labels.tif").exists()]
+    areas = [a for a in params("areas", Names) if (Path("data/ingest") / a / "labels.tif").exists()]
     if not areas:
         raise tiles.TileError(
             "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."

@@ -192,6 +192,17 @@ def looked_into() -> None:
     GPKG.with_name("landslides.gpkg-shm").write_bytes(bytes(32768))
 
 
+def touched() -> None:
+    for file in OUT.rglob("*"):
+        os.utime(file)
+
+
+def copied_back() -> None:
+    shutil.copytree(OUT, "copy", copy_function=shutil.copyfile)
+    shutil.rmtree(OUT)
+    shutil.move("copy", OUT)
+
+
 SIDECARS = [
     "probability.tif.aux.xml", "landslides.gpkg.aux.xml", "probability.qmd", "landslides.gpkg-wal", "landslides.gpkg-shm",
     "landslides.gpkg-journal", ".~lock.facts.csv#", "probability.tif.lock", "landslides.gpkg.HOST.1.2.sr.lock", "my.qgz~",
@@ -199,9 +210,9 @@ SIDECARS = [
 ]  # fmt: skip
 NO_EDITS: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
-    "touched": lambda: [os.utime(file) for file in OUT.rglob("*")],
+    "touched": touched,
     "saved as it was": lambda: (OUT / "probability.tif").write_text("2\n"),
-    "copied by a backup": lambda: (shutil.copytree(OUT, "copy"), shutil.rmtree(OUT), shutil.move("copy", OUT)),
+    "copied by a backup": copied_back,
     "other rights": lambda: GPKG.chmod(0o400),
     "a deleted file": GPKG.unlink,
     "a deleted folder": lambda: shutil.rmtree(OUT),

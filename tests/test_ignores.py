@@ -126,3 +126,26 @@ def test_site_cache_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert place == tmp_path / ".dvc" / "site_cache"
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert config["remote"]["mine"]["url"] == "/some/where%20else"
+
+
+def test_clean_leaves_what_git_tracks(tmp_path: Path) -> None:
+    """Scores that were committed are the user's results; what is only here goes."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    committed = ["reports/train/summary.json", "reports/evaluate/metrics.json", "reports/ladder.csv", "data/README.md"]
+    made = [
+        "data/predict/valley/landslides.gpkg",
+        "data/model/model.json",
+        "reports/report.html",
+        "reports/train/new.csv",
+    ]
+    kept = ["data/raw/valley/dem.tif", "mlflow.db", ".ckpt/0/latest.safetensors"]
+    for path in [*committed, *made, *kept]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    git = ["git", "-c", "user.name=mapper", "-c", "user.email=mapper@example.org"]
+    for arguments in (["init", "-q"], ["add", "-f", *committed], ["commit", "-qm", "results"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)
+    assert [path for path in [*committed, *kept] if not (tmp_path / path).exists()] == []
+    assert [path for path in made if (tmp_path / path).exists()] == []

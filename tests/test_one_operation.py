@@ -241,14 +241,8 @@ def test_an_image_wider_than_its_zone_gets_a_map_of_its_own(tmp_path, west, sout
     transform = Affine(step, 0, west, 0, -(north - south) / size[0], north)
     write_tif(tmp_path / "optical.tif", np.full((2, *size), 7, np.uint16), transform, "EPSG:4326", names=("x", "y"))
     write_tif(tmp_path / "dem.tif", np.full((1, *size), 7, np.float32), transform, "EPSG:4326")
-    try:
-        plan = ingest.survey(tmp_path, SETTINGS)
-    except IngestError as error:
-        assert east - west > 100
-        assert "cut out the area that is to be mapped" in str(error)
-    else:
-        # Around a pole north is everywhere.
-        check_metric(plan.grid, 30 if max(abs(south), abs(north)) < 85 else 181)
+    # Around a pole north is everywhere.
+    check_metric(ingest.survey(tmp_path, SETTINGS).grid, 30 if max(abs(south), abs(north)) < 85 else 181)
 
 
 @pytest.mark.parametrize(("west", "east"), [(-180, 180), (60, 140)])
@@ -310,7 +304,7 @@ def test_across_the_180th_meridian(tmp_path, west, dem):
     assert (labels == 1).sum() * facts["pixel_m"] ** 2 == pytest.approx(sum(e.area for e in expected), rel=0.05)
 
 
-@pytest.mark.parametrize("x0", [20_037_508.34 - 10_000, -20_037_508.34 - 10_000])
+@pytest.mark.parametrize("x0", [20_037_508.34 - 9_000, -20_037_508.34 - 9_000])
 def test_a_cylinder_across_its_seam(tmp_path, x0):
     """Web Mercator beyond its own edge, on either side."""
     transform = Affine(200.0, 0, x0, 0, -200.0, -1_900_000)

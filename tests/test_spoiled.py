@@ -209,7 +209,7 @@ def test_the_same_area_unspoiled_goes_through(project):
 def test_a_name_with_a_slash_is_refused(project, ingest_here):
     code, _, said = ingest_here(project, "place/")
     assert code
-    assert "'place/' is no name of an area; give that of its folder" in said
+    assert "'place/' is no name of an area: it holds '/'" in said
 
 
 def test_a_dem_in_degrees_is_projected_and_said_so(project, ingest_here):

@@ -133,11 +133,11 @@ def _check_references(path: Path, folder: Path, through: tuple[Path, ...]) -> bo
 
 
 def _check_source(source: Path, folder: Path, through: tuple[Path, ...]) -> None:
-    shown, first = through[-1], through[0]
+    shown = through[-1]
     if not source.resolve().is_relative_to(folder):
         raise IngestError(
             f"{shown} shows {source}, which lies outside of its folder; make one file of it, as in"
-            f" `{remedies.as_geotiff(first)}`, or put all that it shows beside it."
+            f" `{remedies.as_geotiff(shown)}`, or put all that it shows beside it."
         )
     if source.resolve() in [path.resolve() for path in through]:
         raise IngestError(f"{shown} shows itself; put the raster itself there.")
@@ -192,10 +192,10 @@ def check_size(path: Path, shape: Shape) -> None:
     """Refuse to begin a raster ``(row, column)`` of more pixels than `MAX_PX`, and say what it would cost."""
     pixels = math.prod(shape)
     if pixels > MAX_PX:
-        shrink = math.sqrt(pixels / MAX_PX)
+        shrink = math.sqrt(pixels / MAX_PX)  # and 2 % more, for sides are rounded up
         raise IngestError(
             f"{path} has {shape[0]:,} x {shape[1]:,} pixels where the area lies, {pixels / 1e9:,.4g} billion; all stages would take"
             f" some {pixels * HOURS_PER_PX:,.0f} hours and {pixels * DISK_GB_PER_PX:,.0f} GB of disk, so no more than"
             f" {MAX_PX / 1e9:.4g} billion are taken up; cut it to the ground that counts, or make its pixels coarser, as in"
-            f" `{remedies.coarser(path, math.ceil(shrink * 100) / 100)}`."
+            f" `{remedies.coarser(path, math.ceil(shrink * 102) / 100)}`."
         )

@@ -127,7 +127,7 @@ def brought(table: gpd.GeoDataFrame, way: Operation) -> gpd.GeoDataFrame:
     return table.set_geometry(gpd.GeoSeries(shapes, index=table.index, crs=way.target.proj))
 
 
-def _group(source: pyproj.CRS, target: pyproj.CRS, area: AreaOfInterest | None = None) -> TransformerGroup:
+def _group(source: pyproj.CRS, target: pyproj.CRS, area: Any = None) -> TransformerGroup:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a missing grid, which `Operation.better` tells
         return TransformerGroup(source, target, always_xy=True, area_of_interest=area)
@@ -141,7 +141,8 @@ def _area_of_interest(ground: Grid) -> AreaOfInterest:
     columns, rows = np.meshgrid(np.linspace(0, width, 17), np.linspace(0, height, 17))
     geodetic: Any = ground.crs.proj.geodetic_crs
     to_degrees = pyproj.Transformer.from_crs(ground.crs.proj, geodetic, always_xy=True)
-    lon, lat = to_degrees.transform(*(ground.affine * (columns, rows)), radians=False)
+    x, y = ground.affine * (columns, rows)
+    lon, lat = to_degrees.transform(x, y)
     to_degree = math.degrees(geodetic.axis_info[0].unit_conversion_factor)
     prime = geodetic.prime_meridian
     lon, lat = lon * to_degree + math.degrees(prime.longitude * prime.unit_conversion_factor), lat * to_degree

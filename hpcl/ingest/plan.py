@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyproj.exceptions import ProjError
 
+from hpcl.areas import checked
 from hpcl.ingest import remedies
 from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
 from hpcl.ingest.checks import check_unit, check_values, count_blocks
@@ -76,15 +77,8 @@ def _needed(folder: Path, name: str) -> Path:
     return path
 
 
-READ_AS_MISSING = {"NA", "N/A", "n/a", "nan", "NaN", "None", "NULL", "null"}
-"""Names that pandas takes for no name when it reads a table."""
-
-
 def _folder(folder: Path) -> Path:
-    if folder.name in READ_AS_MISSING:
-        raise IngestError(
-            f"An area called '{folder.name}' would read as missing in every table; call {folder} otherwise."
-        )
+    checked(folder.name)
     if folder.is_dir():
         return folder
     others = sorted(p.name for p in folder.parent.iterdir() if p.is_dir()) if folder.parent.is_dir() else []

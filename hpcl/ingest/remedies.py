@@ -46,7 +46,9 @@ def coarser(path: Path, factor: float) -> str:
     """Make the pixels ``factor`` times as large."""
     with rasterio.open(path) as file:
         sides = [f"{abs(side) * factor:.6g}" for side in file.res]
-    return _in_place(path, ["rio", "warp"], ["--res", sides[0], "--res", sides[1], "--resampling", "average"])
+    return _in_place(
+        path, ["rio", "warp", "--driver", "GTiff"], ["--res", sides[0], "--res", sides[1], "--resampling", "average"]
+    )
 
 
 def _in_place(path: Path, command: list[str], options: list[str]) -> str:
