@@ -52,6 +52,11 @@ def edit(path: Path, *, nodata: float | None, crs: str | None, bidx: int, units:
             file.set_band_description(bidx, text)
 
 
+def take_in(path: Path) -> None:
+    """Write into a file what the .aux.xml beside it says of it."""
+    _replace(path, lambda new: rasterio.shutil.copy(path, new, **PLAIN))
+
+
 def mark_rim(path: Path, code: float, within: float) -> float:
     """Mark the rim as nodata (see `remedies.mark_rim`); returns its share of the file.
 
@@ -160,3 +165,4 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+        new.with_name(f"{new.name}.aux.xml").unlink(missing_ok=True)  # GDAL's, with what no GeoTIFF holds

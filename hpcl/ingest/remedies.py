@@ -32,6 +32,11 @@ def mark_rim(path: Path, code: float, within: float = 0) -> str:
     return f"{MEND} {shlex.join([f'--rim={code:.9g}', *near, str(path)])}"
 
 
+def take_in(path: Path) -> str:
+    """Write into a file what the .aux.xml beside it says of it."""
+    return f"{MEND} {shlex.join(['--take-in', str(path)])}"
+
+
 def georeference(path: Path, *options: str) -> str:
     """Warp a file to where its control points or its camera model (RPC) put it; the latter needs the area's DEM."""
     return f"{MEND} {shlex.join(['--georeference', *options, str(path)])}"
