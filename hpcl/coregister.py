@@ -35,7 +35,7 @@ from scipy.special import betainc
 from shapely.geometry import box
 
 from hpcl import raster, shading
-from hpcl.regrid import resample
+from hpcl.regrid import pipeline_between, resample
 
 Array = npt.NDArray[Any]
 Point = tuple[float, float]
@@ -216,7 +216,8 @@ def read_on(source: raster.Source, target: raster.Grid, how: Resampling, bands: 
         parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
         return np.concatenate([read_on(source, part, how, bands) for part in parts], axis=1 + axis)
     # Rounded, for every block measures a slightly different one.
-    return resample(source.read(window, bands), grid[window], target, how, round(zoom, 4) if zoom < 0.9 else 1.0)
+    zoom, way = round(zoom, 4) if zoom < 0.9 else 1.0, pipeline_between(grid.crs, target.crs)
+    return resample(source.read(window, bands), grid[window], target, how, zoom, way)
 
 
 def _offset_px(source: raster.Grid, target: raster.Grid) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from affine import Affine
+from pyproj.transformer import TransformerGroup
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 
@@ -15,6 +16,16 @@ from hpcl.raster import Grid
 
 KERNELS = {Resampling.bilinear: "Bilinear", Resampling.cubic: "Cubic"}
 """What GDAL calls them in a VRT."""
+
+
+def pipeline_between(source: Any, target: Any) -> str | None:
+    """PROJ's steps from x and y of one CRS to those of another, its best for both; None if the two are one."""
+    if source == target:
+        return None
+    best = TransformerGroup(source.proj, target.proj, always_xy=True).transformers[0]
+    return str(
+        best.definition if best.definition.startswith("proj=pipeline") else f"proj=pipeline step {best.definition}"
+    )
 
 
 def resample(

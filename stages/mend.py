@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--rim", type=float, metavar="CODE", help="mark as nodata what is CODE along the edge")
     parser.add_argument("--within", type=float, default=0.0, help="how far from CODE the rim may be (JPEG: 10)")
     parser.add_argument("--take-in", action="store_true", help="write into the file what its .aux.xml says")
+    parser.add_argument("--number", type=float, metavar="CODE", help="make CODE the nodata number that is declared")
+    parser.add_argument("--scale", type=float, help="stored numbers times this are values (0.001: millimetres)")
     parser.add_argument("--georeference", action="store_true", help="warp by control points or by camera model")
     parser.add_argument("--dem", type=Path, help="the elevations that a camera model needs")
     given = parser.parse_args()
@@ -37,6 +39,11 @@ def main() -> None:
         elif given.take_in:
             mend.take_in(given.file)
             print(f"{given.file} says now what {given.file.name}.aux.xml said.")
+        elif given.number is not None:
+            print(f"{given.file}: {mend.mark_number(given.file, given.number):.2%} of its numbers became nodata.")
+        elif given.scale is not None:
+            mend.set_scale(given.file, given.scale)
+            print(f"{given.file} was changed.")
         elif given.rim is not None:
             print(
                 f"{given.file}: {mend.mark_rim(given.file, given.rim, given.within):.2%} of its pixels became nodata."

@@ -18,7 +18,7 @@ from rasterio.features import rasterize
 
 from hpcl import ingest, raster
 from hpcl.areas import AreaNameError
-from hpcl.ingest import IngestError, IngestSettings, checks, onto
+from hpcl.ingest import IngestError, IngestSettings, edges, onto
 
 BANDS = ("red", "green", "blue", "nir")
 SETTINGS = IngestSettings(optical_bands=BANDS, dem_margin_px=4, area_change_max_frac=0.01, stretch_max_frac=0.1)
@@ -496,7 +496,7 @@ def test_a_single_sentinel_in_a_dem_is_refused(area, code, dtype):
     dem[0, 15, 15] = code
     write_tif(area / "dem.tif", dem, DEM)
     sentence = refusal(area)
-    assert f"dem.tif is {code:.9g} at 0.12% of its pixels" in sentence
+    assert f"dem.tif is {code} at 0.12% of its pixels" in sentence
     assert "declare it, as in `rio edit-info --nodata" in sentence
     write_tif(area / "dem.tif", dem, DEM, nodata=code)
     assert np.isnan(raster.read(run(area)[1] / "dem.tif").values).sum() == 1
@@ -531,7 +531,7 @@ def test_dark_pixels_are_no_nodata(area):
     values = dark_scene(np.uint8)
     black = (values == 0).all(axis=0)
     assert black.mean() > 0.01
-    assert np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]]).mean() > checks.EDGE_FRAC
+    assert np.concatenate([black[0], black[-1], black[:, 0], black[:, -1]]).mean() > edges.EDGE_FRAC
     write_tif(area / "optical.tif", values, IMAGE, names=BANDS)
     image = raster.read(run(area)[1] / "image.tif")
     np.testing.assert_array_equal(image.values, values.astype(np.float32))
@@ -554,23 +554,6 @@ def test_fill_along_the_edge_is_nodata(area, dtype, fill):
     assert f"`rio edit-info --nodata {fill} {area / 'optical.tif'}`" in sentence
     write_tif(area / "optical.tif", values, IMAGE, names=BANDS, nodata=fill)
     assert np.isnan(raster.read(run(area)[1] / "image.tif").values)[:, corners].all()
-
-
-def test_fill_is_looked_for_alike_in_blocks_of_any_size():
-    rng = np.random.default_rng(4)
-    values = np.where(rng.random((60, 80)) < 0.4, 0, rng.integers(1, 200, (2, 60, 80)))
-    valid = np.broadcast_to(rng.random((60, 80)) < 0.9, values.shape)
-    whole, parts = checks._Edge(0.0, (60, 80)), checks._Edge(0.0, (60, 80))
-    whole.add(values, valid, np.s_[0:60, 0:80])
-    for roi in raster.blocks((60, 80), 7):
-        parts.add(values[:, *roi], valid[:, *roi], roi)
-    for a, b in zip([*whole.filled, *whole.beside], [*parts.filled, *parts.beside], strict=True):
-        np.testing.assert_array_equal(a, b)
-    fill = (values == 0).all(axis=0) & valid[0]
-    np.testing.assert_array_equal(whole.filled[0], fill[:, [0, -1]].T)
-    np.testing.assert_array_equal(whole.filled[1], fill[[0, -1]])
-    row = np.flatnonzero(valid[0, 33] & (values[:, 33] > 0).any(axis=0))
-    np.testing.assert_array_equal(whole.beside[0][:, 33], values[:, 33, row[[0, -1]]].max(axis=0))
 
 
 def test_a_layer_without_data_on_the_ground_is_refused(area):

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 def area(tmp_path, monkeypatch):
     """A sound area, in a folder with blanks, quotes and more."""
     monkeypatch.chdir(tmp_path)
-    return sound_area(Path("raw") / 'L\'Aquila, 3 "new" $HOME slides')
+    return sound_area(Path('L\'Aquila, 3 "new" $HOME slides') / "raw" / "place")
 
 
 def follow(sentence):

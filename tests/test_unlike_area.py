@@ -31,7 +31,8 @@ def area(folder: Path, pixels: Any, dem_pixel_m: float) -> None:
         path = folder / "data" / stage / "valley" / file
         path.parent.mkdir(parents=True)
         raster.write(path, raster.Raster(layers, grid, tuple(raster.Band(name) for name in names)))
-    (folder / "data" / "ingest" / "valley" / "facts.json").write_text(json.dumps({"dem_pixel_m": dem_pixel_m}))
+    facts = {"shape": grid.shape.yx, "pixel_m": 2.0, "dem_pixel_m": dem_pixel_m}
+    (folder / "data" / "ingest" / "valley" / "facts.json").write_text(json.dumps(facts))
 
 
 def model(folder: Path, **changes: Any) -> None:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcl import raster
-from hpcl.ingest import remedies
+from hpcl.ingest import elevations, remedies
+from hpcl.ingest.edges import NEAR, Edge
+from hpcl.ingest.elevations import Ground
+from hpcl.ingest.extremes import Extremes
 from hpcl.ingest.grids import crs_of
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError
-from hpcl.raster import Roi
+from hpcl.raster import Grid, Roi
 
 METRES = ("m", "metre", "metres", "meter", "meters")
-
-# What a check looks for is part of the check, not a knob of the pipeline.
-SENTINELS = (
-    -32768, -32767, -9999, -99999, -999, 9999, 99999, 32767, 65535,
-    float(np.finfo("f4").min), float(np.finfo("f4").max), float(np.finfo("f8").min), float(np.finfo("f8").max),
-    -1e38, 1e38, 1e20, -1e20,
-)  # fmt: skip
-"""Numbers that programs write for "no data"."""
-CLEAR_FRAC, CLEAR_M = 0.1, 10.0
-"""A sentinel stands clear of the data: by this share of their range; no natural surface jumps by more metres either."""
-EDGE_FRAC, EDGE_JUMP_FRAC = 0.05, 0.3
-"""Fill of an image: this share of its edge, and the scene beside it has this share of its mean brightness at least."""
 
 
 def check_unit(dem: Raw) -> None:
@@ -53,138 +41,145 @@ def check_unit(dem: Raw) -> None:
             )
 
 
-@dataclass
-class _Seen:
-    """What a pass over one layer has met so far, in stored numbers."""
+def check_values(raw: Raw, window: Roi, core: Roi, elevation: bool, tick: Callable[[], None]) -> list[str]:
+    """Read a window of a raw file once: is it whole, has it data where the image lies (``core``), is nodata declared?
 
-    valid: int = 0
-    low: float = math.inf
-    high: float = -math.inf
-    codes: dict[float, int] | None = None
-
-    def add(self, values: npt.NDArray[Any], codes: Sequence[float]) -> None:
-        """Count the ``values`` (data only, any shape): suspicious codes one by one, the others by their range."""
-        self.codes = self.codes if self.codes is not None else {}
-        if not values.size:
-            return
-        self.valid += values.size
-        low, high = values.min(), values.max()
-        for code in codes:
-            if low <= code <= high and (count := int(np.count_nonzero(values == values.dtype.type(code)))):
-                self.codes[code] = self.codes.get(code, 0) + count
-                values = values[values != values.dtype.type(code)]
-        if values.size:
-            self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-
-    def sentinel(self, elevation: bool) -> tuple[float, float] | None:
-        """A code that stands clear of the other values, and its share; None if there is no such code."""
-        clear = CLEAR_FRAC * (self.high - self.low)
-        clear = min(clear, CLEAR_M) if elevation else clear
-        for code, count in (self.codes or {}).items():
-            alone = self.low > self.high
-            if alone or max(self.low - code, code - self.high) > clear:
-                return code, count / self.valid
-        return None
-
-
-def _representable(codes: Iterable[float], dtype: np.dtype[Any]) -> list[float]:
-    if dtype.kind == "f":
-        return [c for c in codes if abs(c) <= float(np.finfo(dtype).max)]
-    info = np.iinfo(dtype)
-    return [c for c in codes if float(c).is_integer() and info.min <= c <= info.max]
-
-
-class _Edge:
-    """Evidence that an image is filled with one number where it has no data: 0 or the largest of its type.
-
-    Dark pixels are no fill: they lie anywhere, have other values in some band, and dark neighbours. Fill begins at the
-    edge, is the same in all bands, and where it ends the scene is as bright as elsewhere. So look at the first and the
-    last pixel of each row and column, and at the first and the last that are not fill. Memory is that of the outline.
+    Returns what is not wrong but must be known. Only a DEM with walls that hardly any ground has is read again.
     """
-
-    def __init__(self, code: float, shape: tuple[int, int]) -> None:
-        """Nothing seen yet of a scene of ``shape`` (row, column)."""
-        self.code = code
-        # For rows (0) and columns (1), from their beginning (0) and their end (1): is the edge pixel fill, and how far
-        # from fill is the outermost pixel that is not.
-        self.filled = [np.zeros((2, size), bool) for size in shape]
-        self.beside = [np.full((2, size), np.nan, np.float32) for size in shape]
-        self.scene, self.scene_sum = 0, 0.0
-
-    def add(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], roi: Roi) -> None:
-        """Look at the block ``(band, row, column)`` at ``roi``; blocks come row by row."""
-        distance = np.abs(values.astype(np.float32) - self.code).max(axis=0)
-        known = valid.all(axis=0)
-        fill, scene = known & (distance == 0), known & (distance > 0)
-        self.scene += int(scene.sum())
-        self.scene_sum += float(distance[scene].sum(dtype=np.float64))
-        for axis, lines in enumerate(roi):
-            across = roi[1 - axis]
-            fill_lines, scene_lines, far = (a if axis == 0 else a.T for a in (fill, scene, distance))
-            some = scene_lines.any(axis=1)
-            for end, outermost in enumerate((scene_lines.argmax(axis=1), -1 - scene_lines[:, ::-1].argmax(axis=1))):
-                met = np.where(some, far[np.arange(len(far)), outermost], np.nan)
-                before = self.beside[axis][end, lines]
-                # The first scene pixel of a line stays, the last is the latest.
-                kept = np.where(np.isnan(before), met, before) if end == 0 else np.where(np.isnan(met), before, met)
-                self.beside[axis][end, lines] = kept
-            if across.start == 0:
-                self.filled[axis][0, lines] = fill_lines[:, 0]
-            if across.stop == len(self.filled[1 - axis][0]):
-                self.filled[axis][1, lines] = fill_lines[:, -1]
-
-    @property
-    def filled_frac(self) -> float:
-        """Share of the edge that is fill, 0 if it looks like part of the scene."""
-        filled = np.concatenate([lines.ravel() for lines in self.filled])
-        beside = np.concatenate([lines.ravel() for lines in self.beside])[filled]
-        beside = beside[np.isfinite(beside)]
-        if filled.mean() < EDGE_FRAC:
-            return 0.0
-        if beside.size and beside.mean(dtype=np.float64) < EDGE_JUMP_FRAC * self.scene_sum / self.scene:
-            return 0.0
-        return float(filled.mean())
-
-
-def check_values(raw: Raw, window: Roi, core: Roi, elevation: bool, tick: Callable[[], None]) -> None:
-    """Read a window of a raw file once: is it whole, has it data where the image lies (``core``), is nodata declared?"""
-    codes = _representable([*SENTINELS, 0] if elevation else SENTINELS, raw.dtype)
-    layers = [_Seen() for _ in raw.bands]
-    top, left = window[0].start, window[1].start
-    shape = window[0].stop - top, window[1].stop - left
-    edges = []
-    if not (elevation or raw.declares_nodata):
-        fills = [0.0] + ([float(np.iinfo(raw.dtype).max)] if raw.dtype.kind == "u" else [])
-        edges = [_Edge(fill, shape) for fill in fills]
+    grid = raw.grid[window]
+    ground = Ground(grid, *raw.scaling) if elevation else None
+    layers = [] if elevation else [Extremes() for _ in raw.bands]
+    edges = [] if elevation else _edges(raw, grid)
     covered = False
-    for roi in raster.blocks(shape):
-        rows, columns = slice(top + roi[0].start, top + roi[0].stop), slice(left + roi[1].start, left + roi[1].stop)
-        values, valid = raw.read_native((rows, columns))
-        for layer, layer_values, layer_valid in zip(layers, values, valid, strict=True):
-            layer.add(layer_values[layer_valid], codes)
-        for edge in edges:
-            edge.add(values, valid, roi)
-        inside = (
-            slice(max(core[0].start - rows.start, 0), max(core[0].stop - rows.start, 0)),
-            slice(max(core[1].start - columns.start, 0), max(core[1].stop - columns.start, 0)),
+    for values, valid, roi in _blocks(raw, window, halo_px=1 if elevation else 0):
+        if ground is not None:
+            shape = _shape(roi)
+            ground.add(values[0], valid[0], shape)
+            valid = valid[:, : shape[0], : shape[1]]
+        everything = bool(valid.all())
+        for layer, layer_values, layer_valid in zip(layers, values, valid, strict=bool(layers)):
+            layer.add(layer_values.ravel() if everything else layer_values[layer_valid])
+        if edges:
+            darkest, brightest = values.min(axis=0), values.max(axis=0)
+            known = np.ones(darkest.shape, bool) if everything else np.all(valid, axis=0)
+            for edge in edges:
+                edge.add(darkest, brightest, known, roi)
+        inside = tuple(
+            slice(max(want.start - start.start - at.start, 0), max(want.stop - start.start - at.start, 0))
+            for want, start, at in zip(core, window, roi, strict=True)
         )
-        covered |= bool(valid[:, inside[0], inside[1]].any())
+        covered = covered or bool(valid[:, inside[0], inside[1]].any())
         tick()
     for layer in layers:
-        if found := layer.sentinel(elevation):
-            _refuse_sentinel(raw.path, found[0], f"at {found[1]:.2%} of its pixels, far from all its other values")
-    for edge in edges:
-        if edge.filled_frac:
-            _refuse_sentinel(raw.path, edge.code, f"in all bands along {edge.filled_frac:.0%} of its edge")
+        if found := layer.stray():
+            _refuse_number(raw, *found, "far from all its other values")
+    for edge in edges if not all(layer.is_classes(raw.dtype) for layer in layers) else []:
+        if filled := edge.filled_frac(raw.lossy):
+            _refuse_edge(raw, edge, filled)
+    findings = _check_ground(raw, window, ground) if ground is not None else []
     if not covered:
         raise IngestError(f"{raw.path} has no data where the image lies; give a file that covers the area.")
+    return findings
 
 
-def _refuse_sentinel(path: Path, code: float, where: str) -> None:
+def _blocks(raw: Raw, window: Roi, halo_px: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Roi]]:
+    """A window of a file block by block: stored numbers, whether each is data, and where in the window the block lies.
+
+    With a halo a block goes on by so many rows and columns, but not beyond the window.
+    """
+    top, left = window[0].start, window[1].start
+    height, width = window[0].stop - top, window[1].stop - left
+    for roi in raster.blocks((height, width)):
+        rows = slice(top + roi[0].start, top + min(roi[0].stop + halo_px, height))
+        columns = slice(left + roi[1].start, left + min(roi[1].stop + halo_px, width))
+        yield *raw.read_native((rows, columns)), roi
+
+
+def _edges(raw: Raw, grid: Grid) -> list[Edge]:
+    """What an image may be filled with: black, and white where the type has one; not what is declared already.
+
+    A palette says itself which of its colours is none.
+    """
+    if raw.palette is not None:
+        return []
+    near = NEAR if raw.dtype == np.uint8 else 0
+    fills = [0.0] + ([float(np.iinfo(raw.dtype).max)] if raw.dtype.kind == "u" else [])
+    return [Edge(fill, (grid.shape[0], grid.shape[1]), near) for fill in fills if near or raw.nodata != fill]
+
+
+def _check_ground(raw: Raw, window: Roi, ground: Ground) -> list[str]:
+    """Refuse elevations that no ground has; tell of steps that hardly any has."""
+    smeared = ground.is_smeared and not ground.has_other_unit
+    if not smeared and (found := ground.stray()):
+        _refuse_number(raw, *found, "far from all its other values")
+    if ground.has_other_unit:
+        raise IngestError(
+            f"{raw.path} has slopes or heights that no ground has, by its pixels of {max(ground.pixel_m):.3g} m, so its elevations"
+            " are hardly metres; convert them to metres or set the scale of the band, as in"
+            f" `{remedies.scale(raw.path, 0.001)}` for millimetres."
+        )
+    if not smeared and len(ground.beyond_numbers):
+        share = ground.beyond / ground.extremes.valid
+        _refuse_number(raw, float(ground.beyond_numbers[0]), share, f"beyond any ground of {ground.body.name}")
+    blocks = _blocks(raw, window, halo_px=1)
+    if (
+        not smeared
+        and ground.suspects()
+        and (found := ground.plateau((x[0], valid[0], _shape(roi)) for x, valid, roi in blocks))
+    ):
+        _refuse_number(raw, *found, "walled by steps that no ground has")
+    if smeared or ground.has_impossible_step:
+        low, high = sorted(ground.scale * end + ground.offset for end in (ground.extremes.low, ground.extremes.high))
+        raise IngestError(
+            f"{raw.path} has elevations from {low:.6g} to {high:.6g} m and steps of up to {ground.highest_step_m:.6g} m between"
+            " neighbouring pixels, which no ground has and the rim of a void that was warped as if it were ground does;"
+            " take the DEM as it was before it was warped, or declare its nodata before warping."
+        )
+    if ground.cliffs:
+        return [
+            f"{raw.path.name} has steps of up to {ground.highest_step_m:.4g} m between neighbouring pixels ({ground.cliffs} of more than"
+            f" {elevations.CLIFF_M + elevations.WALL_SLOPE * max(ground.pixel_m):.4g} m), which few cliffs have; look whether they lie"
+            " around a void."
+        ]
+    return []
+
+
+def _shape(roi: Roi) -> tuple[int, int]:
+    return roi[0].stop - roi[0].start, roi[1].stop - roi[1].start
+
+
+def _refuse_number(raw: Raw, number: float, share: float, why: str) -> None:
+    code = number_text(number, raw.dtype)
+    if raw.nodata is None:
+        remedy = f"declare it, as in `{remedies.edit_info(raw.path, '--nodata', code)}`"
+    else:
+        what = f"make it the {number_text(raw.nodata, raw.dtype)} that is"
+        remedy = f"{what}, as in `{remedies.mark_number(raw.path, code)}`"
     raise IngestError(
-        f"{path} is {code:.9g} {where}, which looks like nodata that is not declared; declare it, as in"
-        f" `{remedies.edit_info(path, '--nodata', f'{code:.9g}')}`."
+        f"{raw.path} is {code} at {share:.2%} of its pixels, {why}, which looks like nodata that is not declared;"
+        f" {remedy}."
     )
+
+
+def _refuse_edge(raw: Raw, edge: Edge, filled: float) -> None:
+    near = edge.near if raw.lossy or edge.is_blurred else 0
+    also = f" or within {near:.9g} of it" if near else ""
+    if near or raw.nodata is not None or raw.has_other_marks:
+        remedy = f"mark it, as in `{remedies.mark_rim(raw.path, edge.code, near)}`"
+    else:
+        remedy = f"declare it, as in `{remedies.edit_info(raw.path, '--nodata', f'{edge.code:.9g}')}`"
+    raise IngestError(
+        f"{raw.path} is {edge.code:.9g}{also} in all bands along {filled:.0%} of the edge of its data, which looks like nodata"
+        f" that is not declared; {remedy}."
+    )
+
+
+def number_text(number: float, dtype: np.dtype[Any]) -> str:
+    """The shortest text of a stored number that reads as the same number and is inside the type's range."""
+    stored = dtype.type(number)
+    text = str(stored).removesuffix(".0")
+    outside = dtype.kind == "f" and abs(float(text)) > float(np.finfo(dtype).max)
+    return f"{float(stored):.17g}" if outside else text
 
 
 def count_blocks(shape: Any) -> int:

@@ -21,6 +21,9 @@ from rasterio.transform import GCPTransformer
 from rasterio.warp import calculate_default_transform, reproject
 from scipy.ndimage import binary_propagation
 
+from hpcl.ingest.raw import Raw
+from hpcl.raster import blocks
+
 PLAIN = {
     "driver": "GTiff",
     "tiled": True,
@@ -57,6 +60,32 @@ def take_in(path: Path) -> None:
     _replace(path, lambda new: rasterio.shutil.copy(path, new, **PLAIN))
 
 
+def mark_number(path: Path, code: float) -> float:
+    """Give pixels that are ``code``, in any band, the nodata number that the file declares; returns their share."""
+    edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        if file.nodata is None:
+            raise MendError(f"{path} declares no nodata; declare {code:.9g}, as in --nodata={code:.9g}.")
+        changed = 0
+        for i in file.indexes:
+            for _, window in file.block_windows(i):
+                values = file.read(i, window=window)
+                with np.errstate(over="ignore"):  # a number that the type cannot hold is nowhere
+                    part = values == values.dtype.type(code)
+                if part.any():
+                    values[part] = file.nodata
+                    file.write(values, i, window=window)
+                    changed += int(part.sum())
+        return float(changed / (file.count * file.height * file.width))
+
+
+def set_scale(path: Path, factor: float) -> None:
+    """Say that stored numbers times ``factor`` are values, in all bands."""
+    edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.scales = [factor] * file.count
+
+
 def mark_rim(path: Path, code: float, within: float) -> float:
     """Mark the rim as nodata (see `remedies.mark_rim`); returns its share of the file.
 
@@ -64,18 +93,19 @@ def mark_rim(path: Path, code: float, within: float) -> float:
     neither, and where compression is lossy, the file gets a mask. Memory: some bytes a pixel.
     """
     edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    with Raw(path) as raw:  # it knows masks from data: GDAL calls the fourth band of any 8-bit file alpha
+        masks = raw.alphas
+        fill, gone = (np.zeros(raw.grid.shape, bool) for _ in range(2))
+        for at in blocks(raw.grid.shape):
+            values, valid = raw.read_native(at)
+            fill[at] = (np.abs(values.astype(np.float64) - code) <= within).all(axis=0)
+            gone[at] = ~valid.any(axis=0)
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file,
     ):
-        colours = [i for i, colour in zip(file.indexes, file.colorinterp, strict=True) if colour != ColorInterp.alpha]
-        fill, gone = (np.zeros(file.shape, bool) for _ in range(2))
+        colours = [i for i in file.indexes if i not in masks]
         windows = [window for _, window in file.block_windows(1)]
-        for window in windows:
-            at = window.toslices()
-            values = file.read(colours, window=window).astype(np.float64)
-            fill[at] = (np.abs(values - code) <= within).all(axis=0)
-            gone[at] = (file.read_masks(colours, window=window) == 0).all(axis=0)
         edge = np.ones(file.shape, bool)
         edge[1:-1, 1:-1] = False
         rim = binary_propagation((edge & fill) | gone, mask=fill | gone) & ~gone
@@ -83,7 +113,7 @@ def mark_rim(path: Path, code: float, within: float) -> float:
             raise MendError(f"{path} is nowhere {code:.9g} in all bands along its edge or beside its nodata.")
         exact = file.compression != Compression.jpeg
         held = exact and file.nodata is not None and in_dtype_range(file.nodata, file.dtypes[0])
-        alphas = [i for i in file.indexes if i not in colours and exact]
+        alphas = masks if exact else []
         flags = file.mask_flag_enums[0]
         masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         marks = [(i, file.nodata) for i in colours if held] + [(i, 0) for i in alphas]

@@ -202,7 +202,9 @@ def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda d
         total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
         done = iter(range(1, total + 1))
         for read in reads:
-            check_values(read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total))
+            findings += check_values(
+                read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total)
+            )
     resampled = [a.path.name for a in (*layers, *elevations.values()) if offset_px(a.grid, a.target) is None]
     operations = _operations(image, [*layers, *elevations.values()], inventory)
     for way, files in operations.items():

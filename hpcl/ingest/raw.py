@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Compression, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -73,9 +73,26 @@ class Raw:
         # A mask of its own, beside the bands. GDAL's masks are not asked else: they take any fourth band for one.
         flags = [self._file.mask_flag_enums[i] for i in at]
         self._masked = any(MaskFlags.per_dataset in flag and MaskFlags.alpha not in flag for flag in flags)
-        self.declares_nodata = self._masked or bool(self.alphas) or any(nodata is not None for nodata in self._nodata)
-        if self.palette is not None:
-            self.declares_nodata |= bool((self.palette[3] == 0).any())
+        self.has_other_marks = self._masked or bool(self.alphas) or self.palette is not None
+
+    @property
+    def nodata(self) -> float | None:
+        """The nodata number that the file declares, if its type can hold it."""
+        number = self._nodata[0]
+        if number is None or self.dtype.kind == "f":
+            return number
+        info = np.iinfo(self.dtype)
+        return number if float(number).is_integer() and info.min <= number <= info.max else None
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """Scale and offset from stored numbers of the first band to its values."""
+        return float(self._scales.flat[0]), float(self._offsets.flat[0])
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the file's compression changes numbers, as JPEG does."""
+        return self._file.compression in (Compression.jpeg, Compression.webp, Compression.jpeg2000)
 
     def _is_alpha(self, index: int) -> bool:
         """Whether a band beside others is a mask, by what the file calls it and by its values.

@@ -37,6 +37,16 @@ def take_in(path: Path) -> str:
     return f"{MEND} {shlex.join(['--take-in', str(path)])}"
 
 
+def mark_number(path: Path, code: str) -> str:
+    """Give pixels that are ``code``, in any band, the nodata number that the file declares."""
+    return f"{MEND} {shlex.join([f'--number={code}', str(path)])}"
+
+
+def scale(path: Path, factor: float) -> str:
+    """Say that stored numbers times ``factor`` are values."""
+    return f"{MEND} {shlex.join([f'--scale={factor:.9g}', str(path)])}"
+
+
 def georeference(path: Path, *options: str) -> str:
     """Warp a file to where its control points or its camera model (RPC) put it; the latter needs the area's DEM."""
     return f"{MEND} {shlex.join(['--georeference', *options, str(path)])}"
