@@ -56,8 +56,9 @@ VRT_ELEMENTS = {
 }  # fmt: skip
 """What a mosaic of files is made of. Other elements (raw bands, warped and derived rasters) can show any file."""
 
+CRS_SAID = "coordinate reference system"
 BESIDE: dict[str, Callable[[Any], Any]] = {
-    "coordinate reference system": lambda file: file.crs,
+    CRS_SAID: lambda file: file.crs,
     "position": lambda file: file.transform,
     "control points": lambda file: [point.asdict() for point in file.gcps[0]],
     "nodata value": lambda file: file.nodatavals,
@@ -114,7 +115,10 @@ def _check_beside(path: Path, file: DatasetReader, virtual: bool) -> None:
             said = [
                 what
                 for what, say in BESIDE.items()
-                if say(other) and say(other) != say(file) and repr(say(other)) != repr(say(file))
+                if say(other)
+                and say(other) != say(file)
+                and repr(say(other)) != repr(say(file))
+                and not (what == CRS_SAID and say(file))  # the same one in other words, mostly; its own counts
             ]
     except (RasterioError, CRSError):
         return  # it does not matter what is wrong with a file that is not read
