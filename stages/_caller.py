@@ -6,6 +6,8 @@ the ancestor found afterwards would be the first process of the machine, which n
 
 from __future__ import annotations
 
+import os
+
 import psutil
 
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
@@ -25,3 +27,8 @@ def _nearest() -> psutil.Process | None:
 
 CALLER = _nearest()
 """The caller as it was when this process began; None if there was none."""
+
+
+def is_first() -> bool:
+    """Whether this is the only process of a stage, or the first of those that torchrun started."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"

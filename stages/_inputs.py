@@ -6,6 +6,7 @@ for instance, would be noted for a result that was made without it, and be serve
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Inputs:
     """Parameters and files as they were when a stage began; made before the stage does anything."""
 
     def __init__(self, stage: str, arguments: tuple[str, ...]) -> None:
-        self._paths = list(_declared(stage, arguments))
+        self._paths = list(declared(stage, arguments, "deps"))
         self._files = self._stamps()
         self._params: dict[tuple[Path, str], Any] = {}
 
@@ -58,7 +59,7 @@ class Inputs:
 
     def _stamps(self) -> dict[Path, Any]:
         """What tells an edited file: the hash of code, which is small; size and time of data."""
-        return {file: _stamp(file) for path in self._paths for file in _files(path)}
+        return {file: _stamp(file) for path in self._paths for file in files_of(path)}
 
 
 @lru_cache(maxsize=4)
@@ -86,12 +87,18 @@ def _differences(name: str, before: Any, after: Any) -> Iterator[tuple[str, Any,
         yield name, before, after
 
 
-def _declared(stage: str, arguments: tuple[str, ...]) -> Iterator[Path]:
-    """The paths that the pipeline names as dependencies of a stage."""
-    pipeline = PIPELINES.get(stage, Path("dvc.yaml"))
-    body = section_of(pipeline, f"stages.{stage}") or {}
-    for dep in body.get("do", body).get("deps", []):
-        yield pipeline.parent / _filled(dep, arguments)
+def pipeline_of(stage: str) -> Path:
+    """The file that declares a stage."""
+    return PIPELINES.get(stage, Path("dvc.yaml"))
+
+
+def declared(stage: str, arguments: tuple[str, ...], *kinds: str) -> Iterator[Path]:
+    """The paths that the pipeline names as ``deps``, ``outs``, ``metrics`` or ``plots`` of a stage."""
+    body = section_of(pipeline_of(stage), f"stages.{stage}") or {}
+    for kind in kinds:
+        for entry in body.get("do", body).get(kind, []):
+            for path in [entry] if isinstance(entry, str) else entry:
+                yield pipeline_of(stage).parent / _filled(path, arguments)
 
 
 def _filled(template: str, arguments: tuple[str, ...]) -> str:
@@ -100,17 +107,33 @@ def _filled(template: str, arguments: tuple[str, ...]) -> str:
     return re.sub(r"\$\{[^}]+\}", lambda match: next(values, match[0]), template)
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_of(path: Path) -> list[Path]:
     """A file, or all files below a folder that DVC looks at."""
-    ignored = [line for line in _lines(Path(".dvcignore")) if "/" not in line]
+    return list(_below(path, ignored=False))
+
+
+def sidecars_of(path: Path) -> list[Path]:
+    """The files below a folder that DVC looks past, which programs leave beside data."""
+    return list(_below(path, ignored=True))
+
+
+def _below(path: Path, ignored: bool) -> Iterator[Path]:
+    """By the patterns of .dvcignore that are names; its paths lie outside of what stages read and write."""
+    patterns = [line for line in _lines(Path(".dvcignore")) if "/" not in line and not line.startswith("!")]
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file() and not any(fnmatch(part, pattern) for part in file.parts for pattern in ignored):
+        if file.is_file() and ignored == any(fnmatch(part, pattern) for part in file.parts for pattern in patterns):
             yield file
 
 
 def _lines(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def md5_of(file: Path) -> str:
+    """The hash of a file that DVC notes."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def _stamp(file: Path) -> Any:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from hpcl import areas
 from stages import _track
 from stages._inputs import Inputs, parsed
+from stages._outs import protected
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
@@ -115,8 +116,9 @@ def run(main: Callable[..., None]) -> None:
         _check_areas(dict(zip(names, given, strict=True)))
         with _track.execution(stage, *given):
             _inputs.append(Inputs(stage, tuple(given)))
-            main(*given)
-            check_inputs()
+            with protected(stage, tuple(given)):
+                main(*given)
+                check_inputs()
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise

@@ -40,7 +40,8 @@ from configobj import ConfigObj
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
-from stages._caller import CALLER
+from stages._caller import CALLER, is_first
+from stages._inputs import files_of, md5_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,7 +111,7 @@ _open: list[Journal] = []  # the journal of the execution that this process is, 
 def execution(stage: str, *arguments: str) -> Iterator[None]:
     """Record what happens inside as one execution of ``stage``: time, status, traceback, resources."""
     mode, root = _mode(), os.environ.get("DVC_ROOT")
-    if root is None or os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
+    if root is None or not is_first():
         yield
         return
     caller = CALLER
@@ -321,7 +322,7 @@ def _remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
     except (OSError, ValueError):
         known = {}
     md5s, seen = {}, dict(known)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in files_of(folder) if folder.is_dir() else []:
         stamp = [file.stat().st_size, file.stat().st_mtime_ns]
         entry = known.get(str(file.absolute()))
         md5s[str(file)] = entry[1] if entry and entry[0] == stamp else _md5(file)
@@ -336,12 +337,10 @@ def _remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
 def _md5(path: Path) -> str:
     """The hash that DVC gives to a file, or to a folder (of its sorted list of hashes and names)."""
     if path.is_dir():
-        files = (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-        listing = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+        listing = [{"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()} for file in files_of(path)]
         listing.sort(key=lambda entry: entry["relpath"])
         return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    return md5_of(path)
 
 
 @functools.lru_cache(maxsize=512)

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--description", help="the name of a band")
     parser.add_argument("--rim", type=float, metavar="CODE", help="mark as nodata what is CODE along the edge")
     parser.add_argument("--within", type=float, default=0.0, help="how far from CODE the rim may be (JPEG: 10)")
+    parser.add_argument("--take-in", action="store_true", help="write into the file what its .aux.xml says")
     parser.add_argument("--number", type=float, metavar="CODE", help="make CODE the nodata number that is declared")
     parser.add_argument("--scale", type=float, help="stored numbers times this are values (0.001: millimetres)")
     parser.add_argument("--georeference", action="store_true", help="warp by control points or by camera model")
@@ -35,6 +36,9 @@ def main() -> None:
     try:
         if given.georeference:
             print(mend.georeference(given.file, given.crs, given.dem))
+        elif given.take_in:
+            mend.take_in(given.file)
+            print(f"{given.file} says now what {given.file.name}.aux.xml said.")
         elif given.number is not None:
             print(f"{given.file}: {mend.mark_number(given.file, given.number):.2%} of its numbers became nodata.")
         elif given.scale is not None:

@@ -55,6 +55,11 @@ def edit(path: Path, *, nodata: float | None, crs: str | None, bidx: int, units:
             file.set_band_description(bidx, text)
 
 
+def take_in(path: Path) -> None:
+    """Write into a file what the .aux.xml beside it says of it."""
+    _replace(path, lambda new: rasterio.shutil.copy(path, new, **PLAIN))
+
+
 def mark_number(path: Path, code: float) -> float:
     """Give pixels that are ``code``, in any band, the nodata number that the file declares; returns their share."""
     edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
@@ -190,3 +195,4 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+        new.with_name(f"{new.name}.aux.xml").unlink(missing_ok=True)  # GDAL's, with what no GeoTIFF holds

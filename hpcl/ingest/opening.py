@@ -10,12 +10,13 @@ import math
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from hpcl.ingest import remedies
@@ -55,6 +56,18 @@ VRT_ELEMENTS = {
 }  # fmt: skip
 """What a mosaic of files is made of. Other elements (raw bands, warped and derived rasters) can show any file."""
 
+CRS_SAID = "coordinate reference system"
+BESIDE: dict[str, Callable[[Any], Any]] = {
+    CRS_SAID: lambda file: file.crs,
+    "position": lambda file: file.transform,
+    "control points": lambda file: [point.asdict() for point in file.gcps[0]],
+    "nodata value": lambda file: file.nodatavals,
+    "scale": lambda file: (file.scales, file.offsets),
+    "unit": lambda file: [unit or "" for unit in file.units],
+    "names of bands": lambda file: file.descriptions,
+}
+"""What the .aux.xml beside a raster might say of it, and how it is read."""
+
 # In the environment, where GDAL looks whenever it opens something: no file on the network bears this name.
 os.environ.setdefault("CPL_VSIL_CURL_ALLOWED_FILENAME", "none")
 
@@ -66,10 +79,7 @@ def open_raster(path: Path) -> DatasetReader:
     """
     virtual = _check_references(path, path.parent.resolve(), ())
     try:
-        with rasterio.Env(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `Raw` refuses it, in words of our own
-            # Not rasterio.open, which takes one driver only.
-            file = DatasetReader(path, driver=["VRT"] if virtual else list(DRIVERS))
+        file = _opened(path, virtual, beside=False)
     except RasterioError as error:
         if "not recognized" in str(error):
             raise IngestError(
@@ -81,7 +91,44 @@ def open_raster(path: Path) -> DatasetReader:
         ) from error
     if not virtual:
         _check_files(path, file)
+    if os.path.lexists(path.with_name(f"{path.name}.aux.xml")):
+        _check_beside(path, file, virtual)
     return file
+
+
+def _opened(path: Path, virtual: bool, beside: bool) -> DatasetReader:
+    """The file as it is, or with what the .aux.xml ``beside`` it says."""
+    with rasterio.Env(GDAL_PAM_ENABLED=beside), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `Raw` refuses it, in words of our own
+        # Not rasterio.open, which takes one driver only.
+        return DatasetReader(path, driver=["VRT"] if virtual else list(DRIVERS))
+
+
+def _check_beside(path: Path, file: DatasetReader, virtual: bool) -> None:
+    """Refuse a file of which the .aux.xml says what it does not say itself.
+
+    Programs write one with statistics of any raster that they show, so DVC looks past them (.dvcignore); a CRS or a nodata
+    value in there would change the result without an input that changed.
+    """
+    try:
+        with _opened(path, virtual, beside=True) as other:
+            said = [
+                what
+                for what, say in BESIDE.items()
+                if say(other)
+                and say(other) != say(file)
+                and repr(say(other)) != repr(say(file))
+                and not (what == CRS_SAID and say(file))  # the same one in other words, mostly; its own counts
+            ]
+    except (RasterioError, CRSError):
+        return  # it does not matter what is wrong with a file that is not read
+    if said:
+        file.close()
+        raise IngestError(
+            f"{path} does not say its {said[0]} itself: that stands in {path.name}.aux.xml beside it, which is not read, for"
+            f" programs write it at will; write it into the file, as in `{remedies.take_in(path)}`, or delete"
+            f" {path.name}.aux.xml if that is wrong."
+        )
 
 
 def gdal_words(error: BaseException) -> str:

@@ -32,6 +32,11 @@ def mark_rim(path: Path, code: float, within: float = 0) -> str:
     return f"{MEND} {shlex.join([f'--rim={code:.9g}', *near, str(path)])}"
 
 
+def take_in(path: Path) -> str:
+    """Write into a file what the .aux.xml beside it says of it."""
+    return f"{MEND} {shlex.join(['--take-in', str(path)])}"
+
+
 def mark_number(path: Path, code: str) -> str:
     """Give pixels that are ``code``, in any band, the nodata number that the file declares."""
     return f"{MEND} {shlex.join([f'--number={code}', str(path)])}"
