@@ -10,7 +10,7 @@ import ctypes
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from hpcl.ahead import ahead
+from hpcl.artifacts import remedy
 
 __all__ = [
     "Band",
@@ -44,6 +45,7 @@ __all__ = [
     "Sink",
     "Source",
     "blocks",
+    "common_grid",
     "create",
     "fill",
     "map_blocks",
@@ -112,6 +114,44 @@ class Raster:
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """The layer called ``name``, ``(row, column)``."""
         return self.values[_index(self.bands, name, "this raster")]
+
+
+SAME_PX = 0.01
+"""Corners as far apart as this part of a pixel are the same: facts in JSON keep 12 digits of a transform."""
+
+
+def common_grid(grids: Mapping[Path, Grid]) -> Grid:
+    """The one grid of files that are laid on each other pixel by pixel.
+
+    Raises `RasterError`, which names both files and their grids, where shape, place or CRS differ: pixels of different
+    ground would make a map that looks like any other.
+    """
+    (first, grid), *others = grids.items()
+    for path, other in others:
+        if not _same(grid, other):
+            raise RasterError(
+                f"{first} ({_described(grid)}) and {path} ({_described(other)}) do not lie on one grid: one of them was cropped,"
+                f" replaced, or made before the other was made again. For {first}: {remedy(first)}. For {path}: {remedy(path)}."
+            )
+    return grid
+
+
+def _same(one: Grid, other: Grid) -> bool:
+    if one.shape != other.shape or one.crs != other.crs:
+        return False
+    height, width = one.shape
+    return all(
+        abs(away) < SAME_PX
+        for corner in ((0, 0), (width, 0), (0, height), (width, height))
+        for away in np.subtract(~one.affine * (other.affine * corner), corner)
+    )
+
+
+def _described(grid: Grid) -> str:
+    (rows, columns), affine = grid.shape, grid.affine
+    crs = "no CRS" if grid.crs is None else str(grid.crs)
+    name = crs if len(crs) < 40 else grid.crs.proj.name
+    return f"{rows} x {columns} pixels of {abs(affine.a):.6g} from {affine.c:.12g}, {affine.f:.12g} in {name}"
 
 
 def _index(bands: Sequence[Band], name: str, where: str) -> int:
@@ -417,4 +457,5 @@ def map_blocks(
     names = input_bands or [None] * len(inputs)
     with ExitStack() as files:
         sources = [files.enter_context(Source(path)) for path in inputs]
+        common_grid({source.path: source.grid for source in sources})
         fill(sink, partial(_compute_block, compute, sources, names, halo_px), block_px=block_px, progress=progress)

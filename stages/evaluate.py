@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcl import metrics, raster, scale
+from hpcl import artifacts, metrics, raster, scale
 from hpcl.areas import distinct
+from stages import _tiles
 from stages._stage import params, progress, read_json, run, write_json
 
-TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
+PREDICT, BASELINES = Path("data/predict"), Path("data/baselines")
 REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
@@ -28,7 +29,7 @@ SCORES = {
 def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", metrics.EvaluateSettings)
-    areas = read_json(TILES / "facts.json")["areas"]
+    areas = _tiles.facts()["areas"]
     distinct(areas)
     tallies = {
         name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
@@ -62,15 +63,11 @@ def _tally(name: str, area: str, facts: dict[str, Any], settings: metrics.Evalua
         threshold = read_json(BASELINES / "facts.json")["pixel_classifier_threshold"]
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
-    labels, split, block = (np.load(TILES / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block"))
+    labels, split, block = _tiles.arrays(area, facts, "labels", "split", "block")
     a, b, _, d, e, _ = facts["transform"]
     scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
     with raster.Source(path) as source:
-        off_m = np.abs(np.subtract(source.grid.affine[:6], facts["transform"]))
-        if source.grid.shape != labels.shape or off_m.max() > 0.1 * np.sqrt(scene.pixel_m2):
-            raise metrics.MetricsError(
-                f"{path} does not lie on the grid of {TILES}; run the stage that makes it again (dvc repro)."
-            )
+        raster.common_grid({_tiles.FACTS: _tiles.grid(facts), path: source.grid})
 
         def score(rows: slice) -> metrics.Array:
             return np.asarray(source.read((rows, slice(0, labels.shape[1])), [band])[0])
@@ -114,7 +111,7 @@ def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]
 
 def _findings(areas: dict[str, Any], settings: metrics.EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
-    polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
+    polygons = artifacts.read_csv(_tiles.TILES / "landslides.csv", {"area": str, "area_m2": float})
     return {
         area: scale.evaluate(
             scale.Sizes.of(facts, polygons.loc[polygons["area"] == area, "area_m2"]),

@@ -13,6 +13,7 @@ import shapely
 
 from hpcl import figures, page, raster, vector
 from hpcl.areas import Names
+from stages import _tiles
 from stages._stage import params, progress, read_json, run
 
 DATA, REPORTS = Path("data"), Path("reports")
@@ -23,7 +24,7 @@ def main() -> None:
     """Write reports/report.html and reports/figures/*.png."""
     settings = params("report", figures.ReportSettings)
     names = params("areas", Names)
-    tiles = read_json(DATA / "tiles" / "facts.json")
+    tiles = _tiles.facts()
     metrics = read_json(REPORTS / "evaluate" / "metrics.json")
     training = read_json(REPORTS / "train" / "summary.json")
     pictures = _curves(metrics, training, settings)
@@ -87,7 +88,9 @@ def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
     predict = read_json(DATA / "predict" / name / "facts.json")
     split = tiles["areas"].get(name)
-    codes, counts = _outcomes(name, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    codes, counts = (
+        _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    )
     pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
     area = page.Area(
         name=name,
@@ -102,24 +105,17 @@ def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page
     return area, codes
 
 
-def _ground_truth(name: str) -> tuple[Array, Array, Array]:
-    """Labels, split codes and block numbers, memory-mapped."""
-    labels, split, block = (
-        np.load(DATA / "tiles" / f"{name}.{what}.npy", mmap_mode="r") for what in ("labels", "split", "block")
-    )
-    return labels, split, block
-
-
-def _outcomes(name: str, threshold: float, max_px: int) -> tuple[Array, Array]:
+def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Array, Array]:
     """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
 
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
     """
-    labels, split, _ = _ground_truth(name)
+    labels, split = _tiles.arrays(name, tiles, "labels", "split")
     rows, columns = (figures.sample(length, max(labels.shape), max_px) for length in labels.shape)
     shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
     counts = np.zeros(5, dtype=np.int64)
     with raster.Source(DATA / "predict" / name / "probability.tif") as source:
+        raster.common_grid({_tiles.FACTS: _tiles.grid(tiles), source.path: source.grid})
         for down, across in raster.blocks(source.grid.shape):
             roi = down, across
             codes = figures.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
@@ -139,14 +135,16 @@ def _maps(area: page.Area, outcomes: Array, settings: figures.ReportSettings) ->
 
 def _views(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -> dict[str, Any]:
     name, most = area.name, settings.map_px
-    with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
-        hillshade = source.thumbnail(most, ["hillshade"])[0]
-        grid = source.grid
-    with raster.Source(DATA / "ingest" / name / "image.tif") as source:
-        shown = _shown([band.name for band in source.bands])
-        image = source.thumbnail(most, shown)
-    with raster.Source(DATA / "predict" / name / "probability.tif") as source:
-        probability, uncertainty = source.thumbnail(most, ["probability", "uncertainty"])
+    with (
+        raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
+        raster.Source(DATA / "ingest" / name / "image.tif") as optical,
+        raster.Source(DATA / "predict" / name / "probability.tif") as mapped,
+    ):
+        grid = raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
+        hillshade = relief.thumbnail(most, ["hillshade"])[0]
+        shown = _shown([band.name for band in optical.bands])
+        image = optical.thumbnail(most, shown)
+        probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
     ground = figures.Ground(
         area=name,
         crs_name=area.ingest["crs_name"],
@@ -161,7 +159,7 @@ def _views(area: page.Area, outcomes: Array, settings: figures.ReportSettings) -
         "uncertainty": figures.uncertainty_map(ground, uncertainty),
     }
     if area.tiles is not None:
-        _, split, block = _ground_truth(name)
+        split, block = _tiles.arrays(name, area.tiles, "split", "block")
         at = np.ix_(*(figures.sample(length, max(grid.shape), most) for length in grid.shape))
         drawn["split"] = figures.split_map(ground, split[at], block[at])
         if area.outcome_km2 is not None:
@@ -222,7 +220,7 @@ def _attention(area: page.Area, settings: figures.ReportSettings) -> dict[str, A
             hillshade = source.read(roi, ["hillshade"])[0]
         landslide = np.zeros(hillshade.shape, bool)
         if area.tiles is not None:
-            labels = _ground_truth(name)[0][roi]
+            labels = _tiles.arrays(name, area.tiles, "labels")[0][roi]
             landslide = (labels >= 1) & (labels != 255)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
         drawn[f"attention_{number}"] = figures.attention(

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import rasterio.features
 import shapely
+from affine import Affine
 
-from hpcl import likeness, raster, scale, tiles, vector
+from hpcl import artifacts, likeness, raster, scale, tiles, vector
 from hpcl.areas import Names
 from stages._stage import params, progress, read_json, run, write_json
 
@@ -23,11 +24,13 @@ OUT = Path("data/tiles")
 def main() -> None:
     """Read every listed area that has an inventory; areas without one are mapped later, not trained on."""
     settings = params("tile", tiles.TileSettings)
-    areas = [a for a in params("areas", Names) if (Path("data/ingest") / a / "labels.tif").exists()]
+    areas = [area for area in params("areas", Names) if _has_inventory(area)]
     if not areas:
         raise tiles.TileError(
             "No area in params.yaml 'areas' has a landslides file; at least one is needed to train on."
         )
+    for area in areas:
+        _check_grids(area)
     OUT.mkdir(parents=True, exist_ok=True)
     sizes = {area: _sizes(area) for area in areas}
     findings = {area: _findings(sizes[area], settings) for area in areas}
@@ -116,6 +119,30 @@ def main() -> None:
         count = int((table["split"] == split).sum())
         share = ground["landslide_px"] / max(ground["labelled_px"], 1)
         print(f"tile: {split:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
+
+
+def _has_inventory(area: str) -> bool:
+    """Whether an area is trained on, which is said if not; what `ingest` left of an inventory must be whole."""
+    folder = Path("data/ingest") / area
+    facts = read_json(folder / "facts.json")
+    inventory, labels = folder / "landslides.gpkg", folder / "labels.tif"
+    given = bool(facts.get("inventory")) or bool(facts["classes"]) or inventory.exists() or labels.exists()
+    if not given:
+        print(f"tile: {area} has no inventory of landslides; it is mapped, and neither trained on nor scored.")
+    for path in (inventory, labels):
+        if given and not path.exists():
+            raise tiles.TileError(f"{path} does not exist, though the area has an inventory; {artifacts.remedy(path)}.")
+    return given
+
+
+def _check_grids(area: str) -> None:
+    """Raise `raster.RasterError` if the area's rasters are not on one grid, that which `ingest` noted."""
+    image, relief = _stacks(area)
+    noted, labels = image.with_name("facts.json"), image.with_name("labels.tif")
+    facts = read_json(noted)
+    with raster.Source(image) as a, raster.Source(relief) as b, raster.Source(labels) as c:
+        grid = raster.Grid(facts["shape"], Affine(*facts["transform"]), facts["crs"])
+        raster.common_grid({noted: grid, **{source.path: source.grid for source in (a, b, c)}})
 
 
 def _sizes(area: str) -> scale.Sizes:
