@@ -149,8 +149,7 @@ def _same(one: Grid, other: Grid) -> bool:
 
 def _described(grid: Grid) -> str:
     (rows, columns), affine = grid.shape, grid.affine
-    crs = "no CRS" if grid.crs is None else str(grid.crs)
-    name = crs if len(crs) < 40 else grid.crs.proj.name
+    name = "no CRS" if grid.crs is None else grid.crs.proj.name
     return f"{rows} x {columns} pixels of {abs(affine.a):.6g} from {affine.c:.12g}, {affine.f:.12g} in {name}"
 
 

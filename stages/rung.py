@@ -37,6 +37,7 @@ def main(name: str, seed: str) -> None:
             "blocks": blocks.to_dict("list"),
         },
     )
+    result.kept()
     print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ground}")
 
 

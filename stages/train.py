@@ -44,8 +44,10 @@ def main() -> None:
             "epochs": len(result.history),
             "parameters": sum(p.numel() for p in result.network.parameters()),
             "findings": findings,
+            **({"training_findings": result.findings} if result.findings else {}),
         },
     )
+    result.kept()
 
 
 def _findings(polygons: pd.DataFrame, output_stride: int) -> dict[str, list[str]]:
