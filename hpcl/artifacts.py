@@ -6,11 +6,13 @@ A stage by hand, a full disk, an editor or another area's file may leave anythin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,21 @@ def remedy(path: Path) -> str:
 
 def _unsound(path: Path, finding: str) -> ArtifactError:
     return ArtifactError(f"{path} {finding}; {remedy(path)}.")
+
+
+@dataclass(frozen=True)
+class DemPixel:
+    """What of shift.json, and of an area's facts, tells how fine the terrain is."""
+
+    dem_pixel_m: Positive
+
+
+@dataclass(frozen=True)
+class AreaSizes(DemPixel):
+    """What of the facts of an area `hpcl.scale` compares parameters with."""
+
+    shape: Shape
+    pixel_m: Positive
 
 
 class Facts(dict[str, Any]):
@@ -113,12 +130,12 @@ def read_npy(path: Path, kind: str, shape: Sequence[int | None]) -> npt.NDArray[
     """An array file, memory-mapped, of a ``kind`` of numpy's (``f``, ``i`` or ``u``; several are alternatives) and a
     ``shape``, of which None may be any. Raises `ArtifactError`."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError as error:
         raise _unsound(path, "does not exist") from error
-    except (OSError, ValueError, EOFError, BadZipFile, SyntaxError, OverflowError, MemoryError, TypeError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, OverflowError, TypeError) as error:
         raise _unsound(path, f"is no whole array ({error})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kind:
+    if array.dtype.kind not in kind:
         raise _unsound(path, "holds other than the numbers that belong there")
     if len(array.shape) != len(shape) or any(w not in (None, n) for n, w in zip(array.shape, shape, strict=True)):
         wanted = " x ".join("any" if side is None else str(side) for side in shape)
@@ -137,3 +154,40 @@ def read_csv(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame:
     if lacking := [name for name in columns if name not in table]:
         raise _unsound(path, f"lacks the column '{lacking[0]}'")
     return table
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft beside ``path``, which takes its place when all is written: the file is the old one or the new one, whole.
+
+    Raises `ArtifactError` for any OSError, a full disk's among them.
+    """
+    draft = path.with_name(f".draft.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)  # what a killed run left
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise unwritten(path, error) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def unwritten(path: Path, error: Exception) -> ArtifactError:
+    """The sentence for a file that could not be written."""
+    return ArtifactError(f"{path} could not be written ({error}); is the disk full, or the folder read-only?")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # some disks say only here that they are full
+
+
+def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table without its index, whole or not at all."""
+    write_bytes(path, table.to_csv(index=False, float_format=float_format, lineterminator="\n").encode())

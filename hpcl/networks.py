@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hpcl.artifacts import Count, Positive, Share, read_json, remedy
+from hpcl.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
 from hpcl.bands import BandFacts
 from hpcl.model import HPCLNet, LateFusion, ModelError, ModelSettings, Network
 from hpcl.rivals import Rival
@@ -55,14 +55,18 @@ WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 def save(folder: Path, network: Network, facts: Mapping[str, Any]) -> None:
     """Write weights and facts; the facts name the weights by their SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
+    weights = folder / WEIGHTS
+    with replacing(weights) as draft:
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, draft)
+        except SafetensorError as error:  # an OSError in other clothes
+            raise unwritten(weights, error) from error
     written = dict(facts) | {
         "settings": asdict(network.settings),
         "embedding_dim": network.embedding_dim,
-        "weights_sha256": _sha256(folder / WEIGHTS),
+        "weights_sha256": _sha256(weights),
     }
-    (folder / FACTS).write_text(json.dumps(written, sort_keys=True, indent=1) + "\n")
+    write_bytes(folder / FACTS, (json.dumps(written, sort_keys=True, indent=1) + "\n").encode())
 
 
 def load(folder: Path) -> Trained:
@@ -77,14 +81,8 @@ def load(folder: Path) -> Trained:
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts["settings"] | {"pretrained": False}))
         network = build(settings, len(facts["classes"]) + 1, facts["embedding_dim"])
         network.load_state_dict(load_file(weights))
-    except FileNotFoundError as error:
-        raise ModelError(f"{weights} does not exist; {remedy(weights)}.") from error
-    except (
-        OSError,
-        ValidationError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # RuntimeError: weights of another network
+    # RuntimeError: weights of another network.
+    except (ModelError, ValidationError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder} does not hold a whole model ({' '.join(str(error).split())}); {remedy(weights)}."
         ) from error

@@ -174,7 +174,7 @@ class Source:
             self._file = rasterio.open(path)
         except RasterioIOError as error:
             found = "is not a raster GDAL can read" if path.exists() else "does not exist"
-            raise RasterError(f"{path} {found}; give a complete GeoTIFF there.") from error
+            raise RasterError(f"{path} {found}; {remedy(path)}.") from error
         self.grid: Grid = Grid.from_rio(self._file)
         self.bands = tuple(
             Band(name or f"band_{i + 1}", unit or "")
@@ -206,7 +206,7 @@ class Source:
             with self._turn:
                 values = self._file.read(wanted, window=inside)
         except RasterioError as error:
-            raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
+            raise RasterError(f"{self.path} breaks off while it is read (truncated?); {remedy(self.path)}.") from error
         values, fill = self._numbers(values)
         margin = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
         if any(map(any, margin)):
@@ -228,7 +228,7 @@ class Source:
             with self._turn:
                 values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
         except RasterioError as error:
-            raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
+            raise RasterError(f"{self.path} breaks off while it is read (truncated?); {remedy(self.path)}.") from error
         return self._numbers(values)[0]
 
     def _numbers(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:

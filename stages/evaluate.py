@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from hpcl import artifacts, metrics, raster, scale
 from hpcl.areas import distinct
 from stages import _tiles
-from stages._stage import params, progress, read_json, run, write_json
+from stages._stage import params, progress, run, write_json
 
 PREDICT, BASELINES = Path("data/predict"), Path("data/baselines")
 REPORTS = Path("reports/evaluate")
@@ -24,6 +25,20 @@ SCORES = {
     "slope_threshold": PIXEL_SCORES,
     "pixel_classifier": PIXEL_SCORES,
 }
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What of a map's facts its score depends on."""
+
+    threshold: artifacts.Share
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What of the floors' facts their score depends on."""
+
+    pixel_classifier_threshold: artifacts.Share
 
 
 def main() -> None:
@@ -57,10 +72,10 @@ def _tally(name: str, area: str, facts: dict[str, Any], settings: metrics.Evalua
     """What the map called ``name`` earned in ``area``."""
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"
-        threshold = read_json(PREDICT / area / "facts.json")["threshold"]
+        threshold = artifacts.read_json(PREDICT / area / "facts.json", Mapped)["threshold"]
     elif name == "pixel_classifier":
         path, band = BASELINES / area / "pixel_classifier.tif", "probability"
-        threshold = read_json(BASELINES / "facts.json")["pixel_classifier_threshold"]
+        threshold = artifacts.read_json(BASELINES / "facts.json", Learnt)["pixel_classifier_threshold"]
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
     labels, split, block = _tiles.arrays(area, facts, "labels", "split", "block")
@@ -179,7 +194,7 @@ def _object_sizes(objects: pd.DataFrame, settings: metrics.EvaluateSettings) -> 
 
 
 def _write_csv(name: str, table: pd.DataFrame) -> None:
-    table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+    artifacts.write_csv(REPORTS / f"{name}.csv", table, "%.9g")
 
 
 def _tell(summary: dict[str, Any]) -> None:

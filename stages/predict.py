@@ -8,8 +8,8 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl import adapt, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
-from stages._stage import params, progress, read_json, run, write_json
+from hpcl import adapt, artifacts, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
+from stages._stage import params, progress, run, write_json
 
 NO_DATA = 255
 """Code of unmapped ground in class.tif."""
@@ -82,7 +82,7 @@ def main(area: str) -> None:
     vector.write(out / "landslides.gpkg", table)
     looks = {"probability": styles.probability(), "class": styles.classes(classes), "landslides": styles.landslides()}
     for name, style in looks.items():
-        (out / f"{name}.qml").write_text(style, encoding="utf-8")
+        artifacts.write_bytes(out / f"{name}.qml", style.encode())
     write_json(
         out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())}
     )
@@ -147,7 +147,7 @@ def _unlike_training(area: str, ground: scene.RasterScene, trained: networks.Tra
             "The model says too little of its training ground to compare the area with it, for it was trained before that was"
             " kept; run train again to have it said where an area's bands or DEM are unlike."
         ]
-    dem_pixel_m = read_json(Path("data/ingest") / area / "facts.json")["dem_pixel_m"]
+    dem_pixel_m = artifacts.read_json(Path("data/ingest") / area / "facts.json", artifacts.AreaSizes)["dem_pixel_m"]
     told = _other_dem(dem_pixel_m, trained.facts["dem_pixel_m"])
     names = [band.name for band in ground.bands]
     return told + likeness.findings(trained.facts["ground"], likeness.sample(ground.read, ground.shape), names)
@@ -179,7 +179,7 @@ def _unfit_polygons(area: str, trained: networks.Trained, settings: polygons.Pol
             "the training areas",
         )  # a model made before they were kept has none
     )
-    sizes = scale.Sizes.of(read_json(folder / "facts.json"), *known)
+    sizes = scale.Sizes.of(artifacts.read_json(folder / "facts.json", artifacts.AreaSizes), *known)
     return scale.polygons(sizes, minimum_area_m2=settings.minimum_area_m2, simplify_px=settings.simplify_px)
 
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import shapely
 
-from hpcl import figures, page, raster, vector
+from hpcl import artifacts, figures, page, raster, vector
 from hpcl.areas import Names
 from stages import _tiles
-from stages._stage import params, progress, read_json, run
+from stages._stage import params, progress, run
 
 DATA, REPORTS = Path("data"), Path("reports")
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What of a map's facts its figures depend on."""
+
+    threshold: artifacts.Share
 
 
 def main() -> None:
@@ -25,8 +32,8 @@ def main() -> None:
     settings = params("report", figures.ReportSettings)
     names = params("areas", Names)
     tiles = _tiles.facts()
-    metrics = read_json(REPORTS / "evaluate" / "metrics.json")
-    training = read_json(REPORTS / "train" / "summary.json")
+    metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json")
+    training = artifacts.read_json(REPORTS / "train" / "summary.json")
     pictures = _curves(metrics, training, settings)
     areas = []
     bar = progress("report")
@@ -39,25 +46,32 @@ def main() -> None:
         areas=areas,
         figures=pictures,
         tiles=tiles,
-        model=read_json(DATA / "model" / "model.json"),
-        baselines=read_json(DATA / "baselines" / "facts.json"),
+        model=artifacts.read_json(DATA / "model" / "model.json"),
+        baselines=artifacts.read_json(DATA / "baselines" / "facts.json"),
         training=training,
         metrics=metrics,
-        objects=pd.read_csv(REPORTS / "evaluate" / "objects.csv", dtype={"area": str}),
-        blocks=pd.read_csv(REPORTS / "evaluate" / "blocks.csv", dtype={"area": str}),
-        ladder=pd.read_csv(REPORTS / "ladder.csv"),
+        objects=artifacts.read_csv(
+            REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float, "size_class": str}
+        ),
+        blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),
+        ladder=artifacts.read_csv(REPORTS / "ladder.csv", {"ground": str, "row": str, "label": str, "status": str}),
     )
-    folder = REPORTS / "figures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for file, data in pictures.items():
-        (folder / file).write_bytes(data)
-    (REPORTS / "report.html").write_text(page.render(report), encoding="utf-8")
+    html = page.render(report).encode()
+    folder, draft = REPORTS / "figures", REPORTS / ".draft.figures"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        for file, data in pictures.items():
+            artifacts.write_bytes(draft / file, data)
+        artifacts.write_bytes(REPORTS / "report.html", html)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     print(f"report: {REPORTS / 'report.html'}, {len(pictures)} figures in {folder}")
 
 
 def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> dict[str, bytes]:
-    curves = pd.read_csv(REPORTS / "train" / "curves.csv")
+    curves = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"epoch": int, "loss": float})
     losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
     watches = {
         "val_iou": "validation landslide IoU",
@@ -70,9 +84,9 @@ def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> di
     drawn = {
         "scores": figures.score_intervals(metrics),
         "precision_recall": figures.precision_recall(
-            pd.read_csv(REPORTS / "evaluate" / "precision_recall.csv"), metrics
+            artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
         ),
-        "reliability": figures.reliability(pd.read_csv(REPORTS / "evaluate" / "reliability.csv")),
+        "reliability": figures.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
         "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]", logarithmic=True),
         "training_watch": figures.training(
             curves, watches, "Validation and watches", best, "value [-]", logarithmic=False
@@ -86,7 +100,7 @@ def _curves(metrics: Any, training: Any, settings: figures.ReportSettings) -> di
 
 def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page.Area, Array]:
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
-    predict = read_json(DATA / "predict" / name / "facts.json")
+    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", Mapped)
     split = tiles["areas"].get(name)
     codes, counts = (
         _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
@@ -94,11 +108,11 @@ def _area(name: str, tiles: Any, settings: figures.ReportSettings) -> tuple[page
     pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
     area = page.Area(
         name=name,
-        ingest=read_json(DATA / "ingest" / name / "facts.json"),
-        shift=read_json(DATA / "coregister" / name / "shift.json"),
+        ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
+        shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
         predict=predict,
-        explain=read_json(DATA / "explain" / name / "facts.json"),
-        terrain=read_json(DATA / "terrain" / name / "facts.json"),
+        explain=artifacts.read_json(DATA / "explain" / name / "facts.json"),
+        terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json"),
         tiles=split,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
     )

@@ -16,7 +16,7 @@ from affine import Affine
 
 from hpcl import artifacts, likeness, raster, scale, tiles, vector
 from hpcl.areas import Names
-from stages._stage import params, progress, read_json, run, write_json
+from stages._stage import params, progress, run, write_json
 
 OUT = Path("data/tiles")
 
@@ -109,8 +109,8 @@ def main() -> None:
             "split": held,
         },
     )
-    table.to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
-    pd.concat(polygons, names=["area"]).reset_index("area").to_csv(OUT / "landslides.csv", index=False)
+    artifacts.write_csv(OUT / "windows.csv", table, "%.4f")
+    artifacts.write_csv(OUT / "landslides.csv", pd.concat(polygons, names=["area"]).reset_index("area"))
     _write_split(blocks, facts)
     for area in areas:
         for finding in facts[area]["findings"]:
@@ -124,7 +124,7 @@ def main() -> None:
 def _has_inventory(area: str) -> bool:
     """Whether an area is trained on, which is said if not; what `ingest` left of an inventory must be whole."""
     folder = Path("data/ingest") / area
-    facts = read_json(folder / "facts.json")
+    facts = artifacts.read_json(folder / "facts.json")
     inventory, labels = folder / "landslides.gpkg", folder / "labels.tif"
     given = bool(facts.get("inventory")) or bool(facts["classes"]) or inventory.exists() or labels.exists()
     if not given:
@@ -139,7 +139,7 @@ def _check_grids(area: str) -> None:
     """Raise `raster.RasterError` if the area's rasters are not on one grid, that which `ingest` noted."""
     image, relief = _stacks(area)
     noted, labels = image.with_name("facts.json"), image.with_name("labels.tif")
-    facts = read_json(noted)
+    facts = artifacts.read_json(noted)
     with raster.Source(image) as a, raster.Source(relief) as b, raster.Source(labels) as c:
         grid = raster.Grid(facts["shape"], Affine(*facts["transform"]), facts["crs"])
         raster.common_grid({noted: grid, **{source.path: source.grid for source in (a, b, c)}})
@@ -147,7 +147,10 @@ def _check_grids(area: str) -> None:
 
 def _sizes(area: str) -> scale.Sizes:
     folder = Path("data/ingest") / area
-    return scale.Sizes.of(read_json(folder / "facts.json"), vector.read(folder / "landslides.gpkg")["area_m2"])
+    return scale.Sizes.of(
+        artifacts.read_json(folder / "facts.json", artifacts.AreaSizes),
+        vector.read(folder / "landslides.gpkg")["area_m2"],
+    )
 
 
 def _findings(sizes: scale.Sizes, settings: tiles.TileSettings) -> list[str]:
@@ -194,11 +197,11 @@ def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]
 
 def _terrain_facts(area: str) -> Any:
     """How the terrain bands turn, and the sun of their hillshade; one parameter section makes them equal in all areas."""
-    return read_json(Path("data/terrain") / area / "facts.json")
+    return artifacts.read_json(Path("data/terrain") / area / "facts.json")
 
 
 def _classes(area: str) -> list[str]:
-    return list(read_json(Path("data/ingest") / area / "facts.json")["classes"])
+    return list(artifacts.read_json(Path("data/ingest") / area / "facts.json")["classes"])
 
 
 def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:
