@@ -8,7 +8,6 @@ from pathlib import Path
 from hpcl.ingest import IngestSettings, headers
 from hpcl.settings.coregister import CoregisterSettings, counting_bands
 from hpcl.settings.model import Branches, check_bands
-from hpcl.settings.predict import Missing
 from hpcl.settings.terrain import TerrainSettings, check_own_bands, names
 from stages._stage import params
 
@@ -31,8 +30,8 @@ def check_area(area: str, image: tuple[str, ...], labelled: bool) -> None:
     """Raise a sentence if an area with these bands cannot be trained on, or mapped if it is not ``labelled``."""
     terrain = names(params("terrain", TerrainSettings))
     check_own_bands(area, image, terrain)
-    may_lack = params("predict.missing_bands", Missing) == "mean"  # type: ignore[arg-type]  # mypy takes no Literal for a type
+    may_lack = params("predict.missing_bands", str) == "mean"
     if labelled or not may_lack:
         remedy = "" if labelled else " (predict.missing_bands: mean would map it nevertheless)"
-        branches = params("model.branches", Branches)  # type: ignore[arg-type]  # nor an Annotated
+        branches = params("model.branches", Branches)
         check_bands(branches, (*image, *terrain), f"area {area}", remedy)
