@@ -50,9 +50,11 @@ def as_layout(path, layout):
         return
     driver = {"cog": "COG", "hfa": "HFA", "jp2": "JP2OpenJPEG"}[layout]
     options = {"QUALITY": "100", "REVERSIBLE": "YES"} if layout == "jp2" else {}
-    path.rename(path.with_suffix(".old"))
-    rasterio.shutil.copy(path.with_suffix(".old"), path, driver=driver, **options)
-    path.with_suffix(".old").unlink()
+    # Under its own suffix first: GDAL writes no georeference into a JPEG 2000 file that is called .tif.
+    new = path.with_suffix({"jp2": ".jp2"}.get(layout, ".new"))
+    rasterio.shutil.copy(path, new, driver=driver, **options)
+    new.replace(path)
+    new.with_name(f"{new.name}.aux.xml").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("layout", ["plain", "cog", "jp2"])
