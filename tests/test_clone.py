@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -49,7 +50,7 @@ def test_the_site_cache_and_the_store_lie_in_the_clone(
     assert [path.name for path in tmp_path.iterdir()] == [name], "something lies beside the clone"
 
 
-STUB = """#!{python}
+STUB = """\
 import json, os, pathlib, sys
 with open(os.environ["SEEN"], "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
@@ -66,7 +67,10 @@ def set_up(root: Path, tools: Path) -> tuple[int, str, list[list[str]]]:
     """The real target `setup` with a stand-in for Python that installs nothing: exit code, words, calls of Python."""
     tools.mkdir(exist_ok=True)
     stub = tools / "python-stub"
-    stub.write_text(STUB.format(python=sys.executable, stub=str(stub)))
+    # Through a shell, because the first line of a script takes no path with a blank.
+    script = stub.with_suffix(".py")
+    script.write_text(STUB.format(python=sys.executable, stub=str(stub)))
+    stub.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(script)])} "$@"\n')
     stub.chmod(0o755)
     (root / "stages").mkdir(exist_ok=True)
     for path in ("Makefile", "requirements.txt", "stages/_clone.py"):

@@ -25,7 +25,7 @@ folder = Path("ladder") if stage == "rung" else Path(".")
 body = read(folder / "dvc.yaml")["stages"][stage]
 body = body.get("do", body)
 params = read("params.yaml")
-sections = [name for name in body.get("params", []) if isinstance(name, str)]
+sections = [name.partition(".")[0] for name in body.get("params", []) if isinstance(name, str)]
 content = json.dumps([stage, arguments, {name: params[name] for name in sections}], sort_keys=True)
 for entry in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]:
     out = entry if isinstance(entry, str) else next(iter(entry))
