@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pydantic import Field, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -145,6 +147,8 @@ def read_npy(path: Path, kind: str, shape: Sequence[int | None]) -> npt.NDArray[
 
 def read_csv(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame:
     """A table that has ``columns``, each with its pandas type, and perhaps others. Raises `ArtifactError`."""
+    import pandas as pd  # noqa: PLC0415  (half a second, which `check` and others without a table do not need)
+
     try:
         table = pd.read_csv(path, dtype=dict(columns))
     except FileNotFoundError as error:

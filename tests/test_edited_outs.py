@@ -469,7 +469,7 @@ def test_all_outs_but_those_of_the_training_protect_themselves() -> None:
         for entry in [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]:
             options = next(iter(entry.values())) if isinstance(entry, dict) else {}
             bare |= set() if options.get("persist") else {name}
-    assert bare <= {"train", "check"}
+    assert bare <= {"train", "check", "survey"}  # the last two write a fixed sentence that nobody opens
 
 
 def test_notes_hold_what_was_written(ran: Path) -> None:

@@ -304,7 +304,7 @@ def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a ladder of two rows and two seeds, all four of which have results; tables of this ground and another."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("data/tiles", "data/ladder", "reports", "ladder"):
+    for folder in ("data/tiles", "ladder/results", "reports", "ladder"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
@@ -321,7 +321,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             blocks = {"area": ["a"] * 4, "block": [0, 1, 2, 3], "tn": [90] * 4, "fp": [10] * 4}
             blocks |= {"fn": [100 - hits - seed] * 4, "tp": [hits + seed] * 4}
             one = {"ground": "a, test blocks", "steps": 7 + seed, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
-            (tmp_path / f"data/ladder/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
+            (tmp_path / f"ladder/results/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
     return tmp_path
 
 
