@@ -304,7 +304,7 @@ def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a ladder of two rows and two seeds, all four of which have results; tables of this ground and another."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("data/tiles", "ladder/results", "reports", "ladder"):
+    for folder in ("data/tiles", "ladder/results", "reports"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
