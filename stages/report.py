@@ -51,9 +51,7 @@ def main() -> None:
         baselines=artifacts.read_json(DATA / "baselines" / "facts.json"),
         training=training,
         metrics=metrics,
-        objects=artifacts.read_csv(
-            REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float, "size_class": str}
-        ),
+        objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),
         blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),
         ladder=artifacts.read_csv(REPORTS / "ladder.csv", {"ground": str, "row": str, "label": str, "status": str}),
     )
