@@ -10,6 +10,7 @@ import pytest
 from affine import Affine
 
 from hpcl import raster
+from hpcl.settings.terrain import BandNameError
 from hpcl.tiles import TileError
 from stages import tile
 
@@ -34,5 +35,5 @@ def test_a_band_of_the_users_is_not_taken_for_the_terrains(tmp_path: Path, monke
     monkeypatch.setattr(
         tile, "_terrain_facts", lambda area: {"bands": [{"name": n, "kind": "scalar"} for n in ("slope", "n_east")]}
     )
-    with pytest.raises(TileError, match="Area valley has a band 'slope' of its own"):
+    with pytest.raises(BandNameError, match="Area valley has a band 'slope' of its own"):
         tile._common_bands(["valley"])
