@@ -23,7 +23,7 @@ stages:
     cmd: python -m stages.work '${item.area}'
     deps: [stages/work.py, hpcl, "data/raw/${item.area}"]
     params: [work]
-    outs: ["data/work/${item.area}.txt"]
+    outs: ["data/done/${item.area}.txt"]
 """
 WORK = """\
 import time
@@ -37,8 +37,8 @@ def main(area: str) -> None:
         if Path("go_on").exists():
             break
         time.sleep(0.1)
-    Path("data/work").mkdir(parents=True, exist_ok=True)
-    Path(f"data/work/{area}.txt").write_text(str(arithmetic.twice(steps)))
+    Path("data/done").mkdir(parents=True, exist_ok=True)
+    Path(f"data/done/{area}.txt").write_text(str(arithmetic.twice(steps)))
 if __name__ == "__main__":
     run(main)
 """
