@@ -306,6 +306,7 @@ def test_stage(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     elevation = raster.Band("elevation", "m")
     raster.write(folder / "dem.tif", raster.Raster(hills((40, 50))[None], grid_of((40, 50)), (elevation,)))
+    (folder / "shift.json").write_text(json.dumps({"dem_pixel_m": 5.0}))
     main("place")
     out = tmp_path / "data/terrain/place"
     assert sorted(f.name for f in out.iterdir()) == ["facts.json", "terrain.tif"]
