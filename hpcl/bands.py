@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from hpcl.artifacts import Finite, Positive
 
 Float32 = npt.NDArray[np.float32]
 CLIP_STD = 6.0
@@ -15,12 +18,12 @@ CLIP_STD = 6.0
 
 @dataclass(frozen=True)
 class BandFacts:
-    """What a network must know of a band: its kind (image, scalar, east, north, up, hillshade), mean and std."""
+    """What a network must know of a band: how it turns, mean and std."""
 
     name: str
-    kind: str
-    mean: float
-    std: float
+    kind: Literal["image", "scalar", "east", "north", "up", "hillshade"]
+    mean: Finite
+    std: Positive
 
 
 def normalise(values: Float32, bands: Sequence[BandFacts]) -> Float32:

@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hpcl.artifacts import replacing, unwritten
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be resumed from."""
@@ -19,10 +21,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write a nested state of dicts, lists, tensors and JSON values; it replaces an older file in one step."""
     tensors: dict[str, Tensor] = {}
     skeleton = _split(state, "", tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    save_file(tensors, draft, metadata={"state": json.dumps(skeleton, sort_keys=True)})
-    draft.replace(path)
+    with replacing(path) as draft:
+        try:
+            save_file(tensors, draft, metadata={"state": json.dumps(skeleton, sort_keys=True)})
+        except SafetensorError as error:  # an OSError in other clothes
+            raise unwritten(path, error) from error
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             skeleton = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is no whole checkpoint ({error}); delete it to start training anew.") from error
     return _join(skeleton, tensors)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hpcl.ahead import ahead
 from hpcl.areas import distinct
+from hpcl.artifacts import Count, Finite, read_csv, read_json, read_npy
 from hpcl.bands import BandFacts, Float32, normalise
 from hpcl.settings.train import AugmentSettings
 from hpcl.turns import turn
@@ -43,12 +44,23 @@ Draw = tuple[int, int, int]
 """A window to draw: its number, and epoch and position, from which its augmentation follows."""
 
 
+@dataclass(frozen=True)
+class TileFacts:
+    """What of facts.json a training depends on."""
+
+    bands: Annotated[list[BandFacts], Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=1)]
+    window_px: Count
+    sun: dict[str, Finite]
+    areas: dict[str, dict[str, Any]]
+
+
 class Tiles:
     """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands; with ``downhill``, the surface
     normal is among them whether a branch sees it or not."""
 
     def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], downhill: bool = False) -> None:
-        self.facts = json.loads((folder / "facts.json").read_text())
+        self.facts = read_json(folder / "facts.json", TileFacts)
         known = {b["name"]: BandFacts(b["name"], b["kind"], b["mean"], b["std"]) for b in self.facts["bands"]}
         for branch, names in branches.items():
             for name in names:
@@ -66,18 +78,26 @@ class Tiles:
         self._layers = [list(known).index(name) for name in names]
         self._place = {b: [names.index(x.name) for x in bands] for b, bands in self.branches.items()}
         # Of half a million windows, names as categories and columns as arrays take a tenth of what objects take.
-        self.windows = pd.read_csv(folder / "windows.csv", dtype={"area": "category", "split": "category"})
+        self.windows = read_csv(
+            folder / "windows.csv",
+            {"area": "category", "split": "category", "row_px": int, "column_px": int, "landslide_frac": float},
+        )
         self._at = [self.windows[name].to_numpy() for name in ("area", "row_px", "column_px", "split")]
         self.window_px: int = self.facts["window_px"]
         self.sun = self.facts["sun"]
         self.classes = 1 + len(self.facts["classes"])
-        self._arrays = {
-            # As plain arrays: slicing a memmap costs more than reading a small window.
-            area: tuple(
-                np.asarray(np.load(folder / f"{area}.{w}.npy", mmap_mode="r")) for w in ("bands", "labels", "split")
+        if strange := set(self.windows["area"].cat.categories) - set(self.facts["areas"]):
+            raise DatasetError(
+                f"{folder / 'windows.csv'} has windows of {min(strange)}, which {folder / 'facts.json'} does not know; run the stage"
+                " tile again (dvc repro -s -f tile)."
             )
-            for area in distinct(self.facts["areas"])
-        }
+        self._arrays = {area: self._area(folder, area) for area in distinct(self.facts["areas"])}
+
+    def _area(self, folder: Path, area: str) -> tuple[npt.NDArray[Any], ...]:
+        """Bands, labels and split of one area, as plain arrays: slicing a memmap costs more than reading a small window."""
+        bands = read_npy(folder / f"{area}.bands.npy", "f", [len(self.facts["bands"]), None, None])
+        codes = (read_npy(folder / f"{area}.{what}.npy", "iu", bands.shape[1:]) for what in ("labels", "split"))
+        return tuple(map(np.asarray, (bands, *codes)))
 
     def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:
         """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)`` of its own split only."""

@@ -376,6 +376,11 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
     def loss(log_temperature: float) -> float:
         return float(F.cross_entropy(logits / np.exp(log_temperature), labels))
 
+    if not torch.isfinite(logits).all():
+        raise FitError(
+            "The network's answers on the validation windows are no numbers, so it cannot be calibrated; lower"
+            " train.learning_rate."
+        )
     temperature = float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded").x))
     histograms = validate(fabric, network, tiles, train, temperature)
     if not histograms.landslide.any():
@@ -385,6 +390,26 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
         )
     iou, threshold = best_threshold(histograms)
     return temperature, threshold, iou
+
+
+def findings(epoch: Mapping[str, float], threshold: float, classes: int, train: TrainSettings) -> list[str]:
+    """What says that the network learnt nothing, of the metrics of the ``epoch`` that ships and of its calibration: one
+    sentence each."""
+    told = []
+    most = float(np.log(classes)) + train.dice_weight
+    if epoch["loss"] > most:
+        told.append(
+            f"The training loss is {epoch['loss']:.3g}, more than {most:.3g}, which equal odds for every class would cost: the"
+            f" training diverged; lower train.learning_rate (it is {train.learning_rate:g}) and look at reports/train/curves.csv."
+        )
+    if not 1 / BINS < threshold < 1 - 1 / BINS:
+        whole = threshold < 0.5
+        told.append(
+            f"The threshold {threshold:.3g} lies at the end of its range, so that a map says"
+            f" {'landslide' if whole else 'no landslide'} nearly everywhere: the network does not tell landslides from other"
+            " ground; look at reports/train/curves.csv, train.learning_rate and the labels."
+        )
+    return told
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from scipy import stats
 
 from hpcl import infer, metrics
 from hpcl.areas import distinct
+from hpcl.artifacts import read_npy
 from hpcl.bands import Float32
 from hpcl.networks import Trained
 from hpcl.settings.evaluate import EvaluateSettings
@@ -30,7 +31,7 @@ class TileScene(infer.Scene):
     """An area of the tiles as a scene: the same ground as its rasters, and no GDAL."""
 
     def __init__(self, folder: Path, area: str, facts: Mapping[str, Any], trained: Trained) -> None:
-        self._values = np.load(folder / f"{area}.bands.npy", mmap_mode="r")
+        self._values = read_npy(folder / f"{area}.bands.npy", "f", [len(facts["bands"]), None, None])
         names = [band["name"] for band in facts["bands"]]
         self._layers = [names.index(band["name"]) for band in trained.facts["bands"]]
         super().__init__(trained, area, (self._values.shape[1], self._values.shape[2]))
@@ -45,7 +46,7 @@ def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: Inf
     tables = []
     for area in distinct(sorted(facts["areas"])):
         labels, split, block = (
-            np.load(folder / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block")
+            read_npy(folder / f"{area}.{a}.npy", "iu", [None, None]) for a in ("labels", "split", "block")
         )
         if not (split == metrics.TEST).any():
             continue

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hpcl.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
+from hpcl.bands import BandFacts
 from hpcl.model import HPCLNet, LateFusion, Network
 from hpcl.rivals import Rival
 from hpcl.settings.model import ModelError, ModelSettings
@@ -33,36 +35,64 @@ class Trained:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """What of model.json a map depends on, within the bounds in which it makes one."""
+
+    bands: Annotated[list[BandFacts], Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=1)]
+    window_px: Count
+    threshold: Share
+    temperature: Positive
+    embedding_dim: Count
+    pixel_m: Annotated[list[Positive], Field(min_length=1)]
+    trained_on: list[str]
+    settings: dict[str, Any]
+    weights_sha256: str
+
+
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 
 def save(folder: Path, network: Network, facts: Mapping[str, Any]) -> None:
     """Write weights and facts; the facts name the weights by their SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, folder / WEIGHTS)
+    weights = folder / WEIGHTS
+    with replacing(weights) as draft:
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, draft)
+        except SafetensorError as error:  # an OSError in other clothes
+            raise unwritten(weights, error) from error
     written = dict(facts) | {
         "settings": asdict(network.settings),
         "embedding_dim": network.embedding_dim,
-        "weights_sha256": _sha256(folder / WEIGHTS),
+        "weights_sha256": _sha256(weights),
     }
-    (folder / FACTS).write_text(json.dumps(written, sort_keys=True, indent=1) + "\n")
+    write_bytes(folder / FACTS, (json.dumps(written, sort_keys=True, indent=1) + "\n").encode())
 
 
 def load(folder: Path) -> Trained:
     """Read a network back, in evaluation mode; nothing is unpickled, and weights that are not those named are refused."""
+    weights = folder / WEIGHTS
+    facts = read_json(folder / FACTS, ModelFacts)
+    if not weights.exists():
+        raise ModelError(f"{weights} does not exist; {remedy(weights)}.")
+    if _sha256(weights) != facts["weights_sha256"]:
+        raise ModelError(f"{weights} is not the file that {FACTS} was written for; restore both together.")
     try:
-        facts = json.loads((folder / FACTS).read_text())
-        if _sha256(folder / WEIGHTS) != facts["weights_sha256"]:
-            raise ModelError(f"{folder / WEIGHTS} is not the file that {FACTS} was written for; restore both together.")
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts["settings"] | {"pretrained": False}))
         network = build(settings, len(facts["classes"]) + 1, facts["embedding_dim"])
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
+        network.load_state_dict(load_file(weights))
+    # RuntimeError: weights of another network.
+    except (ModelError, ValidationError, SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"{error.filename} does not exist; run the train stage, or `dvc checkout` an earlier model."
+            f"{folder} does not hold a whole model ({' '.join(str(error).split())}); {remedy(weights)}."
         ) from error
-    except (json.JSONDecodeError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{folder} does not hold a whole model ({error}); restore it with `dvc checkout`.") from error
+    names = {band["name"] for band in facts["bands"]}
+    for branch, wanted in settings.branches.items():
+        if absent := sorted(set(wanted) - names):
+            raise ModelError(
+                f"{folder / FACTS} has no statistics of band '{absent[0]}' of branch '{branch}'; {remedy(folder / FACTS)}."
+            )
     return Trained(network.eval(), facts)
 
 

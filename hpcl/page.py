@@ -861,6 +861,7 @@ def _training(report: Report) -> Section:
     )
     body = [
         _paragraph(intro),
+        *(_callout("The training failed.", finding, "warn") for finding in facts.get("training_findings", ())),
         plates.row(
             plates.one(
                 "training_loss.png",

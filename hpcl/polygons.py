@@ -7,6 +7,7 @@ outlines, not with the scene.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def landslides(
     Pixels join across edges, not corners, so that every polygon is valid. Ground without a probability is not mapped,
     but a void inside a landslide is a hole like any other: it is filled if it is smaller than the unit.
     """
-    with raster.Source(path) as source:
-        affine = source.grid.affine
+    with ExitStack() as files:
+        source, *ground = (files.enter_context(raster.Source(file)) for file in (path, terrain, elevation) if file)
+        affine = raster.common_grid({one.path: one.grid for one in (source, *ground)}).affine
         shapes = _vectorise(source, threshold)
         pixel_m = float(np.sqrt(abs(affine.determinant)))
         shapes = _simplify(shapes, settings.simplify_px * pixel_m)

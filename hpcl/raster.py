@@ -10,7 +10,7 @@ import ctypes
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from hpcl.ahead import ahead
+from hpcl.artifacts import remedy
 
 __all__ = [
     "Band",
@@ -44,6 +45,7 @@ __all__ = [
     "Sink",
     "Source",
     "blocks",
+    "common_grid",
     "create",
     "fill",
     "map_blocks",
@@ -114,6 +116,43 @@ class Raster:
         return self.values[_index(self.bands, name, "this raster")]
 
 
+SAME_PX = 0.01
+"""Corners as far apart as this part of a pixel are the same: facts in JSON keep 12 digits of a transform."""
+
+
+def common_grid(grids: Mapping[Path, Grid]) -> Grid:
+    """The one grid of files that are laid on each other pixel by pixel.
+
+    Raises `RasterError`, which names both files and their grids, where shape, place or CRS differ: pixels of different
+    ground would make a map that looks like any other.
+    """
+    (first, grid), *others = grids.items()
+    for path, other in others:
+        if not _same(grid, other):
+            raise RasterError(
+                f"{first} ({_described(grid)}) and {path} ({_described(other)}) do not lie on one grid: one of them was cropped,"
+                f" replaced, or made before the other was made again. For {first}: {remedy(first)}. For {path}: {remedy(path)}."
+            )
+    return grid
+
+
+def _same(one: Grid, other: Grid) -> bool:
+    if one.shape != other.shape or one.crs != other.crs:
+        return False
+    height, width = one.shape
+    return all(
+        abs(away) < SAME_PX
+        for corner in ((0, 0), (width, 0), (0, height), (width, height))
+        for away in np.subtract(~one.affine * (other.affine * corner), corner)
+    )
+
+
+def _described(grid: Grid) -> str:
+    (rows, columns), affine = grid.shape, grid.affine
+    name = "no CRS" if grid.crs is None else grid.crs.proj.name
+    return f"{rows} x {columns} pixels of {abs(affine.a):.6g} from {affine.c:.12g}, {affine.f:.12g} in {name}"
+
+
 def _index(bands: Sequence[Band], name: str, where: str) -> int:
     names = [band.name for band in bands]
     if name not in names:
@@ -135,7 +174,7 @@ class Source:
             self._file = rasterio.open(path)
         except RasterioIOError as error:
             found = "is not a raster GDAL can read" if path.exists() else "does not exist"
-            raise RasterError(f"{path} {found}; give a complete GeoTIFF there.") from error
+            raise RasterError(f"{path} {found}; {remedy(path)}.") from error
         self.grid: Grid = Grid.from_rio(self._file)
         self.bands = tuple(
             Band(name or f"band_{i + 1}", unit or "")
@@ -167,7 +206,7 @@ class Source:
             with self._turn:
                 values = self._file.read(wanted, window=inside)
         except RasterioError as error:
-            raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
+            raise RasterError(f"{self.path} breaks off while it is read (truncated?); {remedy(self.path)}.") from error
         values, fill = self._numbers(values)
         margin = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)))
         if any(map(any, margin)):
@@ -189,7 +228,7 @@ class Source:
             with self._turn:
                 values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
         except RasterioError as error:
-            raise RasterError(f"{self.path} breaks off while it is read (truncated?); copy the file again.") from error
+            raise RasterError(f"{self.path} breaks off while it is read (truncated?); {remedy(self.path)}.") from error
         return self._numbers(values)[0]
 
     def _numbers(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
@@ -417,4 +456,5 @@ def map_blocks(
     names = input_bands or [None] * len(inputs)
     with ExitStack() as files:
         sources = [files.enter_context(Source(path)) for path in inputs]
+        common_grid({source.path: source.grid for source in sources})
         fill(sink, partial(_compute_block, compute, sources, names, halo_px), block_px=block_px, progress=progress)

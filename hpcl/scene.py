@@ -24,8 +24,10 @@ class RasterScene(Scene):
 
     def __init__(self, area: str, files: Sequence[Path], trained: Trained, missing: Missing) -> None:
         self._stack = ExitStack()
-        self._sources = [self._stack.enter_context(raster.Source(path)) for path in files]
-        self.grid = self._sources[0].grid
+        with self._stack:  # which closes what is open if anything is refused
+            self._sources = [self._stack.enter_context(raster.Source(path)) for path in files]
+            self.grid = raster.common_grid({source.path: source.grid for source in self._sources})
+            self._stack = self._stack.pop_all()
         there = [[band.name for band in source.bands] for source in self._sources]
         wanted = [band["name"] for band in trained.facts["bands"]]
         twice = [name for name in wanted if sum(name in names for names in there) > 1]

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import geopandas as gpd
 import pyogrio
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
+from shapely.errors import ShapelyError
+
+from hpcl.artifacts import remedy, replacing, unwritten
 
 
 class VectorError(ValueError):
@@ -17,9 +20,9 @@ def read(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
     """The features of a GeoPackage, shapefile or GeoJSON: of ``layer``, or of the only one, or the only one of polygons."""
     try:
         return gpd.read_file(path, engine="pyogrio", layer=layer or polygon_layer(path, path))
-    except DataSourceError as error:
+    except (DataSourceError, DataLayerError, FeatureError, GeometryError, ShapelyError) as error:
         found = "is not a vector file GDAL can read" if path.exists() else "does not exist"
-        raise VectorError(f"{path} {found}; give a complete GeoPackage, shapefile or GeoJSON there.") from error
+        raise VectorError(f"{path} {found}; {remedy(path)}.") from error
 
 
 def polygon_layer(source: Path | str, path: Path) -> str | None:
@@ -46,11 +49,13 @@ def polygon_layer(source: Path | str, path: Path) -> str | None:
 
 def write(path: Path, table: gpd.GeoDataFrame) -> None:
     """Write a GeoPackage whose bytes depend on ``table`` alone: GDAL would stamp the clock into it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     stamp = {"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"}
     pyogrio.set_gdal_config_options(stamp)
     try:
-        table.to_file(path, driver="GPKG", engine="pyogrio", layer=path.stem)
+        with replacing(path) as draft:
+            try:
+                table.to_file(draft, driver="GPKG", engine="pyogrio", layer=path.stem)
+            except (DataSourceError, DataLayerError, FeatureError) as error:
+                raise unwritten(path, error) from error
     finally:
         pyogrio.set_gdal_config_options(dict.fromkeys(stamp))

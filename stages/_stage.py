@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
-from hpcl import areas
+from hpcl import areas, artifacts
 from stages import _track
 from stages._inputs import Inputs, parsed
 from stages._outs import protected
@@ -119,6 +119,9 @@ def run(main: Callable[..., None]) -> None:
             with protected(stage, tuple(given)):
                 main(*given)
                 check_inputs()
+    except KeyboardInterrupt:
+        print(f"{stage}: stopped by hand; what is not finished was not kept.", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
             raise
@@ -166,15 +169,10 @@ def progress(label: str) -> Callable[[int, int], None]:
     return tell
 
 
-def read_json(path: Path) -> Any:
-    """The facts of a JSON file."""
-    return json.loads(path.read_text())
-
-
 def write_json(path: Path, facts: Any) -> None:
     """Write facts with sorted keys; floats keep 12 significant digits: a tenth of a millimetre of a northing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n"
+    artifacts.write_bytes(path, text.encode())
 
 
 def _rounded(value: Any) -> Any:

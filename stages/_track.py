@@ -30,7 +30,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -54,6 +54,7 @@ PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
 LATER = "the work goes on; `python -m stages.tracking sync` delivers it later"
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
+OWN_STORE = "mlflow.db"  # in the root of the clone; MLFLOW_TRACKING_URI names another
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
 
 
@@ -441,10 +442,11 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say it ourselves, once
 
     uri = _without_password(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    uri = uri or _local_uri(root)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "hpcl"
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(name)
+    with _own_store(root) if not uri else nullcontext():
+        uri = uri or _local_uri(root)
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return client, uri, experiment.experiment_id
     # Without a location, a local store puts artifacts in the working directory of whoever comes first.
@@ -453,12 +455,32 @@ def _connect(root: Path) -> tuple[MlflowClient, str, str]:
     return client, uri, client.create_experiment(name, artifact_location=location, tags=kind)
 
 
-def _local_uri(root: Path) -> str:
+@contextmanager
+def _own_store(root: Path) -> Iterator[None]:
+    """Inside, the clone has a store of its own, made beside and moved: what a full disk leaves of one never heals."""
+    store, draft = root / OWN_STORE, root / f"{OWN_STORE}.draft"
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback beside our sentence
+    if not store.exists():
+        from mlflow import MlflowClient  # noqa: PLC0415  # see _connect
+
+        draft.unlink(missing_ok=True)
+        MlflowClient(_local_uri(root, draft.name)).search_experiments(max_results=1)  # makes all tables
+        draft.replace(store)
+    try:
+        yield
+    except Exception as error:
+        raise TrackingError(
+            f"{store} cannot be used ({' '.join(str(error).split())}). If that says no way on, move the file away and run"
+            " `python -m stages.tracking init`: it makes a new one, with the results that are here."
+        ) from error
+
+
+def _local_uri(root: Path, name: str = OWN_STORE) -> str:
     """The address of the clone's own store, quoted, because a path may hold what means something in an address.
 
     Slashes too, because MLflow makes the folder that it reads in the address, unquoted.
     """
-    return f"sqlite:///{quote(str((root / 'mlflow.db').absolute()), safe='')}"
+    return f"sqlite:///{quote(str((root / name).absolute()), safe='')}"
 
 
 def _monitor(journal: Journal) -> Any:

@@ -44,6 +44,12 @@ class Result:
     history: list[dict[str, float]]
     val_iou: float
     best_epoch: int
+    findings: list[str]
+    checkpoints: Path
+
+    def kept(self) -> None:
+        """Say that all results are written, so that `track` may clear the checkpoints away."""
+        (self.checkpoints / "finished").touch()
 
 
 def tiles_for(settings: Settings) -> Tiles:
@@ -121,11 +127,13 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
         "epoch": kept["epoch"],
     }
     check_inputs()
-    (place / "finished").touch()  # `track` may clear it away now
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
     )
-    return Result(network, facts, history, iou, kept["epoch"])
+    findings = fit.findings(history[kept["epoch"]], threshold, tiles.classes, limits)
+    for finding in findings:
+        print(f"{label}: {finding}")
+    return Result(network, facts, history, iou, kept["epoch"], findings, place)
 
 
 def _checkpoints(settings: Settings) -> Path:

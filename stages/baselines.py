@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-
-import numpy as np
-from affine import Affine
+from typing import Any
 
 from hpcl import areas, baselines, raster
 from hpcl.settings.baselines import BaselinesSettings
-from stages._stage import params, progress, read_json, run, write_json
+from stages import _tiles
+from stages._stage import params, progress, run, write_json
 
-TILES, OUT = Path("data/tiles"), Path("data/baselines")
+OUT = Path("data/baselines")
 
 LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raster.Band("probability")}
 
@@ -20,21 +19,20 @@ LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raste
 def main() -> None:
     """Read the tiles; write both floors' maps of every area, and what they learnt."""
     settings = params("baselines", BaselinesSettings)
-    facts = read_json(TILES / "facts.json")
+    facts = _tiles.facts()
     names = [band["name"] for band in facts["bands"]]
     if "slope" not in names:
         raise baselines.BaselinesError(
-            f"{TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
+            f"{_tiles.TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
             "let the stage 'terrain' derive it."
         )
     slope_band = names.index("slope")
-    scenes = {area: _scene(area) for area in areas.distinct(sorted(facts["areas"]))}
+    scenes = {area: _scene(area, facts) for area in areas.distinct(sorted(facts["areas"]))}
     slope = baselines.best_slope(list(scenes.values()), slope_band, settings)
     classifier = baselines.PixelClassifier(list(scenes.values()), settings)
     validation = baselines.ValidationThreshold()
     for area, scene in scenes.items():
-        of = facts["areas"][area]
-        grid = raster.Grid(scene.labels.shape, Affine(*of["transform"]), of["crs"])
+        grid = _tiles.grid(facts["areas"][area])
         with ExitStack() as stack:
             sinks = {
                 name: stack.enter_context(raster.create(OUT / area / f"{name}.tif", grid, [band]))
@@ -63,8 +61,8 @@ def main() -> None:
     print(f"pixel classifier, {classifier.pixels} pixels: landslide IoU {validation_iou:.3f} on the validation split")
 
 
-def _scene(area: str) -> baselines.Scene:
-    return baselines.Scene(*(np.load(TILES / f"{area}.{a}.npy", mmap_mode="r") for a in ("bands", "labels", "split")))
+def _scene(area: str, facts: Any) -> baselines.Scene:
+    return baselines.Scene(*_tiles.arrays(area, facts["areas"][area], "bands", "labels", "split"))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hpcl import metrics, raster, scale
+from hpcl import artifacts, metrics, raster, scale
 from hpcl.areas import distinct
 from hpcl.settings.evaluate import EvaluateSettings
-from stages._stage import params, progress, read_json, run, write_json
+from stages import _tiles
+from stages._stage import params, progress, run, write_json
 
-TILES, PREDICT, BASELINES = Path("data/tiles"), Path("data/predict"), Path("data/baselines")
+PREDICT, BASELINES = Path("data/predict"), Path("data/baselines")
 REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
@@ -26,10 +28,24 @@ SCORES = {
 }
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """What of a map's facts its score depends on."""
+
+    threshold: artifacts.Share
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What of the floors' facts their score depends on."""
+
+    pixel_classifier_threshold: artifacts.Share
+
+
 def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", EvaluateSettings)
-    areas = read_json(TILES / "facts.json")["areas"]
+    areas = _tiles.facts()["areas"]
     distinct(areas)
     tallies = {
         name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
@@ -57,21 +73,17 @@ def _tally(name: str, area: str, facts: dict[str, Any], settings: EvaluateSettin
     """What the map called ``name`` earned in ``area``."""
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"
-        threshold = read_json(PREDICT / area / "facts.json")["threshold"]
+        threshold = artifacts.read_json(PREDICT / area / "facts.json", Mapped)["threshold"]
     elif name == "pixel_classifier":
         path, band = BASELINES / area / "pixel_classifier.tif", "probability"
-        threshold = read_json(BASELINES / "facts.json")["pixel_classifier_threshold"]
+        threshold = artifacts.read_json(BASELINES / "facts.json", Learnt)["pixel_classifier_threshold"]
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
-    labels, split, block = (np.load(TILES / f"{area}.{a}.npy", mmap_mode="r") for a in ("labels", "split", "block"))
+    labels, split, block = _tiles.arrays(area, facts, "labels", "split", "block")
     a, b, _, d, e, _ = facts["transform"]
     scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
     with raster.Source(path) as source:
-        off_m = np.abs(np.subtract(source.grid.affine[:6], facts["transform"]))
-        if source.grid.shape != labels.shape or off_m.max() > 0.1 * np.sqrt(scene.pixel_m2):
-            raise metrics.MetricsError(
-                f"{path} does not lie on the grid of {TILES}; run the stage that makes it again (dvc repro)."
-            )
+        raster.common_grid({_tiles.FACTS: _tiles.grid(facts), path: source.grid})
 
         def score(rows: slice) -> metrics.Array:
             return np.asarray(source.read((rows, slice(0, labels.shape[1])), [band])[0])
@@ -115,7 +127,7 @@ def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]
 
 def _findings(areas: dict[str, Any], settings: EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
-    polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
+    polygons = artifacts.read_csv(_tiles.TILES / "landslides.csv", {"area": str, "area_m2": float})
     return {
         area: scale.evaluate(
             scale.Sizes.of(facts, polygons.loc[polygons["area"] == area, "area_m2"]),
@@ -183,7 +195,7 @@ def _object_sizes(objects: pd.DataFrame, settings: EvaluateSettings) -> list[dic
 
 
 def _write_csv(name: str, table: pd.DataFrame) -> None:
-    table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.9g", lineterminator="\n")
+    artifacts.write_csv(REPORTS / f"{name}.csv", table, "%.9g")
 
 
 def _tell(summary: dict[str, Any]) -> None:

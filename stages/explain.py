@@ -1,20 +1,19 @@
 """Where the network looks: Grad-CAM on test windows of one area, per branch and fused, beside an untrained control."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from hpcl import explain, networks, raster
+from hpcl import artifacts, explain, networks, raster
 from hpcl.adapt import adapted
 from hpcl.scene import RasterScene
 from hpcl.settings.explain import ExplainSettings
 from hpcl.windows import pad, starts
-from stages._stage import params, progress, read_json, run, write_json
+from stages import _tiles
+from stages._stage import params, progress, run, write_json
 from stages._windows import Predict
-
-TILES = Path("data/tiles")
 
 
 def main(area: str) -> None:
@@ -33,15 +32,18 @@ def main(area: str) -> None:
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
+    tiles = _tiles.facts()["areas"].get(area)
     with RasterScene(area, files, trained, "mean") as scene:
+        if tiles:
+            raster.common_grid({files[0]: scene.grid, _tiles.FACTS: _tiles.grid(tiles)})
         for old in out.glob("attention_*.tif"):  # of more windows, perhaps; DVC clears its outs, a run by hand does not
             old.unlink()
         network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
-        places = _places(area, scene.grid.shape, size, settings.windows)
+        places = _places(area, tiles is not None, scene.grid.shape, size, settings.windows)
         for done, (top, left) in enumerate(places):
             roi = _inside(top, left, size, scene.grid.shape)
             raw = pad(scene.read(roi), size)
-            landslide, known = _truth(area, roi, size)
+            landslide, known = _truth(area, tiles, roi, size)
             mask = torch.from_numpy(landslide if landslide.any() else scene.has_data(raw)).float()[None]
             layers = []
             for prefix, looker in (("", network), ("untrained_", control)):
@@ -64,12 +66,15 @@ def main(area: str) -> None:
     )
 
 
-def _places(area: str, shape: raster.Shape, size: int, most: int) -> list[tuple[int, int]]:
+def _places(area: str, labelled: bool, shape: raster.Shape, size: int, most: int) -> list[tuple[int, int]]:
     """Test windows with landslide ground, most of it first and none over another; without an inventory, windows spread
     over the area."""
-    windows = pd.read_csv(TILES / "windows.csv", dtype={"area": str})
+    windows = artifacts.read_csv(
+        _tiles.TILES / "windows.csv",
+        {"area": str, "split": str, "row_px": int, "column_px": int, "landslide_frac": float},
+    )
     mine = windows[(windows["area"] == area) & (windows["split"] == "test") & (windows["landslide_frac"] > 0)]
-    if area in read_json(TILES / "facts.json")["areas"]:
+    if labelled:
         chosen: list[tuple[int, int]] = []
         for window in mine.sort_values(
             ["landslide_frac", "row_px", "column_px"], ascending=[False, True, True]
@@ -86,14 +91,13 @@ def _inside(top: int, left: int, size: int, shape: raster.Shape) -> raster.Roi:
     return slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
 
 
-def _truth(area: str, roi: raster.Roi, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _truth(area: str, tiles: Any, roi: raster.Roi, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Landslide and known pixels of a window, on test ground only; nothing is known of an area without inventory."""
     shape = (size, size)
     landslide, known = np.zeros(shape, bool), np.zeros(shape, bool)
-    path = TILES / f"{area}.labels.npy"
-    if path.exists():
-        labels = np.load(path, mmap_mode="r")[roi]
-        test = np.load(TILES / f"{area}.split.npy", mmap_mode="r")[roi] == 2
+    if tiles:
+        labels, split = (array[roi] for array in _tiles.arrays(area, tiles, "labels", "split"))
+        test = split == 2
         landslide[: labels.shape[0], : labels.shape[1]] = test & (labels > 0) & (labels != 255)
         known[: labels.shape[0], : labels.shape[1]] = test
     return landslide, known

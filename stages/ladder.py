@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl import fit, ladder, networks, page
+from hpcl import artifacts, fit, ladder, networks, page
 from hpcl.settings.evaluate import EvaluateSettings
 from stages import _ladder
 from stages._ladder import FILE, LADDER, RUNGS, Row, rows
-from stages._stage import params, read_json, run
+from stages._stage import params, run
 from stages._train import TILES, tiles_for
 
 TABLE, README = Path("reports/ladder.csv"), Path("README.md")
@@ -36,7 +36,7 @@ def main() -> None:
         made = _ladder.rung(name, 0)
         networks.build(made.model, 2, made.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
-    facts = read_json(TILES / "facts.json")
+    facts = artifacts.read_json(TILES / "facts.json")
     ladder.ground(facts)  # refuses tiles without test ground
     _ladder.distinct(chosen, ladder.new_ground(facts))
     missing = _missing(wanted)
@@ -101,8 +101,12 @@ def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) 
     """The table of this ground's finished rows, the other rows as not run, and what the table knew of other grounds."""
     if not finished:
         raise UnfinishedError(f"No row has all its results; DVC said above why. {TABLE} stays as it is.")
-    here = ladder.ground(read_json(TILES / "facts.json"))
-    found = {name: [read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds] for name in known if name in finished}
+    here = ladder.ground(artifacts.read_json(TILES / "facts.json"))
+    found = {
+        name: [artifacts.read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds]
+        for name in known
+        if name in finished
+    }
     blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
     against = {name: row.against for name, row in known.items()}
     scores = ladder.compare(blocks, against, params("evaluate", EvaluateSettings))

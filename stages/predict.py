@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpcl import adapt, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
+from hpcl import adapt, artifacts, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
 from hpcl.settings.predict import PolygonSettings, PredictSettings
-from stages._stage import params, progress, read_json, run, write_json
+from stages._stage import params, progress, run, write_json
 
 NO_DATA = 255
 """Code of unmapped ground in class.tif."""
+MOST_LANDSLIDE_FRAC = 0.9
+"""Of an area. An image cut to one landslide's bounding box shows three quarters of it."""
 
 
 def main(area: str) -> None:
@@ -40,10 +42,15 @@ def main(area: str) -> None:
             raster.create(out / "probability.tif", ground.grid, bands) as sink,
             raster.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
         ):
+            seen = _Seen()
             for part in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
+                seen.add(part.probability, trained.facts["threshold"])
                 layers = [part.probability[None], part.uncertainty[None], *([part.classes] if len(classes) > 1 else [])]
                 sink.write(np.concatenate(layers), part.roi)
                 coded.write(_codes(part, trained.facts["threshold"])[None], part.roi)
+    told = seen.findings(trained.facts["threshold"])
+    for finding in told:
+        print(f"predict: {finding}")
     facts = {
         "area": area,
         "threshold": trained.facts["threshold"],
@@ -51,7 +58,7 @@ def main(area: str) -> None:
         "weights_sha256": trained.facts["weights_sha256"],
         "input_sha256": _sha256(files),
         "classes": classes,
-        "findings": findings,
+        "findings": findings + told,
     }
     table = polygons.landslides(
         out / "probability.tif",
@@ -65,11 +72,48 @@ def main(area: str) -> None:
     vector.write(out / "landslides.gpkg", table)
     looks = {"probability": styles.probability(), "class": styles.classes(classes), "landslides": styles.landslides()}
     for name, style in looks.items():
-        (out / f"{name}.qml").write_text(style, encoding="utf-8")
+        artifacts.write_bytes(out / f"{name}.qml", style.encode())
     write_json(
         out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": float(table["area_m2"].sum())}
     )
     print(f"predict: {len(table)} landslides, {table['area_m2'].sum() / 1e4:.1f} ha in {area}")
+
+
+class _Seen:
+    """Whether a map says everything or nothing."""
+
+    def __init__(self) -> None:
+        self._known_px = self._landslide_px = 0
+        self._highest = 0.0
+
+    def add(self, probability: npt.NDArray[np.float32], threshold: float) -> None:
+        """Count a part of the map."""
+        known = probability[~np.isnan(probability)]
+        self._known_px += known.size
+        self._landslide_px += int((known >= threshold).sum())
+        self._highest = max(self._highest, float(known.max(initial=0)))
+
+    def findings(self, threshold: float) -> list[str]:
+        """A sentence for a map whose landslide share no ground has."""
+        if not self._known_px:
+            return [
+                "Nothing was mapped: no pixel has data for every branch of the network; look at the area's rasters."
+            ]
+        share = self._landslide_px / self._known_px
+        look = (
+            "the findings on the area's bands, probability.tif, and reports/train/curves.csv with train.learning_rate"
+        )
+        if share == 0:
+            return [
+                f"The map shows no landslide: no pixel reaches the threshold of {threshold:.3g} (the highest probability is"
+                f" {self._highest:.3g}); unless the area has none, look at {look}."
+            ]
+        if share > MOST_LANDSLIDE_FRAC:
+            return [
+                f"The map calls {share:.1%} of the area a landslide, at a threshold of {threshold:.3g}, which no ground is; look at"
+                f" {look}."
+            ]
+        return []
 
 
 def _codes(part: infer.Part, threshold: float) -> npt.NDArray[np.uint8]:
@@ -93,7 +137,7 @@ def _unlike_training(area: str, ground: scene.RasterScene, trained: networks.Tra
             "The model says too little of its training ground to compare the area with it, for it was trained before that was"
             " kept; run train again to have it said where an area's bands or DEM are unlike."
         ]
-    dem_pixel_m = read_json(Path("data/ingest") / area / "facts.json")["dem_pixel_m"]
+    dem_pixel_m = artifacts.read_json(Path("data/ingest") / area / "facts.json", artifacts.AreaSizes)["dem_pixel_m"]
     told = _other_dem(dem_pixel_m, trained.facts["dem_pixel_m"])
     names = [band.name for band in ground.bands]
     return told + likeness.findings(trained.facts["ground"], likeness.sample(ground.read, ground.shape), names)
@@ -125,7 +169,7 @@ def _unfit_polygons(area: str, trained: networks.Trained, settings: PolygonSetti
             "the training areas",
         )  # a model made before they were kept has none
     )
-    sizes = scale.Sizes.of(read_json(folder / "facts.json"), *known)
+    sizes = scale.Sizes.of(artifacts.read_json(folder / "facts.json", artifacts.AreaSizes), *known)
     return scale.polygons(sizes, minimum_area_m2=settings.minimum_area_m2, simplify_px=settings.simplify_px)
 
 

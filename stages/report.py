@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import shapely
 
-from hpcl import figures, page, raster, vector
+from hpcl import artifacts, figures, page, raster, vector
 from hpcl.areas import Names
 from hpcl.settings.report import ReportSettings
-from stages._stage import params, progress, read_json, run
+from stages import _tiles
+from stages._stage import params, progress, run
 
 DATA, REPORTS = Path("data"), Path("reports")
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What of a map's facts its figures depend on."""
+
+    threshold: artifacts.Share
 
 
 def main() -> None:
     """Write reports/report.html and reports/figures/*.png."""
     settings = params("report", ReportSettings)
     names = params("areas", Names)
-    tiles = read_json(DATA / "tiles" / "facts.json")
-    metrics = read_json(REPORTS / "evaluate" / "metrics.json")
-    training = read_json(REPORTS / "train" / "summary.json")
+    tiles = _tiles.facts()
+    metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json")
+    training = artifacts.read_json(REPORTS / "train" / "summary.json")
     pictures = _curves(metrics, training, settings)
     areas = []
     bar = progress("report")
@@ -39,25 +47,30 @@ def main() -> None:
         areas=areas,
         figures=pictures,
         tiles=tiles,
-        model=read_json(DATA / "model" / "model.json"),
-        baselines=read_json(DATA / "baselines" / "facts.json"),
+        model=artifacts.read_json(DATA / "model" / "model.json"),
+        baselines=artifacts.read_json(DATA / "baselines" / "facts.json"),
         training=training,
         metrics=metrics,
-        objects=pd.read_csv(REPORTS / "evaluate" / "objects.csv", dtype={"area": str}),
-        blocks=pd.read_csv(REPORTS / "evaluate" / "blocks.csv", dtype={"area": str}),
-        ladder=pd.read_csv(REPORTS / "ladder.csv"),
+        objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),
+        blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),
+        ladder=artifacts.read_csv(REPORTS / "ladder.csv", {"ground": str, "row": str, "label": str, "status": str}),
     )
-    folder = REPORTS / "figures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for file, data in pictures.items():
-        (folder / file).write_bytes(data)
-    (REPORTS / "report.html").write_text(page.render(report), encoding="utf-8")
+    html = page.render(report).encode()
+    folder, draft = REPORTS / "figures", REPORTS / ".draft.figures"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        for file, data in pictures.items():
+            artifacts.write_bytes(draft / file, data)
+        artifacts.write_bytes(REPORTS / "report.html", html)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     print(f"report: {REPORTS / 'report.html'}, {len(pictures)} figures in {folder}")
 
 
 def _curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, bytes]:
-    curves = pd.read_csv(REPORTS / "train" / "curves.csv")
+    curves = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"epoch": int, "loss": float})
     losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
     watches = {
         "val_iou": "validation landslide IoU",
@@ -70,9 +83,9 @@ def _curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, 
     drawn = {
         "scores": figures.score_intervals(metrics),
         "precision_recall": figures.precision_recall(
-            pd.read_csv(REPORTS / "evaluate" / "precision_recall.csv"), metrics
+            artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
         ),
-        "reliability": figures.reliability(pd.read_csv(REPORTS / "evaluate" / "reliability.csv")),
+        "reliability": figures.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
         "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]", logarithmic=True),
         "training_watch": figures.training(
             curves, watches, "Validation and watches", best, "value [-]", logarithmic=False
@@ -86,41 +99,36 @@ def _curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, 
 
 def _area(name: str, tiles: Any, settings: ReportSettings) -> tuple[page.Area, Array]:
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
-    predict = read_json(DATA / "predict" / name / "facts.json")
+    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", Mapped)
     split = tiles["areas"].get(name)
-    codes, counts = _outcomes(name, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    codes, counts = (
+        _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    )
     pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
     area = page.Area(
         name=name,
-        ingest=read_json(DATA / "ingest" / name / "facts.json"),
-        shift=read_json(DATA / "coregister" / name / "shift.json"),
+        ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
+        shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
         predict=predict,
-        explain=read_json(DATA / "explain" / name / "facts.json"),
-        terrain=read_json(DATA / "terrain" / name / "facts.json"),
+        explain=artifacts.read_json(DATA / "explain" / name / "facts.json"),
+        terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json"),
         tiles=split,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
     )
     return area, codes
 
 
-def _ground_truth(name: str) -> tuple[Array, Array, Array]:
-    """Labels, split codes and block numbers, memory-mapped."""
-    labels, split, block = (
-        np.load(DATA / "tiles" / f"{name}.{what}.npy", mmap_mode="r") for what in ("labels", "split", "block")
-    )
-    return labels, split, block
-
-
-def _outcomes(name: str, threshold: float, max_px: int) -> tuple[Array, Array]:
+def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Array, Array]:
     """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
 
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
     """
-    labels, split, _ = _ground_truth(name)
+    labels, split = _tiles.arrays(name, tiles, "labels", "split")
     rows, columns = (figures.sample(length, max(labels.shape), max_px) for length in labels.shape)
     shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
     counts = np.zeros(5, dtype=np.int64)
     with raster.Source(DATA / "predict" / name / "probability.tif") as source:
+        raster.common_grid({_tiles.FACTS: _tiles.grid(tiles), source.path: source.grid})
         for down, across in raster.blocks(source.grid.shape):
             roi = down, across
             codes = figures.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
@@ -140,14 +148,16 @@ def _maps(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[st
 
 def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
     name, most = area.name, settings.map_px
-    with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
-        hillshade = source.thumbnail(most, ["hillshade"])[0]
-        grid = source.grid
-    with raster.Source(DATA / "ingest" / name / "image.tif") as source:
-        shown = _shown([band.name for band in source.bands])
-        image = source.thumbnail(most, shown)
-    with raster.Source(DATA / "predict" / name / "probability.tif") as source:
-        probability, uncertainty = source.thumbnail(most, ["probability", "uncertainty"])
+    with (
+        raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
+        raster.Source(DATA / "ingest" / name / "image.tif") as optical,
+        raster.Source(DATA / "predict" / name / "probability.tif") as mapped,
+    ):
+        grid = raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
+        hillshade = relief.thumbnail(most, ["hillshade"])[0]
+        shown = _shown([band.name for band in optical.bands])
+        image = optical.thumbnail(most, shown)
+        probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
     ground = figures.Ground(
         area=name,
         crs_name=area.ingest["crs_name"],
@@ -162,7 +172,7 @@ def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[s
         "uncertainty": figures.uncertainty_map(ground, uncertainty),
     }
     if area.tiles is not None:
-        _, split, block = _ground_truth(name)
+        split, block = _tiles.arrays(name, area.tiles, "split", "block")
         at = np.ix_(*(figures.sample(length, max(grid.shape), most) for length in grid.shape))
         drawn["split"] = figures.split_map(ground, split[at], block[at])
         if area.outcome_km2 is not None:
@@ -223,7 +233,7 @@ def _attention(area: page.Area, settings: ReportSettings) -> dict[str, Any]:
             hillshade = source.read(roi, ["hillshade"])[0]
         landslide = np.zeros(hillshade.shape, bool)
         if area.tiles is not None:
-            labels = _ground_truth(name)[0][roi]
+            labels = _tiles.arrays(name, area.tiles, "labels")[0][roi]
             landslide = (labels >= 1) & (labels != 255)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
         drawn[f"attention_{number}"] = figures.attention(

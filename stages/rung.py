@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from hpcl import ladder, metrics
+from hpcl import artifacts, ladder, metrics
 from hpcl.networks import Trained
 from hpcl.probe import boundary_probe
 from stages import _ladder, _track
-from stages._stage import read_json, run, write_json
+from stages._stage import run, write_json
 from stages._train import TILES, tiles_for, train
 
 
@@ -14,7 +14,7 @@ def main(name: str, seed: str) -> None:
     """Write ladder/results/<row>-<seed>.json."""
     model, contrast, limits, windows = _ladder.rung(name, int(seed))
     settings = model, contrast, limits
-    facts = read_json(TILES / "facts.json")
+    facts = artifacts.read_json(TILES / "facts.json")
     ground = ladder.ground(facts)
     result = train(f"rung {name} {seed}", settings)
     if result is None:
@@ -37,6 +37,7 @@ def main(name: str, seed: str) -> None:
             "blocks": blocks.to_dict("list"),
         },
     )
+    result.kept()
     print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ground}")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcl import raster, scale, terrain
+from hpcl import artifacts, raster, scale, terrain
 from hpcl.settings.terrain import TerrainSettings
-from stages._stage import params, progress, read_json, run, write_json
+from stages._stage import params, progress, run, write_json
 
 
 def main(area: str) -> None:
     """data/coregister/<area> -> data/terrain/<area>: terrain.tif and facts.json."""
     settings = params("terrain", TerrainSettings)
     elevation, out = Path("data/coregister") / area / "dem.tif", Path("data/terrain") / area
-    dem_pixel_m = read_json(elevation.with_name("shift.json"))["dem_pixel_m"]
+    dem_pixel_m = artifacts.read_json(elevation.with_name("shift.json"), artifacts.DemPixel)["dem_pixel_m"]
     with raster.Source(elevation) as source:
         sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), dem_pixel_m)
     findings = scale.terrain(

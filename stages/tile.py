@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 import rasterio.features
 import shapely
+from affine import Affine
 
-from hpcl import likeness, raster, scale, tiles, vector
+from hpcl import artifacts, likeness, raster, scale, tiles, vector
 from hpcl.areas import Names
 from hpcl.settings.terrain import check_own_bands
 from hpcl.settings.tile import TileError, TileSettings, check_labelled, check_sizes
-from stages._stage import params, progress, read_json, run, write_json
+from stages._stage import params, progress, run, write_json
 
 OUT = Path("data/tiles")
 
@@ -26,8 +27,10 @@ def main() -> None:
     """Read every listed area that has an inventory; areas without one are mapped later, not trained on."""
     settings = params("tile", TileSettings)
     check_sizes(settings)
-    areas = [a for a in params("areas", Names) if (Path("data/ingest") / a / "labels.tif").exists()]
+    areas = [area for area in params("areas", Names) if _has_inventory(area)]
     check_labelled(areas)
+    for area in areas:
+        _check_grids(area)
     OUT.mkdir(parents=True, exist_ok=True)
     sizes = {area: _sizes(area) for area in areas}
     findings = {area: _findings(sizes[area], settings) for area in areas}
@@ -106,8 +109,8 @@ def main() -> None:
             "split": held,
         },
     )
-    table.to_csv(OUT / "windows.csv", index=False, float_format="%.4f")
-    pd.concat(polygons, names=["area"]).reset_index("area").to_csv(OUT / "landslides.csv", index=False)
+    artifacts.write_csv(OUT / "windows.csv", table, "%.4f")
+    artifacts.write_csv(OUT / "landslides.csv", pd.concat(polygons, names=["area"]).reset_index("area"))
     _write_split(blocks, facts)
     for area in areas:
         for finding in facts[area]["findings"]:
@@ -118,9 +121,36 @@ def main() -> None:
         print(f"tile: {split:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}")
 
 
+def _has_inventory(area: str) -> bool:
+    """Whether an area is trained on, which is said if not; what `ingest` left of an inventory must be whole."""
+    folder = Path("data/ingest") / area
+    facts = artifacts.read_json(folder / "facts.json")
+    inventory, labels = folder / "landslides.gpkg", folder / "labels.tif"
+    given = bool(facts.get("inventory")) or bool(facts["classes"]) or inventory.exists() or labels.exists()
+    if not given:
+        print(f"tile: {area} has no inventory of landslides; it is mapped, and neither trained on nor scored.")
+    for path in (inventory, labels):
+        if given and not path.exists():
+            raise TileError(f"{path} does not exist, though the area has an inventory; {artifacts.remedy(path)}.")
+    return given
+
+
+def _check_grids(area: str) -> None:
+    """Raise `raster.RasterError` if the area's rasters are not on one grid, that which `ingest` noted."""
+    image, relief = _stacks(area)
+    noted, labels = image.with_name("facts.json"), image.with_name("labels.tif")
+    facts = artifacts.read_json(noted)
+    with raster.Source(image) as a, raster.Source(relief) as b, raster.Source(labels) as c:
+        grid = raster.Grid(facts["shape"], Affine(*facts["transform"]), facts["crs"])
+        raster.common_grid({noted: grid, **{source.path: source.grid for source in (a, b, c)}})
+
+
 def _sizes(area: str) -> scale.Sizes:
     folder = Path("data/ingest") / area
-    return scale.Sizes.of(read_json(folder / "facts.json"), vector.read(folder / "landslides.gpkg")["area_m2"])
+    return scale.Sizes.of(
+        artifacts.read_json(folder / "facts.json", artifacts.AreaSizes),
+        vector.read(folder / "landslides.gpkg")["area_m2"],
+    )
 
 
 def _findings(sizes: scale.Sizes, settings: TileSettings) -> list[str]:
@@ -161,11 +191,11 @@ def _common_bands(areas: list[str]) -> tuple[tuple[raster.Band, ...], list[str]]
 
 def _terrain_facts(area: str) -> Any:
     """How the terrain bands turn, and the sun of their hillshade; one parameter section makes them equal in all areas."""
-    return read_json(Path("data/terrain") / area / "facts.json")
+    return artifacts.read_json(Path("data/terrain") / area / "facts.json")
 
 
 def _classes(area: str) -> list[str]:
-    return list(read_json(Path("data/ingest") / area / "facts.json")["classes"])
+    return list(artifacts.read_json(Path("data/ingest") / area / "facts.json")["classes"])
 
 
 def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:

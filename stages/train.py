@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpcl import networks, scale
+from hpcl import artifacts, networks, scale
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
-from stages._stage import params, read_json, run, write_json
+from stages._stage import params, run, write_json
 from stages._train import TILES, train
 
 MODEL, REPORTS = Path("data/model"), Path("reports/train")
@@ -22,7 +22,7 @@ def main() -> None:
         params("contrastive", ContrastSettings),
         params("train", TrainSettings),
     )
-    polygons = pd.read_csv(TILES / "landslides.csv", dtype={"area": str})
+    polygons = artifacts.read_csv(TILES / "landslides.csv", {"area": str, "area_m2": float, "labelled_px": int})
     findings = _findings(polygons, settings[0].output_stride)
     result = train("train", settings)
     if result is None:
@@ -32,8 +32,7 @@ def main() -> None:
     networks.save(MODEL, result.network, result.facts | {"landslide_m2": landslide_m2})
     # Speeds differ from run to run and would make equal results unequal: they stay in the live curves.
     curves = pd.DataFrame(result.history).drop(columns=["windows_per_s", "data_wait_frac"])
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(REPORTS / "curves.csv", index=False, float_format="%.6g")
+    artifacts.write_csv(REPORTS / "curves.csv", curves, "%.6g")
     write_json(
         REPORTS / "summary.json",
         {
@@ -44,14 +43,16 @@ def main() -> None:
             "epochs": len(result.history),
             "parameters": sum(p.numel() for p in result.network.parameters()),
             "findings": findings,
+            **({"training_findings": result.findings} if result.findings else {}),
         },
     )
+    result.kept()
 
 
 def _findings(polygons: pd.DataFrame, output_stride: int) -> dict[str, list[str]]:
     """Each area's landslides against a hyper-pixel, said before the hours that a training may take."""
     findings = {}
-    for area, facts in read_json(TILES / "facts.json")["areas"].items():
+    for area, facts in artifacts.read_json(TILES / "facts.json")["areas"].items():
         labelled_px = polygons.loc[polygons["area"] == area, "labelled_px"].to_numpy()
         findings[area] = scale.hyper_pixels(facts["pixel_m"], labelled_px, output_stride=output_stride)
         for finding in findings[area]:

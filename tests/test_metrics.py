@@ -593,5 +593,5 @@ def test_a_map_on_another_grid_is_refused(tmp_path, monkeypatch, rows, east_m):
     values = raster.read(path, ["probability"]).values[:, :rows]
     raster.write(path, raster.Raster(values, grid, (raster.Band("probability"),)))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(metrics.MetricsError, match="does not lie on the grid"):
+    with pytest.raises(raster.RasterError, match="do not lie on one grid"):
         evaluate.main()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from hpcl.artifacts import ArtifactError
 from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin
 from hpcl.networks import build, load, save
 
@@ -16,6 +17,15 @@ def settings(**changes: object) -> ModelSettings:
         "decoder_channels": 16, "dropout": 0.1,
     }  # fmt: skip
     return ModelSettings(**(numbers | changes))  # type: ignore[arg-type]  # values of several kinds
+
+
+def facts() -> dict[str, Any]:
+    """What `train` keeps beside the weights, for the bands of these tests."""
+    names = ("red", "green", "slope", "n_east", "n_north", "r", "g", "b", "east", "north")
+    return {
+        "bands": [{"name": name, "kind": "scalar", "mean": 0.0, "std": 1.0} for name in names],
+        "classes": ["landslide"], "window_px": 64, "threshold": 0.5, "temperature": 1.0, "pixel_m": [2.0], "trained_on": [],
+    }  # fmt: skip
 
 
 def network(classes: int = 2, **changes: object) -> HPCLNet:
@@ -123,7 +133,7 @@ def test_contrast_head_leaves_the_rest_of_the_network_alone() -> None:
 
 def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
     net = network().eval()
-    save(tmp_path, net, {"classes": ["landslide"], "window_px": 64})
+    save(tmp_path, net, facts())
     trained = load(tmp_path)
     assert torch.equal(net(bands()).logits, trained.network(bands()).logits)
     assert trained.facts["window_px"] == 64
@@ -138,7 +148,7 @@ def test_branches_may_be_named_and_ordered_at_will(changes: dict[str, Any], tmp_
     """Equal shapes would load into each other's place without a word."""
     chosen = settings(branches={"rgb": ("r", "g", "b"), "dem": ("slope", "north", "east")}, **changes)
     net = build(chosen, 2, 8).eval()
-    save(tmp_path, net, {"classes": ["landslide"]})
+    save(tmp_path, net, facts())
     given = bands(rgb=3, dem=3)
     assert torch.equal(net(given).logits, load(tmp_path).network(given).logits)
     assert torch.equal(net(given).logits, net(dict(reversed(given.items()))).logits)
@@ -146,13 +156,13 @@ def test_branches_may_be_named_and_ordered_at_will(changes: dict[str, Any], tmp_
 
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        save(tmp_path / folder, network(), {"classes": ["landslide"]})
+        save(tmp_path / folder, network(), facts())
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_weights_that_are_not_those_named_are_refused(tmp_path: Path) -> None:
-    save(tmp_path, network(), {"classes": ["landslide"]})
+    save(tmp_path, network(), facts())
     data = bytearray((tmp_path / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (tmp_path / "model.safetensors").write_bytes(data)
@@ -161,7 +171,7 @@ def test_weights_that_are_not_those_named_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="run the train stage"):
+    with pytest.raises(ArtifactError, match=r"model\.json does not exist"):
         load(tmp_path)
 
 

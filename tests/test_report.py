@@ -528,6 +528,11 @@ def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) 
 # ---- hits, misses, false alarms --------------------------------------------------------------------------------------
 
 
+def tiles_of(area: str) -> Any:
+    """What the tiles' facts say of an area of the project in which the test runs."""
+    return json.loads(Path("data/tiles/facts.json").read_text())["areas"][area]
+
+
 def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stages import report
 
@@ -544,7 +549,7 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
         else:
             wanted[figures.FALSE_ALARM if mapped else figures.BACKGROUND] += 1
     assert min(wanted.values()) > 0
-    codes, counts = report._outcomes(ground.name, threshold, max_px=200)
+    codes, counts = report._outcomes(ground.name, tiles_of(ground.name), threshold, max_px=200)
     assert dict(enumerate(counts.tolist())) == wanted
     assert codes.shape == ground.shape
 
@@ -579,8 +584,8 @@ def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, mo
     monkeypatch.chdir(project)
     monkeypatch.setattr(raster, "BLOCK_PX", 32)
     monkeypatch.setattr(raster.blocks, "__defaults__", (32,))
-    whole, counts = report._outcomes(GROUNDS[0].name, 0.45, max_px=200)
-    codes, same = report._outcomes(GROUNDS[0].name, 0.45, max_px=50)
+    whole, counts = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
+    codes, same = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)
     assert (same == counts).all()
     rows, columns = (figures.sample(n, 120, 50) for n in GROUNDS[0].shape)
     assert codes.shape == (40, 50)

@@ -7,7 +7,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from test_fit import MODEL, records
-from test_model import bands, settings
+from test_model import bands, facts, settings
 
 from hpcl.dataset import Tiles
 from hpcl.fit import FitError
@@ -100,7 +100,7 @@ def test_a_size_that_is_no_multiple_is_refused() -> None:
 @torch.no_grad()
 def test_saved_and_loaded_it_gives_the_same_map(architecture: str, tmp_path: Path) -> None:
     net, x = rival(architecture), bands()
-    save(tmp_path, net, {"classes": ["landslide"]})
+    save(tmp_path, net, facts())
     back = load(tmp_path).network
     assert isinstance(back, Rival)
     assert torch.equal(net(x).logits, back(x).logits)

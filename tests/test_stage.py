@@ -10,11 +10,12 @@ import pytest
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from hpcl.artifacts import read_json
 from hpcl.contrast import ContrastSettings
 from hpcl.fit import TrainSettings
 from hpcl.model import ModelSettings
 from stages import _train
-from stages._stage import ParameterError, params, progress, read_json, write_json
+from stages._stage import ParameterError, params, progress, write_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+import resource
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from stages import _track
+
+ROOT = Path(__file__).parents[1]
 
 REMEDY = "Take a backup of your database, then run 'mlflow db upgrade <database_uri>'"
 
@@ -67,3 +73,59 @@ def test_other_addresses_stay(uri: str) -> None:
 def test_tokens_are_not_shown() -> None:
     assert _track._public("at https://host/api?token=secret&x=1 failed") == "at https://host/api failed"
     assert _track._public("postgresql://me:secret@host/db") == "postgresql://host/db"
+
+
+CONNECT = "import sys; from pathlib import Path; from stages import tracking; tracking.main(sys.argv[1:])"
+
+
+def tracking(root: Path, *command: str, most_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
+    """A command around the runs in a process of its own, which can write files of ``most_bytes`` at most."""
+    limit = resource.RLIM_INFINITY if most_bytes is None else most_bytes
+    return subprocess.run(
+        [sys.executable, "-c", CONNECT, *command],
+        cwd=root, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "HPCL_TRACK": "on"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+
+
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / ".dvc").mkdir()
+    subprocess.run(["git", "init", "-q", "."], cwd=tmp_path, check=True)
+    return tmp_path / "mlflow.db"
+
+
+@pytest.mark.parametrize("most_bytes", [300_000])
+def test_a_store_that_a_full_disk_broke_off_heals(
+    most_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = store(tmp_path, monkeypatch)
+    broken = tracking(tmp_path, "sync", most_bytes=most_bytes)
+    assert broken.returncode != 0
+    assert not database.exists()
+    whole = tracking(tmp_path, "sync")
+    assert whole.returncode == 0, whole.stderr
+    assert database.exists()
+    assert not database.with_name("mlflow.db.draft").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty table", "no database", "another schema"])
+def test_a_store_that_cannot_be_used_says_what_to_do(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = store(tmp_path, monkeypatch)
+    if damage == "no database":
+        database.write_bytes(b"no database at all" * 100)
+    else:
+        with sqlite3.connect(database) as made:
+            made.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+            if damage == "another schema":
+                made.execute("CREATE TABLE alembic_version (version_num TEXT)")
+                made.execute("INSERT INTO alembic_version VALUES ('0123456789ab')")
+        made.close()
+    refused = tracking(tmp_path, "sync")
+    assert refused.returncode != 0
+    last = refused.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"tracking: TrackingError: {database} cannot be used (")
+    assert "move the file away and run `python -m stages.tracking init`" in last
+    assert "Traceback" not in refused.stderr

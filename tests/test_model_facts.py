@@ -1,0 +1,138 @@
+"""A model.json whose values would map nonsense is refused, and a map or a training that says nothing is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_unlike_area import ROOT, area, ground, model
+
+from hpcl import fit, networks
+from hpcl.artifacts import ArtifactError
+from hpcl.model import ModelError
+from stages import predict
+from stages._stage import params
+
+NAN, INF = float("nan"), float("inf")
+WRONG = [
+    *(("threshold", value) for value in (NAN, INF, -0.01, 1.01, None, "0.5", [0.5], True)),
+    *(("temperature", value) for value in (0, -1.5, NAN, INF, None, "hot")),
+    *(("window_px", value) for value in (0, -64, 64.5, None, "64")),
+    *(("classes", value) for value in ([], None, "landslide", [1])),
+    *(("embedding_dim", value) for value in (0, None, "8")),
+    *(("pixel_m", value) for value in ([], [0.0], [NAN], 2.0)),
+    *(("bands", value) for value in ([], None, {})),
+    *(("trained_on", value) for value in (None, 3)),
+    *(("settings", value) for value in (None, {}, [])),
+    *(("weights_sha256", value) for value in (None, "", 7)),
+]
+WRONG_BANDS = [
+    *(("std", value) for value in (0, -1.0, NAN, INF, None, "1")),
+    *(("mean", value) for value in (NAN, INF, -INF, None, "0")),
+    *(("kind", value) for value in ("colour", None, "")),
+    *(("name", value) for value in ("another", None, 4)),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("project")
+    model(path)
+    networks.load(path / "data/model")
+    return path / "data/model"
+
+
+def refused(folder: Path, facts: Any) -> str:
+    whole = (folder / "model.json").read_bytes()
+    try:
+        (folder / "model.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
+        with pytest.raises((ArtifactError, ModelError)) as error:
+            networks.load(folder)
+    finally:
+        (folder / "model.json").write_bytes(whole)
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_value_that_no_map_can_be_made_with_is_refused(folder: Path, name: str, value: Any) -> None:
+    refused(folder, json.loads((folder / "model.json").read_text()) | {name: value})
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in WRONG}))
+def test_a_value_that_is_missing_is_named(folder: Path, name: str) -> None:
+    facts = json.loads((folder / "model.json").read_text())
+    del facts[name]
+    assert f"lacks '{name}'" in refused(folder, facts)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_BANDS)
+def test_statistics_that_make_no_numbers_are_refused(folder: Path, name: str, value: Any) -> None:
+    facts = json.loads((folder / "model.json").read_text())
+    facts["bands"][2][name] = value
+    refused(folder, facts)
+
+
+@pytest.mark.parametrize("name", ["fused_channels", "decoder_channels", "encoder", "branches"])
+def test_settings_of_another_network_are_refused(folder: Path, name: str) -> None:
+    facts = json.loads((folder / "model.json").read_text())
+    facts["settings"][name] = {"encoder": "no_such", "branches": {"optical": ["red"]}}.get(name, 24)
+    refused(folder, facts)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", '"model"', "\ud800".encode("utf-16", "surrogatepass").decode("latin-1")]
+)
+def test_what_is_no_object_is_refused(folder: Path, text: str) -> None:
+    refused(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "threshold", "beginning"),
+    [
+        ([0.1, 0.2, NAN], 0.5, "The map shows no landslide"),
+        ([0.0, 0.0], 1.0, "The map shows no landslide"),
+        ([0.1, 0.2, NAN], 0.0, "The map calls 100.0% of the area a landslide, at a threshold of 0,"),
+        ([0.9] * 19 + [0.1], 0.5, "The map calls 95.0% of the area a landslide"),
+        ([NAN, NAN], 0.5, "Nothing was mapped"),
+        ([0.9] * 3 + [0.1], 0.5, None),
+        ([0.9] + [0.1] * 9999, 0.5, None),
+    ],
+)
+def test_a_map_that_says_everything_or_nothing_is_named(
+    probabilities: list[float], threshold: float, beginning: str | None
+) -> None:
+    seen = predict._Seen()
+    for part in np.array_split(np.array(probabilities, np.float32), 2):
+        seen.add(part, threshold)
+    told = seen.findings(threshold)
+    assert len(told) == (beginning is not None)
+    assert beginning is None or told[0].startswith(beginning)
+
+
+def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    area(tmp_path, ground(1), 5)
+    model(tmp_path, threshold=0.0)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predict.polygons, "_relief", lambda *_: {})  # this terrain has no normals
+    predict.main("valley")
+    found = json.loads(Path("data/predict/valley/facts.json").read_text())["findings"]
+    assert found[-1].startswith("The map calls 100.0% of the area a landslide")
+    assert found[-1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("loss", "threshold", "count"),
+    [(0.4, 0.5, 0), (1.2, 0.3, 0), (40.0, 0.5, 1), (0.4, 0.0, 1), (0.4, 511 / 512, 1), (9e9, 0.0, 2), (1.69, 0.01, 0)],
+)
+def test_a_training_that_learnt_nothing_is_named(loss: float, threshold: float, count: int) -> None:
+    train = replace(params("train", fit.TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
+    told = fit.findings({"loss": loss}, threshold, 2, train)
+    assert len(told) == count
+    assert not told or "train.learning_rate" in " ".join(told)
