@@ -14,7 +14,7 @@ import numpy.typing as npt
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
-from hpcl import raster
+from hpcl.geo import raster
 
 Array = npt.NDArray[Any]
 

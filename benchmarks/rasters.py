@@ -22,8 +22,10 @@ from affine import Affine
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
-from hpcl import coregister, infer, networks, raster
-from hpcl.scene import RasterScene
+from hpcl.geo import raster
+from hpcl.inference import predict
+from hpcl.maps.raster_scene import RasterScene
+from hpcl.networks import store
 from hpcl.settings.coregister import CoregisterSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.predict import InferSettings
@@ -107,18 +109,18 @@ def terrain(folder: Path, side_px: int) -> list[Row]:
     return [*rows, row("terrain_peak_mib", peaks, f"peak memory in MiB, slope and hillshade, {size}")]
 
 
-def make_scene(folder: Path, side_px: int, *, noise: bool) -> networks.Trained:
+def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
     """An area's rasters and an untrained network for them; without noise they are one repeated value."""
     folder.mkdir(parents=True, exist_ok=True)
     model = params("model", ModelSettings)
     torch.manual_seed(0)
     names = sorted({name for bands in model.branches.values() for name in bands})
-    network = networks.build(model, 2, 8)
+    network = store.build(model, 2, 8)
     facts = {
         "bands": [{"name": name, "kind": "scalar", "mean": 0.0, "std": 1.0} for name in names],
         "classes": ["landslide"], "window_px": 128, "temperature": 1.0, "threshold": 0.5, "sun": {}, "pixel_m": [PIXEL_M], "trained_on": [],
     }  # fmt: skip
-    networks.save(folder / "model", network, facts)
+    store.save(folder / "model", network, facts)
     grid = raster.Grid((side_px, side_px), Affine(PIXEL_M, 0, 5e5, 0, -PIXEL_M, 4e6), "EPSG:32648")
     rng = np.random.default_rng(0)
     values = (
@@ -135,18 +137,18 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> networks.Trained:
         sink = raster.Sink(file, grid)
         for rows, columns in raster.blocks(grid.shape, 1024):
             sink.write(values[:, : rows.stop - rows.start, : columns.stop - columns.start], (rows, columns))
-    return networks.load(folder / "model")
+    return store.load(folder / "model")
 
 
 def map_scene(folder: str, overlap_frac: float) -> int:
     """Map a scene as the stage does, into a probability raster; how many windows that took."""
     place = Path(folder)
-    trained = networks.load(place / "model")
+    trained = store.load(place / "model")
     settings = InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
     with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with raster.create(place / "probability.tif", scene.grid, bands) as sink:
-            for part in infer.predict(scene, trained, settings):
+            for part in predict.predict(scene, trained, settings):
                 sink.write(np.stack([part.probability, part.uncertainty]), part.roi)
         window_px = trained.facts["window_px"]
         return math.prod(len(starts(side, window_px, round(window_px * (1 - overlap_frac)))) for side in scene.shape)
@@ -158,8 +160,8 @@ def prediction(folder: Path) -> list[Row]:
     trained = make_scene(folder, 2048, noise=True)
     with RasterScene("large", [folder / "scene.tif"], trained, "refuse") as scene:
         places = [(slice(0, 128), slice(left, left + 128)) for left in range(0, 16 * 96, 96)]
-        batch = scene.tensors([scene.read(place) for place in places], infer.device())
-    network = trained.network.to(infer.device()).to(memory_format=torch.channels_last)
+        batch = scene.tensors([scene.read(place) for place in places], predict.device())
+    network = trained.network.to(predict.device()).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def bare() -> float:
@@ -214,7 +216,7 @@ def coregistration(folder: Path) -> Row:
 
     def ours() -> float:
         began = time.perf_counter()
-        coregister.align(reference, moved, settings)
+        reference.align(reference, moved, settings)
         return time.perf_counter() - began
 
     def alone() -> float:

@@ -17,12 +17,12 @@ import torch
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
-from hpcl import contrast as contrast_module
-from hpcl import fit
-from hpcl.dataset import Tiles
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
+from hpcl.training import contrast as contrast_module
+from hpcl.training import loop
+from hpcl.training.dataset import Tiles
 from stages._stage import params
 
 STEPS, ROUNDS = 6, 9
@@ -71,7 +71,7 @@ class Trainer:
         self.wait: list[float] = []
         endless = replace(train, epochs=1000, steps_per_epoch=STEPS, patience_epochs=1000)
         # The loss acts from the first step on: that is the dear part.
-        self.epochs: Iterator[fit.Epoch] = fit.fit(
+        self.epochs: Iterator[loop.Epoch] = loop.fit(
             tiles, model, replace(contrast, start_frac=0.0), endless, progress=self._tick
         )
 
@@ -99,8 +99,8 @@ def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]
     trainer = Trainer(tiles, settings)
     pairs, loss = contrast_module.sample_pairs, contrast_module.contrast_loss
     with (
-        mock.patch.object(fit, "sample_pairs", keeping("pairs", pairs)),
-        mock.patch.object(fit, "contrast_loss", keeping("loss", loss)),
+        mock.patch.object(loop, "sample_pairs", keeping("pairs", pairs)),
+        mock.patch.object(loop, "contrast_loss", keeping("loss", loss)),
     ):
         for _ in range(3):  # the queues fill
             trainer()

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor, nn
 
-from hpcl.model import Network
-from hpcl.networks import build
+from hpcl.networks.hpcl_net import Network
+from hpcl.networks.store import build
 
 
 class _LandslideScore(nn.Module):

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import correlate1d
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.settings.terrain import TerrainSettings, names
 
 Array = npt.NDArray[np.floating]

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
-from hpcl import areas, artifacts
+from hpcl.core import areas, artifacts
 from stages import _track
 from stages._inputs import Inputs, parsed
 from stages._outs import protected

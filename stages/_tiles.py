@@ -9,7 +9,8 @@ from typing import Any
 import numpy.typing as npt
 from affine import Affine
 
-from hpcl import artifacts, raster
+from hpcl.core import artifacts
+from hpcl.geo import raster
 
 TILES = Path("data/tiles")
 FACTS = TILES / "facts.json"

@@ -15,17 +15,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hpcl import checkpoint, fit, ranks
-from hpcl.dataset import Tiles
-from hpcl.model import Network
+from hpcl.networks.hpcl_net import Network
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
+from hpcl.training import checkpoint, distributed, loop
+from hpcl.training.dataset import Tiles
 from stages import _track
 from stages._stage import check_inputs, progress
 
 TILES = Path("data/tiles")
-CODE = Path(fit.__file__).parent
+CODE = Path(loop.__file__).parent
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
 
 Settings = tuple[ModelSettings, ContrastSettings, TrainSettings]
@@ -71,7 +71,7 @@ def train(label: str, settings: Settings) -> Result | None:
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Hold a folder of checkpoints: two trainings in one would write each other's drafts. Ends with the process."""
-    if ranks.number():
+    if distributed.number():
         yield  # the first process holds it for all
         return
     place.mkdir(parents=True, exist_ok=True)
@@ -95,8 +95,8 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     history = resume["history"] if resume else []
     if resume:
         print(f"{label}: resuming after epoch {resume['epoch'] + 1} from {latest}")
-    for epoch in fit.fit(tiles, *settings, resume=resume, progress=_with_estimate(label, progress(label))):
-        if ranks.number():
+    for epoch in loop.fit(tiles, *settings, resume=resume, progress=_with_estimate(label, progress(label))):
+        if distributed.number():
             continue  # the first process writes; all know the same
         history.append({"epoch": epoch.number, **epoch.metrics})
         if epoch.best:
@@ -107,12 +107,12 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
         numbers = ", ".join(f"{name} {epoch.metrics[name]:.3f}" for name in shown)
         speed = f"{epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"
         print(f"{label}: epoch {epoch.number + 1}/{limits.epochs}: {numbers}, {speed}")
-    if ranks.number():
+    if distributed.number():
         return None
     kept = checkpoint.load(best)
-    network = fit.build(tiles, *settings).network
+    network = loop.build(tiles, *settings).network
     network.load_state_dict(kept["weights"])
-    temperature, threshold, iou = fit.calibrate(tiles, network, limits)
+    temperature, threshold, iou = loop.calibrate(tiles, network, limits)
     facts = {
         "bands": [asdict(band) for band in tiles.bands],
         "classes": tiles.facts["classes"],
@@ -130,7 +130,7 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
     )
-    findings = fit.findings(history[kept["epoch"]], threshold, tiles.classes, limits)
+    findings = loop.findings(history[kept["epoch"]], threshold, tiles.classes, limits)
     for finding in findings:
         print(f"{label}: {finding}")
     return Result(network, facts, history, iou, kept["epoch"], findings, place)

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hpcl import areas, baselines, raster
+from hpcl import baselines
+from hpcl.core import areas
+from hpcl.geo import raster
 from hpcl.settings.baselines import BaselinesSettings
 from stages import _tiles
 from stages._stage import params, progress, run, write_json

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from hpcl import areas
+from hpcl.core import areas
 from hpcl.ingest import IngestSettings, vector_files
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.settings.contrastive import ContrastSettings

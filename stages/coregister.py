@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcl import coregister, raster, scale, vector
+from hpcl import scale
+from hpcl.geo import raster, vector
 from hpcl.settings.coregister import CoregisterSettings
 from stages._stage import params, progress, run, write_json
 
@@ -16,12 +17,12 @@ def main(area: str) -> None:
     image, dem, reference, slides = (raw / f for f in ("image.tif", "dem.tif", "reference_dem.tif", "landslides.gpkg"))
     if reference.exists():
         unstable = vector.read(slides) if slides.exists() else None
-        other, shift = reference, coregister.align(reference, dem, settings, unstable)
+        other, shift = reference, reference.align(reference, dem, settings, unstable)
     else:
-        other, shift = image, coregister.align_to_image(image, dem, settings)
-    coregister.apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
-    coregister.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
-    coregister.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
+        other, shift = image, reference.align_to_image(image, dem, settings)
+    reference.apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
+    reference.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
+    reference.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
     facts = shift.facts()
     with raster.Source(image) as source:
         sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), facts["dem_pixel_m"])

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpcl import artifacts, metrics, raster, scale
-from hpcl.areas import distinct
+from hpcl import metrics, scale
+from hpcl.core import artifacts
+from hpcl.core.areas import distinct
+from hpcl.geo import raster
 from hpcl.settings.evaluate import EvaluateSettings
 from stages import _tiles
 from stages._stage import params, progress, run, write_json

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpcl import artifacts, explain, networks, raster
-from hpcl.adapt import adapted
-from hpcl.scene import RasterScene
+from hpcl import explain
+from hpcl.core import artifacts
+from hpcl.geo import raster
+from hpcl.inference.adabn import adapted
+from hpcl.maps.raster_scene import RasterScene
+from hpcl.networks import store
 from hpcl.settings.explain import ExplainSettings
 from hpcl.windows import pad, starts
 from stages import _tiles
@@ -23,7 +26,7 @@ def main(area: str) -> None:
     """
     settings = params("explain", ExplainSettings)
     windows = params("predict", Predict).windows
-    trained = networks.load(Path("data/model"))
+    trained = store.load(Path("data/model"))
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
     out = Path("data/explain") / area

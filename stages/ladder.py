@@ -13,8 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl import artifacts, fit, ladder, networks, page
+from hpcl.ablation import compare
+from hpcl.core import artifacts
+from hpcl.networks import store
+from hpcl.report import page
 from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.training import loop
 from stages import _ladder
 from stages._ladder import FILE, LADDER, RUNGS, Row, rows
 from stages._stage import params, run
@@ -34,11 +38,11 @@ def main() -> None:
     wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
     for name in chosen:  # what cannot be built is said before anything is trained
         made = _ladder.rung(name, 0)
-        networks.build(made.model, 2, made.contrast.embedding_dim)
+        store.build(made.model, 2, made.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
     facts = artifacts.read_json(TILES / "facts.json")
-    ladder.ground(facts)  # refuses tiles without test ground
-    _ladder.distinct(chosen, ladder.new_ground(facts))
+    compare.ground(facts)  # refuses tiles without test ground
+    _ladder.distinct(chosen, compare.new_ground(facts))
     missing = _missing(wanted)
     print(
         f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
@@ -91,7 +95,7 @@ def _cost(missing: list[str]) -> float:
     one = _ladder.rung("hpcl_net", 0)
     short = one.model, one.contrast, replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS)
     seen: list[float] = []
-    for _ in fit.fit(tiles_for(short), *short, progress=lambda done, total: seen.append(time.perf_counter())):
+    for _ in loop.fit(tiles_for(short), *short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
     step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
     return step_s * steps
@@ -101,7 +105,7 @@ def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) 
     """The table of this ground's finished rows, the other rows as not run, and what the table knew of other grounds."""
     if not finished:
         raise UnfinishedError(f"No row has all its results; DVC said above why. {TABLE} stays as it is.")
-    here = ladder.ground(artifacts.read_json(TILES / "facts.json"))
+    here = compare.ground(artifacts.read_json(TILES / "facts.json"))
     found = {
         name: [artifacts.read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds]
         for name in known
@@ -109,7 +113,7 @@ def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) 
     }
     blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
     against = {name: row.against for name, row in known.items()}
-    scores = ladder.compare(blocks, against, params("evaluate", EvaluateSettings))
+    scores = compare.compare(blocks, against, params("evaluate", EvaluateSettings))
     by_name = {line["row"]: line for line in scores.to_dict("records")}
     complete = [_line(name, row, here, by_name.get(name), found.get(name)) for name, row in known.items()]
     before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpcl import adapt, artifacts, infer, likeness, networks, polygons, raster, scale, scene, styles, vector
+from hpcl import scale
+from hpcl.core import artifacts
+from hpcl.geo import raster, vector
+from hpcl.inference import adabn, predict
+from hpcl.maps import likeness, polygons, qgis, raster_scene
+from hpcl.networks import store
 from hpcl.settings.predict import PolygonSettings, PredictSettings
 from stages._stage import params, progress, run, write_json
 
@@ -21,18 +26,18 @@ def main(area: str) -> None:
     settings = params("predict", PredictSettings)
     out = Path("data/predict") / area
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
-    trained = networks.load(Path("data/model"))
+    trained = store.load(Path("data/model"))
     classes = trained.facts["classes"]
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
-    with scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
+    with raster_scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
         findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
         findings += _unlike_training(area, ground, trained)
         findings += _unfit_polygons(area, trained, settings.polygons)
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
-        if adapt.too_small(ground, trained.facts["window_px"], settings.windows.adapt_windows):
+        if adabn.too_small(ground, trained.facts["window_px"], settings.windows.adapt_windows):
             findings.append(
-                f"The network kept its batch statistics as trained: {adapt.BATCH * adapt.LEAST_BATCHES} windows of "
+                f"The network kept its batch statistics as trained: {adabn.BATCH * adabn.LEAST_BATCHES} windows of "
                 f"{trained.facts['window_px']} px are needed to measure them anew, and the area (or adapt_windows) has fewer."
             )
         for finding in findings:  # before the hours that a large map takes
@@ -43,7 +48,7 @@ def main(area: str) -> None:
             raster.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
         ):
             seen = _Seen()
-            for part in infer.predict(ground, trained, settings.windows, progress(f"predict {area}")):
+            for part in predict.predict(ground, trained, settings.windows, progress(f"predict {area}")):
                 seen.add(part.probability, trained.facts["threshold"])
                 layers = [part.probability[None], part.uncertainty[None], *([part.classes] if len(classes) > 1 else [])]
                 sink.write(np.concatenate(layers), part.roi)
@@ -70,7 +75,7 @@ def main(area: str) -> None:
         provenance={key: facts[key] for key in ("weights_sha256", "input_sha256", "threshold")},
     )
     vector.write(out / "landslides.gpkg", table)
-    looks = {"probability": styles.probability(), "class": styles.classes(classes), "landslides": styles.landslides()}
+    looks = {"probability": qgis.probability(), "class": qgis.classes(classes), "landslides": qgis.landslides()}
     for name, style in looks.items():
         artifacts.write_bytes(out / f"{name}.qml", style.encode())
     write_json(
@@ -116,7 +121,7 @@ class _Seen:
         return []
 
 
-def _codes(part: infer.Part, threshold: float) -> npt.NDArray[np.uint8]:
+def _codes(part: predict.Part, threshold: float) -> npt.NDArray[np.uint8]:
     """0 below the threshold, else 1 + the most probable landslide class; where nothing is known, nodata."""
     code = np.where(part.probability >= threshold, 1 + np.nan_to_num(part.classes).argmax(0), 0)
     return np.where(np.isnan(part.probability), NO_DATA, code).astype(np.uint8)
@@ -130,7 +135,7 @@ def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
     return [f"The pixels are {pixel_m:g} m, but the model was trained at {known} m; resample the area for a fair map."]
 
 
-def _unlike_training(area: str, ground: scene.RasterScene, trained: networks.Trained) -> list[str]:
+def _unlike_training(area: str, ground: raster_scene.RasterScene, trained: store.Trained) -> list[str]:
     """In what the area's bands and its DEM differ from those of the training, beyond what other ground does."""
     if not {"dem_pixel_m", "ground"} <= trained.facts.keys():
         return [
@@ -157,7 +162,7 @@ def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
     ]
 
 
-def _unfit_polygons(area: str, trained: networks.Trained, settings: PolygonSettings) -> list[str]:
+def _unfit_polygons(area: str, trained: store.Trained, settings: PolygonSettings) -> list[str]:
     """Where polygons are generalised to another scale than that of the landslides: the area's own, or those trained on."""
     folder = Path("data/ingest") / area
     inventory = folder / "landslides.gpkg"

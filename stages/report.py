@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from hpcl import artifacts, figures, page, raster, vector
-from hpcl.areas import Names
+from hpcl.core import artifacts
+from hpcl.core.areas import Names
+from hpcl.geo import raster, vector
+from hpcl.report import figures, page
 from hpcl.settings.report import ReportSettings
 from stages import _tiles
 from stages._stage import params, progress, run

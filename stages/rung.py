@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from hpcl import artifacts, ladder, metrics
-from hpcl.networks import Trained
-from hpcl.probe import boundary_probe
+from hpcl import metrics
+from hpcl.ablation import compare
+from hpcl.ablation.linear_probe import boundary_probe
+from hpcl.core import artifacts
+from hpcl.networks.store import Trained
 from stages import _ladder, _track
 from stages._stage import run, write_json
 from stages._train import TILES, tiles_for, train
@@ -15,12 +17,12 @@ def main(name: str, seed: str) -> None:
     model, contrast, limits, windows = _ladder.rung(name, int(seed))
     settings = model, contrast, limits
     facts = artifacts.read_json(TILES / "facts.json")
-    ground = ladder.ground(facts)
+    ground = compare.ground(facts)
     result = train(f"rung {name} {seed}", settings)
     if result is None:
         return
-    blocks = ladder.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
-    total = blocks[ladder.COUNTS].sum().to_numpy().reshape(2, 2)
+    blocks = compare.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
+    total = blocks[compare.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
     probed = model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
     probe_auc = boundary_probe(result.network, tiles_for(settings), contrast) if probed else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcl import artifacts, raster, scale, terrain
+from hpcl import scale, terrain
+from hpcl.core import artifacts
+from hpcl.geo import raster
 from hpcl.settings.terrain import TerrainSettings
 from stages._stage import params, progress, run, write_json
 

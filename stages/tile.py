@@ -14,10 +14,14 @@ import rasterio.features
 import shapely
 from affine import Affine
 
-from hpcl import artifacts, likeness, raster, scale, tiles, vector
-from hpcl.areas import Names
+from hpcl import scale
+from hpcl.core import artifacts
+from hpcl.core.areas import Names
+from hpcl.geo import raster, vector
+from hpcl.maps import likeness
 from hpcl.settings.terrain import check_own_bands
 from hpcl.settings.tile import TileError, TileSettings, check_labelled, check_sizes
+from hpcl.tiles import split
 from stages._stage import params, progress, run, write_json
 
 OUT = Path("data/tiles")
@@ -37,31 +41,31 @@ def main() -> None:
     bands, kinds = _common_bands(areas)
     classes = sorted({name for area in areas for name in _classes(area)})
     labels = {a: _labels(a, classes) for a in areas}
-    laid = {a: tiles.lay_blocks(a, labels[a], settings.block_px) for a in areas}
-    objects = [found for a in areas for found in tiles.spread(_landslides(a), laid[a])]
-    blocks = tiles.assign([b for found in laid.values() for b in found], settings, objects)
-    moments, windows, facts, sampled = tiles.Moments(len(bands)), {}, {}, []
+    laid = {a: split.lay_blocks(a, labels[a], settings.block_px) for a in areas}
+    objects = [found for a in areas for found in split.spread(_landslides(a), laid[a])]
+    blocks = split.assign([b for found in laid.values() for b in found], settings, objects)
+    moments, windows, facts, sampled = split.Moments(len(bands)), {}, {}, []
     # A lattice, so that what is kept of the training ground does not depend on how it is walked.
     step_px = math.ceil(
         math.sqrt(max(1.0, sum(b.labelled_px for b in blocks if b.split == "train") / likeness.SAMPLE_PX))
     )
     polygons = {area: _polygons(area, labels[area]) for area in areas}
-    held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in tiles.SPLITS}
+    held = {s: {"blocks": sum(b.split == s for b in blocks), "labelled_px": 0, "landslide_px": 0} for s in split.SPLITS}
     train_px = np.zeros(1 + len(classes), np.int64)  # by class code
     for done, area in enumerate(areas):
         mine = [b for b in blocks if b.area == area]
         grid = _write_bands(area, bands)
         split_map = _array(area, "split", np.uint8, grid.shape)
         block_map = _array(area, "block", np.int32, grid.shape)
-        tiles.paint(mine, labels[area], settings.gap_px, split_map, block_map)
-        divided = tiles.keep_whole(_landslides(area), split_map)
-        found = tiles.lay_windows(mine, labels[area], split_map, settings)
-        tiles.check(found, split_map, _landslides(area), settings.gap_px, settings.window_px)
+        split.paint(mine, labels[area], settings.gap_px, split_map, block_map)
+        divided = split.keep_whole(_landslides(area), split_map)
+        found = split.lay_windows(mine, labels[area], split_map, settings)
+        split.check(found, split_map, _landslides(area), settings.gap_px, settings.window_px)
         windows[area] = pd.DataFrame(found)
         values = np.load(OUT / f"{area}.bands.npy", mmap_mode="r")
         for rows, columns in raster.blocks(grid.shape):
             moments.add(values[:, rows, columns], split_map[rows, columns] == 0)
-            for code, split in enumerate(tiles.SPLITS):
+            for code, split in enumerate(split.SPLITS):
                 mine_px = labels[area][rows, columns][split_map[rows, columns] == code]
                 held[split]["labelled_px"] += int(mine_px.size)
                 held[split]["landslide_px"] += int((mine_px > 0).sum())
@@ -88,7 +92,7 @@ def main() -> None:
             f"gaps of {settings.gap_px} px and landslides that count for another split; lower tile.window_px, tile.gap_px or "
             "tile.minimum_valid_frac, or raise tile.block_px."
         )
-    tiles.require_landslides(table, held["test"]["landslide_px"] if held["test"]["blocks"] else None)
+    split.require_landslides(table, held["test"]["landslide_px"] if held["test"]["blocks"] else None)
     for name, pixels in zip(classes, train_px[1:], strict=True):
         if not pixels:
             print(f"tile: class '{name}' has no pixel in the train blocks, so no model can learn it.")
@@ -200,7 +204,7 @@ def _classes(area: str) -> list[str]:
 
 def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:
     """The area's labels as a memory-mapped copy among the tiles, its own class codes turned into those of all areas."""
-    codes = np.full(256, tiles.UNKNOWN, np.uint8)
+    codes = np.full(256, split.UNKNOWN, np.uint8)
     codes[0] = 0
     for own, name in enumerate(_classes(area), start=1):
         codes[own] = 1 + classes.index(name)
@@ -269,11 +273,11 @@ def _polygons(area: str, labels: npt.NDArray[np.uint8]) -> pd.DataFrame:
         if (drawn := _drawn(shape, grid)) is not None:
             roi, mask = drawn
             codes = labels[roi][mask]
-            pixels[row] = codes.size, ((codes > 0) & (codes != tiles.UNKNOWN)).sum()
+            pixels[row] = codes.size, ((codes > 0) & (codes != split.UNKNOWN)).sum()
     return table[["id", "area_m2"]].assign(pixels=pixels[:, 0], labelled_px=pixels[:, 1])
 
 
-def _write_split(blocks: list[tiles.Block], facts: dict[str, Any]) -> None:
+def _write_split(blocks: list[split.Block], facts: dict[str, Any]) -> None:
     """The split map as polygons, in the first area's CRS."""
     tables = []
     for area, fact in facts.items():

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpcl import artifacts, networks, scale
+from hpcl import scale
+from hpcl.core import artifacts
+from hpcl.networks import store
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
@@ -29,7 +31,7 @@ def main() -> None:
         return
     # So that `predict` can compare its polygons with landslides where there is no inventory.
     landslide_m2 = np.quantile(polygons["area_m2"], np.linspace(0, 1, 21)).round(1).tolist()
-    networks.save(MODEL, result.network, result.facts | {"landslide_m2": landslide_m2})
+    store.save(MODEL, result.network, result.facts | {"landslide_m2": landslide_m2})
     # Speeds differ from run to run and would make equal results unequal: they stay in the live curves.
     curves = pd.DataFrame(result.history).drop(columns=["windows_per_s", "data_wait_frac"])
     artifacts.write_csv(REPORTS / "curves.csv", curves, "%.6g")

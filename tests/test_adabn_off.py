@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_adapt import Held, OneNorm, ground
 
-from hpcl.adapt import adapted, too_small
+from hpcl.inference.adabn import adapted, too_small
 from stages import _ladder
 from stages._stage import params
 from stages._windows import Predict

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from hpcl import adapt, infer
-from hpcl.adapt import adapted, too_small
-from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
-from hpcl.networks import Trained
+from hpcl.inference import adabn, predict
+from hpcl.inference.adabn import adapted, too_small
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Network, Outputs
+from hpcl.networks.store import Trained
 from hpcl.windows import spread
 
 SETTINGS = ModelSettings(
@@ -21,7 +21,7 @@ NAMES = ("red", "green", "slope")
 CPU = torch.device("cpu")
 
 
-class Held(infer.Scene):
+class Held(predict.Scene):
     """A scene in memory."""
 
     def __init__(self, values: np.ndarray, network: Network, trained_on: tuple[str, ...] = ("there",)) -> None:
@@ -139,10 +139,10 @@ def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch)
     facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
 
     def mapped(model: Network, most: int) -> np.ndarray:
-        settings = infer.InferSettings(overlap_frac=0.0, batch_size=5, turns=1, adapt_windows=most)
-        return np.concatenate([part.probability for part in infer.predict(scene, Trained(model, facts), settings)])
+        settings = predict.InferSettings(overlap_frac=0.0, batch_size=5, turns=1, adapt_windows=most)
+        return np.concatenate([part.probability for part in predict.predict(scene, Trained(model, facts), settings)])
 
     own = adapted(network, scene, 32, 64)
     np.testing.assert_allclose(mapped(network, 64), mapped(own, 0), atol=1e-5)
     assert np.abs(mapped(network, 64) - mapped(network, 0)).max() > 0.01
-    assert adapt.LEAST_BATCHES * adapt.BATCH <= 64
+    assert adabn.LEAST_BATCHES * adabn.BATCH <= 64

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hpcl.ahead import ahead
+from hpcl.core.prefetch import ahead
 
 
 def test_the_next_item_is_worked_on_while_this_one_is_used() -> None:

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 from test_dvc_yaml import ROOT
 
-from hpcl.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
+from hpcl.core.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
 from stages import baselines, coregister, evaluate, explain, ingest, predict, synthesize, terrain
 from stages._stage import ParameterError, params, run, write_json
 

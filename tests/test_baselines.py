@@ -8,7 +8,8 @@ import pytest
 import sklearn.ensemble
 import sklearn.metrics
 
-from hpcl import baselines, raster
+from hpcl import baselines
+from hpcl.geo import raster
 from stages import baselines as stage
 
 SETTINGS = {"slope_step_deg": 0.5, "pixels": 3000, "seed": 1, "trees": 15, "learning_rate": 0.2, "leaves": 8}

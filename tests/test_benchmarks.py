@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import hpcl.training.loop
 from benchmarks import measure, training
-from hpcl.dataset import Tiles
+from hpcl.training.dataset import Tiles
 from stages._stage import params
 
 
@@ -40,7 +41,7 @@ def test_the_share_of_the_contrast_is_measured_on_real_steps(tmp_path: Path, mon
     monkeypatch.setattr(training, "STEPS", 2)
     monkeypatch.chdir(Path(__file__).parents[1])
     model = params("model", training.ModelSettings, {"branches": {"optical": ["red"], "terrain": ["slope"]}})
-    train = params("train", training.fit.TrainSettings, {"batch_size": 2})
+    train = params("train", hpcl.training.loop.TrainSettings, {"batch_size": 2})
     contrast = params("contrastive", training.ContrastSettings, {"queue_size": 64})
     training.make_tiles(tmp_path, ["red", "slope"], 128)
     tiles = Tiles(tmp_path, model.branches)

@@ -13,7 +13,8 @@ import pytest
 from affine import Affine
 from scipy import ndimage
 
-from hpcl import raster, terrain
+from hpcl import terrain
+from hpcl.geo import raster
 from stages._stage import params
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hpcl.contrast import ClassQueues, ContrastSettings, candidates, class_fractions, contrast_loss, sample_pairs
+from hpcl.training.contrast import (
+    ClassQueues,
+    ContrastSettings,
+    candidates,
+    class_fractions,
+    contrast_loss,
+    sample_pairs,
+)
 
 
 def settings(**changes: object) -> ContrastSettings:

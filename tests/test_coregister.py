@@ -32,8 +32,18 @@ from benchmarks.ground import (
     save,
     tilted,
 )
-from hpcl import coregister, raster, shading
-from hpcl.coregister import CoregisterSettings, Shift, align, align_to_image, apply, in_pixels, read_on, residuals
+from hpcl.coregister import reference, shading
+from hpcl.coregister.reference import (
+    CoregisterSettings,
+    Shift,
+    align,
+    align_to_image,
+    apply,
+    in_pixels,
+    read_on,
+    residuals,
+)
+from hpcl.geo import raster
 
 SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
 
@@ -109,11 +119,11 @@ def test_planted_tilt(tmp_path, move_m):
     assert f"A tilt of {size:.3g} m/km was taken off its elevations" in shift.reason
     apply(moving, reference, shift, tmp_path / "out.tif")
     apart = raster.read(tmp_path / "out.tif")["elevation"] - ground.elevation(*centres(grid))
-    assert coregister.nmad(apart) < 0.21
+    assert reference.nmad(apart) < 0.21
     assert max(abs(np.nanmedian(part)) for part in (apart[:30], apart[-30:], apart[:, :30], apart[:, -30:])) < 0.05
     residuals(moving, reference, shift, tmp_path / "out.tif", moved=True)
     rest = raster.read(tmp_path / "out.tif")["dem_minus_reference"]
-    assert coregister.nmad(rest) == pytest.approx(shift.quality_after, rel=0.15)
+    assert reference.nmad(rest) == pytest.approx(shift.quality_after, rel=0.15)
     assert max(abs(np.nanmedian(part)) for part in (rest[:30], rest[-30:], rest[:, :30], rest[:, -30:])) < 0.05
 
 
@@ -308,7 +318,7 @@ def test_relief_in_one_direction(tmp_path):
     dem = save(tmp_path / "d.tif", DEM_GRID, 100 + ridges)
     assert not align_to_image(image, dem, SETTINGS).accepted
     with raster.Source(image) as seen, raster.Source(dem) as ground:
-        patches = coregister._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
+        patches = reference._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
     assert shading.refine(patches, (0, 0)) == "the relief runs in one direction, along which nothing can be seen"
 
 
@@ -470,7 +480,7 @@ def test_memory_is_flat(tmp_path, monkeypatch):
     with raster.Source(save(tmp_path / "d.tif", fine, z)) as source:
         target = grid_of((30, 30), 12.0, WEST + 11, NORTH - 13)
         whole = read_on(source, target, Resampling.cubic)
-        monkeypatch.setattr(coregister, "MOST_PX", 10_000)
+        monkeypatch.setattr(reference, "MOST_PX", 10_000)
         np.testing.assert_allclose(read_on(source, target, Resampling.cubic), whole, atol=1e-3)
     east, north = centres(target)
     assert np.abs(whole[0] - Ground().elevation(east, north))[2:-2, 2:-2].max() < 3
@@ -483,8 +493,8 @@ def test_a_dem_without_a_crs_is_named(tmp_path):
     profile = {"driver": "GTiff", "height": rows, "width": columns, "count": 1, "dtype": "float32"}
     with rasterio.open(tmp_path / "other.tif", "w", transform=DEM_GRID.affine, **profile) as file:
         file.write(z.astype(np.float32), 1)
-    with pytest.raises(coregister.CoregisterError, match=r"other\.tif has no coordinate reference system"):
-        coregister.align(tmp_path / "other.tif", tmp_path / "dem.tif", SETTINGS)
+    with pytest.raises(reference.CoregisterError, match=r"other\.tif has no coordinate reference system"):
+        reference.align(tmp_path / "other.tif", tmp_path / "dem.tif", SETTINGS)
 
 
 @pytest.mark.parametrize("with_reference", [True, False], ids=["reference", "image"])

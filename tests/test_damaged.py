@@ -18,9 +18,11 @@ import shapely
 import torch
 from test_metrics import plant_areas
 
-from hpcl import artifacts, checkpoint, vector
-from hpcl.artifacts import ArtifactError
-from hpcl.dataset import DatasetError, Tiles
+from hpcl.core import artifacts
+from hpcl.core.artifacts import ArtifactError
+from hpcl.geo import vector
+from hpcl.training import checkpoint
+from hpcl.training.dataset import DatasetError, Tiles
 from stages import _stage
 from stages import evaluate as stage
 

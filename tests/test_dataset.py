@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcl.bands import CLIP_STD, BandFacts, normalise
-from hpcl.dataset import (
+from hpcl.networks.d4 import TurnError, hillshade, turn
+from hpcl.networks.normalise import CLIP_STD, BandFacts, normalise
+from hpcl.training.dataset import (
     UNKNOWN,
     AugmentSettings,
     DatasetError,
@@ -14,8 +15,7 @@ from hpcl.dataset import (
     draw_epoch,
     jitter,
 )
-from hpcl.turns import TurnError, hillshade, turn
-from hpcl.walls import toe
+from hpcl.training.toe import toe
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 

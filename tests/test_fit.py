@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from hpcl import checkpoint
-from hpcl.contrast import ContrastSettings
-from hpcl.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
-from hpcl.fit import (
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Network, Outputs
+from hpcl.training import checkpoint
+from hpcl.training.contrast import ContrastSettings
+from hpcl.training.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
+from hpcl.training.loop import (
     Epoch,
     FitError,
     Histograms,
@@ -29,7 +30,6 @@ from hpcl.fit import (
     learning_rate_at,
     segmentation_loss,
 )
-from hpcl.model import HPCLNet, ModelSettings, Network, Outputs
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",

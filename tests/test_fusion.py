@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_model import bands, settings
 
-from hpcl.model import HPCLNet, LateFusion
-from hpcl.networks import build
+from hpcl.networks.hpcl_net import HPCLNet, LateFusion
+from hpcl.networks.store import build
 
 EIGHT = 8
 

@@ -10,10 +10,11 @@ import torch
 from affine import Affine
 from torch import nn
 
-from hpcl import infer, raster
-from hpcl import scene as scene_module
-from hpcl.model import HPCLNet, ModelSettings, Outputs
-from hpcl.networks import Trained
+from hpcl.geo import raster
+from hpcl.inference import predict
+from hpcl.maps import raster_scene as scene_module
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Outputs
+from hpcl.networks.store import Trained
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
@@ -59,10 +60,12 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
 
 def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
     with scene_module.RasterScene("here", paths, model, "refuse") as opened:
-        return whole(infer.predict(opened, model, infer.InferSettings(**SETTING, overlap_frac=overlap, turns=turns)))
+        return whole(
+            predict.predict(opened, model, predict.InferSettings(**SETTING, overlap_frac=overlap, turns=turns))
+        )
 
 
-def whole(parts: Iterator[infer.Part]) -> dict[str, np.ndarray]:
+def whole(parts: Iterator[predict.Part]) -> dict[str, np.ndarray]:
     """The layers of a map whose parts cover it once, as one."""
     held = list(parts)
     shape = held[-1].roi[0].stop, held[-1].roi[1].stop
@@ -150,7 +153,7 @@ def test_panels_of_a_wide_scene_do_not_show(
 ) -> None:
     paths, _ = scene(tmp_path, (100, 310), nan=True)
     one = run(paths, trained(HPCLNet), overlap)
-    monkeypatch.setattr(infer, "PANEL_PX", panel_px)
+    monkeypatch.setattr(predict, "PANEL_PX", panel_px)
     many = run(paths, trained(HPCLNet), overlap)
     np.testing.assert_allclose(many["probability"], one["probability"], atol=1e-5)
     np.testing.assert_allclose(many["uncertainty"] ** 2, one["uncertainty"] ** 2, atol=1e-5)
@@ -160,7 +163,7 @@ def test_a_row_of_windows_reads_a_panel_of_the_scene_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, _ = scene(tmp_path, (192, 640))
-    monkeypatch.setattr(infer, "PANEL_PX", 160)
+    monkeypatch.setattr(predict, "PANEL_PX", 160)
     read: list[tuple[slice, slice]] = []
     plain = scene_module.RasterScene.read
     monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi) or plain(at, roi))
@@ -178,7 +181,7 @@ def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi[0].start) or plain(at, roi))
     model = trained()
     with scene_module.RasterScene("here", paths, model, "refuse") as ground:
-        rows = infer.predict(ground, model, infer.InferSettings(**SETTING, overlap_frac=0.0, turns=1))
+        rows = predict.predict(ground, model, predict.InferSettings(**SETTING, overlap_frac=0.0, turns=1))
         for number in range(3):
             next(rows)
             assert len(read) <= number + 1 + 2 * torch.get_num_threads()
@@ -201,17 +204,17 @@ def test_a_band_that_comes_twice_is_refused(tmp_path: Path) -> None:
 def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (100, 100), nan=True)
     model = trained(HPCLNet)
-    settings = infer.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
+    settings = predict.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
     with scene_module.RasterScene("here", paths[:1], model, "mean") as ground:
         assert ground.absent == ("slope",)
-        got = whole(infer.predict(ground, model, settings))["probability"]
+        got = whole(predict.predict(ground, model, settings))["probability"]
     assert np.isfinite(got).all()  # slope's hole is no hole any more; where red is missing there is green
     flat = raster.Raster(
         np.ones((1, 100, 100), np.float32), raster.Source(paths[0]).grid, (raster.Band("slope", "deg"),)
     )
     raster.write(tmp_path / "flat.tif", flat)
     with scene_module.RasterScene("here", [paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
-        same = whole(infer.predict(ground, model, settings))["probability"]
+        same = whole(predict.predict(ground, model, settings))["probability"]
     np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean
 
 

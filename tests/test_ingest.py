@@ -16,8 +16,8 @@ from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.features import rasterize
 
-from hpcl import raster
-from hpcl.areas import AreaNameError
+from hpcl.core.areas import AreaNameError
+from hpcl.geo import raster
 from hpcl.ingest import IngestError, IngestSettings, edges, onto
 from hpcl.ingest.output import write
 from hpcl.ingest.plan import survey

@@ -11,7 +11,7 @@ import pytest
 from affine import Affine
 from scipy import ndimage
 
-from hpcl import raster
+from hpcl.geo import raster
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """

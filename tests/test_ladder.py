@@ -13,11 +13,12 @@ import pytest
 import torch
 from test_infer import BANDS, trained
 
-from hpcl import ladder
-from hpcl.infer import InferSettings
+import hpcl.training.loop
+from hpcl.ablation import compare
+from hpcl.inference.predict import InferSettings
 from hpcl.metrics import EvaluateSettings
-from hpcl.model import ModelError
-from hpcl.networks import build
+from hpcl.networks.hpcl_net import ModelError
+from hpcl.networks.store import build
 from stages import _ladder
 from stages import ladder as command
 from stages._ladder import Row
@@ -46,7 +47,7 @@ def counts(*iou: float, area: str = "a") -> pd.DataFrame:
 
 def test_mean_spread_and_lead_by_hand() -> None:
     rungs = {"low": [counts(0.2, 0.4), counts(0.4, 0.6)], "high": [counts(0.6, 0.6), counts(0.7, 0.9)]}
-    low, high = ladder.compare(rungs, {"high": "low", "low": "not run"}, evaluate()).to_dict("records")
+    low, high = compare.compare(rungs, {"high": "low", "low": "not run"}, evaluate()).to_dict("records")
     assert (low["row"], high["row"], high["against"], high["seeds"]) == ("low", "high", "low", 2)
     assert low["landslide_iou"] == pytest.approx((0.3 + 0.5) / 2)
     assert low["sd"] == pytest.approx(0.2 / np.sqrt(2))
@@ -59,11 +60,11 @@ def test_mean_spread_and_lead_by_hand() -> None:
 
 def test_one_seed_or_one_block_has_no_spread() -> None:
     one_seed = {"a": [counts(0.2, 0.4)], "b": [counts(0.3, 0.5)]}
-    line = ladder.compare(one_seed, {"b": "a"}, evaluate()).to_dict("records")[1]
+    line = compare.compare(one_seed, {"b": "a"}, evaluate()).to_dict("records")[1]
     assert line["difference"] == pytest.approx(0.1)
     assert np.isnan([line["sd"], line["low"], line["high"]]).all()
     one_block = {"a": [counts(0.2), counts(0.3)], "b": [counts(0.3), counts(0.5)]}
-    line = ladder.compare(one_block, {"b": "a"}, evaluate()).to_dict("records")[1]
+    line = compare.compare(one_block, {"b": "a"}, evaluate()).to_dict("records")[1]
     assert line["difference"] == pytest.approx(0.15)
     assert np.isnan([line["low"], line["high"]]).all()
 
@@ -73,13 +74,13 @@ def test_the_interval_of_three_seeds_holds_the_truth_as_often_as_it_says() -> No
     rng, held = np.random.default_rng(0), []
     for _ in range(200):
         low, high = ([counts(*[0.5 + lead] * 4) for lead in leads] for leads in (np.zeros(3), rng.normal(0, 0.1, 3)))
-        line = ladder.compare({"a": low, "b": high}, {"b": "a"}, evaluate(200)).to_dict("records")[1]
+        line = compare.compare({"a": low, "b": high}, {"b": "a"}, evaluate(200)).to_dict("records")[1]
         held.append(line["low"] <= 0 <= line["high"])
     assert 0.91 <= np.mean(held) <= 0.99
 
 
 def test_a_rung_is_no_better_than_itself() -> None:
-    (line,) = ladder.compare({"a": [counts(0.2, 0.4), counts(0.7, 0.1)]}, {"a": "a"}, evaluate()).to_dict("records")
+    (line,) = compare.compare({"a": [counts(0.2, 0.4), counts(0.7, 0.1)]}, {"a": "a"}, evaluate()).to_dict("records")
     assert (line["difference"], line["low"], line["high"]) == (0.0, 0.0, 0.0)
 
 
@@ -87,7 +88,7 @@ def test_blocks_and_seeds_are_drawn_together() -> None:
     """Ground and seeds differ much, the lead is the same everywhere: paired draws know it, draws apart would not."""
     low = [counts(0.1, 0.3, 0.5), counts(0.2, 0.4, 0.6), counts(0.0, 0.2, 0.4)]
     high = [counts(0.4, 0.6, 0.8), counts(0.5, 0.7, 0.9), counts(0.3, 0.5, 0.7)]
-    _, line = ladder.compare({"low": low, "high": high}, {"high": "low"}, evaluate()).to_dict("records")
+    _, line = compare.compare({"low": low, "high": high}, {"high": "low"}, evaluate()).to_dict("records")
     assert [line["difference"], line["low"], line["high"]] == pytest.approx([0.3, 0.3, 0.3])
 
 
@@ -96,7 +97,7 @@ def test_fewer_blocks_say_less() -> None:
 
     def width(blocks: int) -> float:
         rungs = {name: [counts(*rng.uniform(0.2, 0.8, blocks)) for _ in range(3)] for name in ("a", "b")}
-        line = ladder.compare(rungs, {"b": "a"}, evaluate()).to_dict("records")[1]
+        line = compare.compare(rungs, {"b": "a"}, evaluate()).to_dict("records")[1]
         return float(line["high"] - line["low"])
 
     assert width(4) > 2 * width(200) > 0
@@ -104,8 +105,8 @@ def test_fewer_blocks_say_less() -> None:
 
 def test_the_order_of_lines_in_a_table_is_no_matter() -> None:
     both = pd.concat([counts(0.2, 0.4), counts(0.9, area="b")], ignore_index=True)
-    (line,) = ladder.compare({"a": [both, both[::-1]]}, {}, evaluate()).to_dict("records")
-    same = ladder.compare({"a": [both, both], "b": [both[::-1], both]}, {"b": "a"}, evaluate()).to_dict("records")[1]
+    (line,) = compare.compare({"a": [both, both[::-1]]}, {}, evaluate()).to_dict("records")
+    same = compare.compare({"a": [both, both], "b": [both[::-1], both]}, {"b": "a"}, evaluate()).to_dict("records")[1]
     assert line["sd"] == 0
     assert (same["low"], same["high"]) == (0.0, 0.0)
 
@@ -120,20 +121,20 @@ def test_the_order_of_lines_in_a_table_is_no_matter() -> None:
     ids=["blocks", "seeds", "truth"],
 )
 def test_rungs_of_other_ground_are_refused(other: list[pd.DataFrame]) -> None:
-    with pytest.raises(ladder.LadderError, match="same blocks with the same seeds"):
-        ladder.compare({"a": [counts(0.2, 0.4), counts(0.4, 0.6)], "b": other}, {}, evaluate())
+    with pytest.raises(compare.LadderError, match="same blocks with the same seeds"):
+        compare.compare({"a": [counts(0.2, 0.4), counts(0.4, 0.6)], "b": other}, {}, evaluate())
 
 
 def test_the_ground_in_words() -> None:
     def facts(**splits: str) -> dict[str, Any]:
         return {"areas": {area: {"blocks": [{"split": s} for s in has.split()]} for area, has in splits.items()}}
 
-    assert ladder.ground(facts(south="train val", north="train val test", west="test")) == "north + west, test blocks"
-    assert ladder.ground(facts(south="train val", north="train", east="test")) == "north + south -> east"
-    assert ladder.new_ground(facts(south="train val", north="train", east="test"))
-    assert not ladder.new_ground(facts(south="train val", north="train val test"))
-    with pytest.raises(ladder.LadderError, match="no test ground"):
-        ladder.ground(facts(south="train val"))
+    assert compare.ground(facts(south="train val", north="train val test", west="test")) == "north + west, test blocks"
+    assert compare.ground(facts(south="train val", north="train", east="test")) == "north + south -> east"
+    assert compare.new_ground(facts(south="train val", north="train", east="test"))
+    assert not compare.new_ground(facts(south="train val", north="train val test"))
+    with pytest.raises(compare.LadderError, match="no test ground"):
+        compare.ground(facts(south="train val"))
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     model.facts["threshold"] = 0.7
     facts = json.loads((tiles / "facts.json").read_text())
     windows = InferSettings(overlap_frac=0.5, batch_size=3, turns=1, adapt_windows=0)
-    got = ladder.score(tiles, facts, model, windows)
+    got = compare.score(tiles, facts, model, windows)
     slope, red, *_ = np.load(tiles / "place.bands.npy")
     labels, split, block = (np.load(tiles / f"place.{what}.npy") for what in ("labels", "split", "block"))
     hand = {number: [0, 0, 0, 0] for number in (0, 4, 7)}
@@ -180,7 +181,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     expected = pd.DataFrame([["place", number, *four] for number, four in hand.items()], columns=list(got.columns))
     assert list(got.columns) == ["area", "block", "tn", "fp", "fn", "tp"]
     pd.testing.assert_frame_equal(got, expected, check_dtype=False)
-    assert (got[ladder.COUNTS] > 0).all(axis=None)
+    assert (got[compare.COUNTS] > 0).all(axis=None)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -367,7 +368,9 @@ def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPa
     clock = iter(range(command.PROBE_STEPS))
     monkeypatch.setattr(command, "tiles_for", lambda settings: None)
     monkeypatch.setattr(command.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr(command.fit, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)])
+    monkeypatch.setattr(
+        hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)]
+    )
     whole, short = (_ladder.rung(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
     assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
@@ -379,7 +382,7 @@ def test_what_cannot_be_built_or_scored_is_said_before_anything_is_trained(
     dvc = FakeDVC(monkeypatch, before=["stack-0"], after=[])
     facts = project / "data/tiles/facts.json"
     facts.write_text(json.dumps({"areas": {"a": {"blocks": [{"split": "train"}]}}}))
-    with pytest.raises(ladder.LadderError, match="no test ground"):
+    with pytest.raises(compare.LadderError, match="no test ground"):
         command.main()
     assert dvc.asked == ["repro"]
     rows = project / "ladder/params.yaml"

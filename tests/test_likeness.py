@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from hpcl import likeness, raster, terrain
+from hpcl import terrain
+from hpcl.geo import raster
+from hpcl.maps import likeness
 from stages._stage import params
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,8 @@ import sklearn.metrics
 from affine import Affine
 from scipy import ndimage
 
-from hpcl import metrics, raster
+from hpcl import metrics
+from hpcl.geo import raster
 from stages import evaluate
 
 SETTINGS = {

@@ -17,9 +17,10 @@ from rasterio.transform import from_origin
 from test_area_names import call
 from test_dvc_yaml import ROOT, closure, read_yaml, write_yaml
 
-from hpcl import synth, terrain
+from hpcl import terrain
 from hpcl.settings.synthesize import BANDS as SYNTHETIC_BANDS
 from hpcl.settings.terrain import BANDS
+from hpcl.synth import write
 from stages import check, survey
 from stages._stage import run
 
@@ -260,7 +261,7 @@ def test_survey_says_the_same_of_one_area(folder: Path) -> None:
 
 def test_the_names_of_bands_are_those_that_the_stages_write() -> None:
     assert tuple(terrain.ATTRIBUTES) == BANDS
-    assert SYNTHETIC_BANDS is synth.BANDS
+    assert SYNTHETIC_BANDS is write.BANDS
 
 
 def test_every_section_is_looked_at() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from hpcl.artifacts import ArtifactError
-from hpcl.model import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin
-from hpcl.networks import build, load, save
+from hpcl.core.artifacts import ArtifactError
+from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet, ModelError, ModelSettings, MomentumTwin
+from hpcl.networks.store import build, load, save
 
 
 def settings(**changes: object) -> ModelSettings:

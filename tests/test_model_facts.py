@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from test_unlike_area import ROOT, area, ground, model
 
-from hpcl import fit, networks
-from hpcl.artifacts import ArtifactError
-from hpcl.model import ModelError
+import hpcl.maps.polygons
+from hpcl.core.artifacts import ArtifactError
+from hpcl.networks import store
+from hpcl.networks.hpcl_net import ModelError
+from hpcl.training import loop
 from stages import predict
 from stages._stage import params
 
@@ -42,7 +44,7 @@ WRONG_BANDS = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("project")
     model(path)
-    networks.load(path / "data/model")
+    store.load(path / "data/model")
     return path / "data/model"
 
 
@@ -51,7 +53,7 @@ def refused(folder: Path, facts: Any) -> str:
     try:
         (folder / "model.json").write_text(facts if isinstance(facts, str) else json.dumps(facts))
         with pytest.raises((ArtifactError, ModelError)) as error:
-            networks.load(folder)
+            store.load(folder)
     finally:
         (folder / "model.json").write_bytes(whole)
     assert "\n" not in str(error.value)
@@ -120,7 +122,7 @@ def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest
     model(tmp_path, threshold=0.0)
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(predict.polygons, "_relief", lambda *_: {})  # this terrain has no normals
+    monkeypatch.setattr(hpcl.maps.polygons, "_relief", lambda *_: {})  # this terrain has no normals
     predict.main("valley")
     found = json.loads(Path("data/predict/valley/facts.json").read_text())["findings"]
     assert found[-1].startswith("The map calls 100.0% of the area a landslide")
@@ -132,7 +134,7 @@ def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest
     [(0.4, 0.5, 0), (1.2, 0.3, 0), (40.0, 0.5, 1), (0.4, 0.0, 1), (0.4, 511 / 512, 1), (9e9, 0.0, 2), (1.69, 0.01, 0)],
 )
 def test_a_training_that_learnt_nothing_is_named(loss: float, threshold: float, count: int) -> None:
-    train = replace(params("train", fit.TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
-    told = fit.findings({"loss": loss}, threshold, 2, train)
+    train = replace(params("train", loop.TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
+    told = loop.findings({"loss": loss}, threshold, 2, train)
     assert len(told) == count
     assert not told or "train.learning_rate" in " ".join(told)

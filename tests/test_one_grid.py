@@ -13,9 +13,10 @@ from affine import Affine
 from test_likeness import ground
 from test_unlike_area import ROOT, area, model
 
-from hpcl import polygons, raster, scene
-from hpcl.raster import Grid, RasterError, common_grid
-from hpcl.tiles import TileError
+from hpcl.geo import raster
+from hpcl.geo.raster import Grid, RasterError, common_grid
+from hpcl.maps import polygons, raster_scene
+from hpcl.tiles.split import TileError
 from stages import explain, predict, tile
 
 UTM = "EPSG:32648"
@@ -99,7 +100,7 @@ def test_predict_makes_no_map_of_two_grids(
     if "coregister" not in which:
         trained: Any = None  # refused before the network is asked
         with pytest.raises(RasterError, match="do not lie on one grid"):
-            scene.RasterScene("valley", [image, relief], trained, "refuse")
+            raster_scene.RasterScene("valley", [image, relief], trained, "refuse")
 
 
 def test_predict_and_explain_refuse_by_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

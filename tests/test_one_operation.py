@@ -12,7 +12,7 @@ from pyproj.aoi import AreaOfInterest
 from pyproj.transformer import TransformerGroup
 from test_ingest import write_tif
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.ingest import IngestError, IngestSettings, checks
 from hpcl.ingest.output import write
 from hpcl.ingest.plan import survey

@@ -10,7 +10,8 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
-from hpcl import polygons, raster, vector
+from hpcl.geo import raster, vector
+from hpcl.maps import polygons
 
 PIXEL_M = 2.0
 AFFINE = Affine(PIXEL_M, 0, 500_000, 0, -PIXEL_M, 4_000_000)

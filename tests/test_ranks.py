@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from hpcl import checkpoint
+from hpcl.training import checkpoint
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """

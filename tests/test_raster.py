@@ -12,7 +12,7 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.env import get_gdal_config
 
-from hpcl import raster, vector
+from hpcl.geo import raster, vector
 
 GRID = raster.Grid((300, 500), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
 MARS = (

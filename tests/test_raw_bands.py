@@ -7,7 +7,7 @@ import rasterio.shutil
 from rasterio.enums import ColorInterp as C
 from test_ingest import BANDS, DEM, IMAGE, SETTINGS, area, hills, optical_values, refusal, run, vars_of, write_tif
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.ingest import IngestSettings
 
 __all__ = ["area"]  # a fixture

@@ -14,10 +14,11 @@ import shapely
 from affine import Affine
 from rasterio.features import rasterize
 
+import hpcl.geo.vector
+from hpcl.geo.raster import Grid
+from hpcl.geo.vector import VectorError
 from hpcl.ingest import IngestError, IngestSettings, outlines
 from hpcl.ingest.inventory import survey_vectors
-from hpcl.raster import Grid
-from hpcl.vector import VectorError
 
 SETTINGS = IngestSettings(optical_bands=("a",), dem_margin_px=4, area_change_max_frac=0.01, stretch_max_frac=0.1)
 WEST, NORTH = 500_000.0, 4_000_000.0
@@ -385,7 +386,7 @@ VRT = '<OGRVRTDataSource><OGRVRTLayer name="landslides"><SrcDataSource>{}</SrcDa
 @pytest.mark.parametrize("before", ["", "<kml/>", "<!-- <kml> -->", "<?xml version='1.0'?>"])
 def test_no_vrt_under_any_name_reaches_gdal(tmp_path, form, before, monkeypatch):
     asked = []
-    monkeypatch.setattr(outlines.vector.pyogrio, "list_layers", lambda source: asked.append(source) or [])
+    monkeypatch.setattr(hpcl.geo.vector.pyogrio, "list_layers", lambda source: asked.append(source) or [])
     other = save(tmp_path / "private" / "other.gpkg")
     area = tmp_path / "area"
     area.mkdir()

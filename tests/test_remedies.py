@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp as C
 from rasterio.rpc import RPC
 from test_ingest import BANDS, DEM, IMAGE, SETTINGS, UTM, hills, optical_values, refusal, run, sound_area, write_tif
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.ingest import IngestError, opening, remedies
 from hpcl.ingest.plan import survey
 

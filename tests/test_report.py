@@ -21,8 +21,9 @@ from affine import Affine
 from PIL import Image
 from scipy import ndimage
 
-from hpcl import figures, page, raster, vector
-from hpcl.raster import Band
+from hpcl.geo import raster, vector
+from hpcl.geo.raster import Band
+from hpcl.report import figures, page
 
 CRS = "EPSG:32648"
 SETTINGS = figures.ReportSettings(dpi=60, map_px=200, attention_windows=2)

@@ -9,12 +9,12 @@ import torch
 from test_fit import MODEL, records
 from test_model import bands, facts, settings
 
-from hpcl.dataset import Tiles
-from hpcl.fit import FitError
-from hpcl.fit import build as build_learner
-from hpcl.model import ModelError
-from hpcl.networks import build, load, save
-from hpcl.rivals import Rival
+from hpcl.networks.hpcl_net import ModelError
+from hpcl.networks.smp_models import Rival
+from hpcl.networks.store import build, load, save
+from hpcl.training.dataset import Tiles
+from hpcl.training.loop import FitError
+from hpcl.training.loop import build as build_learner
 
 ARCHITECTURES = ["DeepLabV3Plus", "Unet", "UPerNet", "Segformer"]
 

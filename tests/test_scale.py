@@ -11,7 +11,9 @@ import shapely
 from affine import Affine
 from test_dvc_yaml import ROOT, read_yaml
 
-from hpcl import page, raster, scale
+from hpcl import scale
+from hpcl.geo import raster
+from hpcl.report import page
 from hpcl.scale import Sizes
 from stages import terrain, tile
 

@@ -8,10 +8,10 @@ from scipy import ndimage, sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
-from hpcl import tiles
-from hpcl.tiles import GAP, OUTSIDE, SPLITS, UNKNOWN, Block, TileSettings, check, keep_whole, lay_blocks, paint
+from hpcl.tiles import split
+from hpcl.tiles.split import GAP, OUTSIDE, SPLITS, UNKNOWN, Block, TileSettings, check, keep_whole, lay_blocks, paint
 
-NO_WINDOWS = np.empty(0, tiles.WINDOW).view(np.recarray)
+NO_WINDOWS = np.empty(0, split.WINDOW).view(np.recarray)
 DENSE, SPARSE = 1.0, 0.5
 
 
@@ -167,8 +167,8 @@ def test_a_sparse_area_goes_through_the_whole_split() -> None:
             split="blocks", test_areas=(), window_px=32, stride_px=16, block_px=64, gap_px=16, val_frac=0.15,
             test_frac=0.25, minimum_valid_frac=0.3, seed=seed,
         )  # fmt: skip
-        blocks = tiles.assign(lay_blocks("a", labels, 64), settings)
+        blocks = split.assign(lay_blocks("a", labels, 64), settings)
         split_map = painted(labels, blocks, 16)
-        windows = tiles.lay_windows(blocks, labels, split_map, settings)
+        windows = split.lay_windows(blocks, labels, split_map, settings)
         check(windows, split_map, [], 16, 32)
         assert set(windows["split"]) == set(SPLITS)

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl.artifacts import read_json
-from hpcl.contrast import ContrastSettings
-from hpcl.fit import TrainSettings
-from hpcl.model import ModelSettings
+from hpcl.core.artifacts import read_json
+from hpcl.networks.hpcl_net import ModelSettings
+from hpcl.training.contrast import ContrastSettings
+from hpcl.training.loop import TrainSettings
 from stages import _train
 from stages._stage import ParameterError, params, progress, write_json
 

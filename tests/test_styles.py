@@ -5,12 +5,12 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from hpcl import styles
-from hpcl.infer import Part
+from hpcl.inference.predict import Part
+from hpcl.maps import qgis
 
 
 def test_probability_runs_from_0_to_1() -> None:
-    items = ET.fromstring(styles.probability()).findall(".//colorrampshader/item")
+    items = ET.fromstring(qgis.probability()).findall(".//colorrampshader/item")
     values = [float(item.attrib["value"]) for item in items]
     assert values == sorted(values)
     assert (values[0], values[-1]) == (0.0, 1.0)
@@ -18,7 +18,7 @@ def test_probability_runs_from_0_to_1() -> None:
 
 def test_every_class_has_its_code_and_background_is_clear() -> None:
     names = ["old", "new", 'a <"&> b']
-    entries = ET.fromstring(styles.classes(names)).findall(".//colorPalette/paletteEntry")
+    entries = ET.fromstring(qgis.classes(names)).findall(".//colorPalette/paletteEntry")
     assert [(int(e.attrib["value"]), e.attrib["label"]) for e in entries] == list(enumerate(["background", *names]))
     assert [e.attrib["alpha"] for e in entries] == ["0", "255", "255", "255"]
     assert len({e.attrib["color"] for e in entries}) == 4
@@ -26,11 +26,11 @@ def test_every_class_has_its_code_and_background_is_clear() -> None:
 
 def test_more_classes_than_colours_still_have_one() -> None:
     names = [f"c{i}" for i in range(12)]
-    assert len(ET.fromstring(styles.classes(names)).findall(".//colorPalette/paletteEntry")) == 13
+    assert len(ET.fromstring(qgis.classes(names)).findall(".//colorPalette/paletteEntry")) == 13
 
 
 def test_polygons_are_outlines() -> None:
-    options = ET.fromstring(styles.landslides()).findall(".//layer/Option/Option")
+    options = ET.fromstring(qgis.landslides()).findall(".//layer/Option/Option")
     assert {"style": "no"}.items() <= {o.attrib["name"]: o.attrib["value"] for o in options}.items()
 
 

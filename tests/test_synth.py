@@ -13,7 +13,7 @@ import rasterio
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry import Polygon, box
 
-from hpcl import synth
+from hpcl.synth import write
 
 SMALL: dict[str, Any] = {
     "rows": 270, "columns": 310, "shift_east_m": 6.3, "shift_north_m": -4.1, "shift_up_m": 3.4, "reference_dem": True,
@@ -39,13 +39,13 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def settings(**changes: Any) -> synth.SynthesizeSettings:
-    return TypeAdapter(synth.SynthesizeSettings).validate_json(json.dumps(GIVEN | changes))
+def settings(**changes: Any) -> write.SynthesizeSettings:
+    return TypeAdapter(write.SynthesizeSettings).validate_json(json.dumps(GIVEN | changes))
 
 
-def scene(name: str, **changes: Any) -> synth.Scene:
+def scene(name: str, **changes: Any) -> write.Scene:
     s = settings(**changes)
-    return synth.scene(s.areas[name], s)
+    return write.scene(s.areas[name], s)
 
 
 def whole(grid: Any) -> tuple[slice, slice]:
@@ -55,7 +55,7 @@ def whole(grid: Any) -> tuple[slice, slice]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("raw") / "synthetic_small"
-    synth.synthesize(path, "synthetic_small", settings())
+    write.synthesize(path, "synthetic_small", settings())
     return path
 
 
@@ -71,7 +71,7 @@ def test_layout_is_a_users(folder: Path, tmp_path: Path) -> None:
         "reference_dem.tif",
         "truth.json",
     ]
-    synth.synthesize(tmp_path / "synthetic_other", "synthetic_other", settings())
+    write.synthesize(tmp_path / "synthetic_other", "synthetic_other", settings())
     assert sorted(p.name for p in (tmp_path / "synthetic_other").iterdir()) == [
         "dem.tif",
         *vectors,
@@ -98,7 +98,7 @@ def test_rasters_say_what_they_are(folder: Path) -> None:
 
 def test_equal_settings_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
     again = tmp_path / "synthetic_small"
-    synth.synthesize(again, "synthetic_small", settings())
+    write.synthesize(again, "synthetic_small", settings())
     for path in folder.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
@@ -125,7 +125,7 @@ def test_default_areas_have_landslides_on_nine_percent_of_the_ground(name: str) 
     grid = world.grid(6.0)
     frac = world.inside(*world.coordinates(grid, whole(grid))).mean()
     assert 0.07 < frac < 0.11
-    outlines = [Polygon(synth.outline(slide)) for slide in world.slides]
+    outlines = [Polygon(write.outline(slide)) for slide in world.slides]
     assert frac == pytest.approx(sum(o.area for o in outlines) / (area.rows * area.columns * 4), abs=0.003)
     assert max(o.buffer(-5).intersection(p.buffer(-5)).area for o in outlines for p in outlines if o is not p) == 0
     assert all(60 <= slide.length_m / 2 <= 220 for slide in world.slides)
@@ -137,15 +137,15 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
     for slide in world.slides:
         u = np.array([0.05, 0.25, 0.40, 0.85]) * slide.length_m
         x, y = slide.east_m + u * slide.down_east, slide.north_m + u * slide.down_north
-        base = synth.relief(x, y, world.salt)
+        base = write.relief(x, y, world.salt)
         assert base[0] > base[3]
-        change, wiped = synth.slide_change(slide, x, y)
+        change, wiped = write.slide_change(slide, x, y)
         assert change[1] < -0.4 * slide.depth_m
         assert change[2] < 0
         assert change[3] > -1
         assert wiped[1] > 0.4
         far = np.array([slide.centre]) + 1.2 * slide.reach_m * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
-        change, wiped = synth.slide_change(slide, *far.T)
+        change, wiped = write.slide_change(slide, *far.T)
         assert np.abs(change).max() == 0
         assert wiped.max() == 0
 
@@ -153,7 +153,7 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
 def test_look_alikes_are_as_steep_as_back_walls() -> None:
     world = scene("synthetic_wide")
 
-    def steepest_deg(feature: synth.Feature) -> float:
+    def steepest_deg(feature: write.Feature) -> float:
         side = np.arange(-0.6, 0.6, 0.02) * feature.length_m
         x, y = np.meshgrid(
             feature.east_m + 0.3 * feature.length_m * feature.down_east + side,
@@ -183,14 +183,14 @@ def test_any_window_can_be_computed_alone() -> None:
         world.elevation(*world.coordinates(grid, whole(grid)))[part],
         atol=1e-4,
     )
-    image = synth.optical(world, grid, whole(grid))[(slice(None), *part)].astype(int)
-    assert np.abs(synth.optical(world, grid, part) - image).max() <= 1  # of 10,000: the last digit may round elsewhere
+    image = write.optical(world, grid, whole(grid))[(slice(None), *part)].astype(int)
+    assert np.abs(write.optical(world, grid, part) - image).max() <= 1  # of 10,000: the last digit may round elsewhere
 
 
 def test_noise_has_no_preferred_side_and_grain_has_its_standard_deviation() -> None:
     x, y = np.meshgrid(np.arange(600.0) - 300, np.arange(500.0) - 250)
-    assert abs(synth._noise(x, y, 12.0, 5).mean()) < 0.02
-    grain = synth._grain(x, y, 1.0, 7)
+    assert abs(write._noise(x, y, 12.0, 5).mean()) < 0.02
+    grain = write._grain(x, y, 1.0, 7)
     assert abs(grain.mean()) < 0.01
     assert grain.std() == pytest.approx(1, abs=0.01)
     assert np.corrcoef(grain[:, 1:].ravel(), grain[:, :-1].ravel())[0, 1] == pytest.approx(0, abs=0.01)
@@ -252,7 +252,7 @@ def test_landslides_hardly_show_in_the_image_alone() -> None:
     """No brightness of any band tells landslides apart: the best threshold is hardly better than calling all ground one."""
     world = scene("synthetic_wide")
     part = slice(300, 700), slice(200, 800)
-    image = synth.optical(world, world.grid(2.0), part)
+    image = write.optical(world, world.grid(2.0), part)
     inside = world.inside(*world.coordinates(world.grid(2.0), part))
     for band in image:
         for sign in (1, -1):
@@ -266,17 +266,17 @@ def test_landslides_hardly_show_in_the_image_alone() -> None:
 
 def test_inventory_has_a_mappers_mistakes(folder: Path) -> None:
     world = scene("synthetic_wide")
-    table, mistakes = synth.inventory(world, np.random.default_rng(0))
+    table, mistakes = write.inventory(world, np.random.default_rng(0))
     assert len(table) == mistakes["mapped"] == len(world.slides) - len(mistakes["missed_ids"])
     assert mistakes["missed_ids"]
     assert list(table["id"][~table.is_valid]) == mistakes["invalid_ids"]
     repaired = table.make_valid()
     assert repaired.area.sum() == pytest.approx(table.area.sum(), rel=0.01)
     for number, drawn in zip(table["id"], repaired.translate(-world.corner[0], -world.corner[1]), strict=True):
-        true = Polygon(synth.outline(world.slides[number - 1]))
+        true = Polygon(write.outline(world.slides[number - 1]))
         overlap = drawn.intersection(true).area / drawn.union(true).area
         assert 0.6 < overlap < 0.985, number
-    sizes = {i + 1: Polygon(synth.outline(s)).area for i, s in enumerate(world.slides)}
+    sizes = {i + 1: Polygon(write.outline(s)).area for i, s in enumerate(world.slides)}
     assert max(sizes[i] for i in mistakes["missed_ids"]) < np.median(list(sizes.values()))
     written = json.loads((folder / "truth.json").read_text())["landslides"]
     on_disk = gpd.read_file(folder / "landslides.gpkg")
@@ -301,7 +301,7 @@ def contents(path: Path) -> dict[Path, bytes]:
 
 def test_own_work_is_written_anew(folder: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(folder, tmp_path / "synthetic_small")
-    synth.synthesize(mine, "synthetic_small", settings(mapper_jitter_m=1.0))
+    write.synthesize(mine, "synthetic_small", settings(mapper_jitter_m=1.0))
     assert (mine / "landslides.gpkg").read_bytes() != (folder / "landslides.gpkg").read_bytes()
     assert (mine / "optical.tif").read_bytes() == (folder / "optical.tif").read_bytes()
     assert list(tmp_path.iterdir()) == [mine]
@@ -347,9 +347,9 @@ def test_a_users_folder_is_refused_and_stays(make: Any, folder: Path, tmp_path: 
     make(path, folder)
     before = contents(tmp_path)
     with pytest.raises(
-        synth.SynthError, match=r"not overwritten; rename it, or take 'synthetic_small' out of synthesize\.areas"
+        write.SynthError, match=r"not overwritten; rename it, or take 'synthetic_small' out of synthesize\.areas"
     ):
-        synth.synthesize(path, "synthetic_small", settings())
+        write.synthesize(path, "synthetic_small", settings())
     assert contents(tmp_path) == before
 
 
@@ -360,23 +360,23 @@ def test_a_failure_leaves_the_earlier_area(folder: Path, tmp_path: Path, monkeyp
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synth, "inventory", fail)
+    monkeypatch.setattr(write, "inventory", fail)
     with pytest.raises(KeyboardInterrupt):
-        synth.synthesize(path, "synthetic_small", settings())
+        write.synthesize(path, "synthetic_small", settings())
     assert contents(tmp_path) == before
 
 
 def test_unknown_area_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        synth.SynthError, match=r"no area 'synthetic_smal' \(it has: synthetic_small, synthetic_other, .*\)"
+        write.SynthError, match=r"no area 'synthetic_smal' \(it has: synthetic_small, synthetic_other, .*\)"
     ):
-        synth.synthesize(tmp_path / "synthetic_smal", "synthetic_smal", settings())
+        write.synthesize(tmp_path / "synthetic_smal", "synthetic_smal", settings())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_area_without_room_for_a_landslide_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(synth.SynthError, match="40 x 40 px with seed 1 has no slope for a landslide of 120 m"):
-        synth.synthesize(tmp_path / "synthetic_tiny", "synthetic_tiny", settings())
+    with pytest.raises(write.SynthError, match="40 x 40 px with seed 1 has no slope for a landslide of 120 m"):
+        write.synthesize(tmp_path / "synthetic_tiny", "synthetic_tiny", settings())
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.terrain import ATTRIBUTES, TerrainError, TerrainSettings, attributes, derive, facts, hillshade, kind, names
 
 PLAIN = TerrainSettings(

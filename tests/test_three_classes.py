@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from test_dvc_yaml import ROOT, merged, tiny_params, write_yaml
 
-from hpcl import networks
+from hpcl.networks import store
 from stages import predict
 
 pytestmark = pytest.mark.xdist_group("pipeline")
@@ -87,7 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_model_knows_two_classes_besides_background_and_has_three_encoders(project: Path) -> None:
-    trained = networks.load(project / "data" / "model")
+    trained = store.load(project / "data" / "model")
     assert trained.facts["classes"] == ["new", "old"]
     assert trained.network.classes == 3
     assert list(trained.network.layers()) == ["optical", "terrain", "thermal", "fused"]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.settings.terrain import BandNameError
-from hpcl.tiles import TileError
+from hpcl.tiles.split import TileError
 from stages import tile
 
 

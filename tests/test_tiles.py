@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpcl.tiles import (
+from hpcl.tiles.split import (
     GAP,
     OUTSIDE,
     UNKNOWN,

@@ -9,8 +9,10 @@ import pytest
 from affine import Affine
 from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
-from hpcl import likeness, networks, raster, scene
-from hpcl.model import HPCLNet, ModelSettings
+from hpcl.geo import raster
+from hpcl.maps import likeness, raster_scene
+from hpcl.networks import store
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
 from stages import predict
 
 SETTINGS = ModelSettings(
@@ -47,7 +49,7 @@ def model(folder: Path, **changes: Any) -> None:
         "epoch": 0,
     }  # fmt: skip
     facts = {key: value for key, value in (facts | changes).items() if value is not None}
-    networks.save(folder / "data" / "model", HPCLNet(SETTINGS, 2, 4), facts)
+    store.save(folder / "data" / "model", HPCLNet(SETTINGS, 2, 4), facts)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +94,9 @@ def test_the_comparison_reads_little_of_a_large_scene(tmp_path: Path, monkeypatc
     area(tmp_path, ground(1), 5)
     model(tmp_path)
     monkeypatch.chdir(tmp_path)
-    trained = networks.load(Path("data/model"))
+    trained = store.load(Path("data/model"))
     files = [Path("data/ingest/valley/image.tif"), Path("data/terrain/valley/terrain.tif")]
-    with scene.RasterScene("valley", files, trained, "refuse") as held:
+    with raster_scene.RasterScene("valley", files, trained, "refuse") as held:
         pixels = likeness.sample(held.read, held.shape)
     assert pixels.shape[1] <= likeness.SAMPLE_PX
     assert set(pixels[0].tolist()) <= set(ground(1)[0].tolist())  # single pixels, no means

@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import reproject
 from test_ingest import BANDS, DEM, IMAGE, UTM, dark_scene, optical_values, refusal, run, sound_area, write_tif
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.ingest import checks
 from hpcl.ingest.elevations import body_of, ground_pixel_m
 from hpcl.ingest.raw import Raw

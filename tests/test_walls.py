@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hpcl.bands import BandFacts
-from hpcl.turns import turn
-from hpcl.walls import toe
+from hpcl.networks.d4 import turn
+from hpcl.networks.normalise import BandFacts
+from hpcl.training.toe import toe
 
 SIZE, RADIUS = 81, 20
 EAST_NORTH = [BandFacts("n_east", "east", 0.0, 1.0), BandFacts("n_north", "north", 0.0, 1.0)]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.enums import ColorInterp
 
+from hpcl.geo.raster import Band
 from hpcl.ingest import remedies
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings
-from hpcl.raster import Band
 
 if TYPE_CHECKING:
     from hpcl.ingest.plan import Layer

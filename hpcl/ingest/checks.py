@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcl import raster
+from hpcl.geo import raster
+from hpcl.geo.raster import Grid, Roi
 from hpcl.ingest import elevations, remedies
 from hpcl.ingest.edges import NEAR, Edge
 from hpcl.ingest.elevations import Ground
@@ -16,7 +17,6 @@ from hpcl.ingest.extremes import Extremes
 from hpcl.ingest.grids import crs_of
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError
-from hpcl.raster import Grid, Roi
 
 METRES = ("m", "metre", "metres", "meter", "meters")
 

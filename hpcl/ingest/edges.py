@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcl.raster import Roi
+from hpcl.geo.raster import Roi
 
 EDGE_FRAC, EDGE_JUMP_FRAC = 0.02, 0.3
 """Fill of an image: this share of its edge, and the scene beside it has this share of its mean brightness at least."""

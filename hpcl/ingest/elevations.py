@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from hpcl.geo.raster import Grid
 from hpcl.ingest.extremes import CLEAR_FRAC, Extremes, is_conspicuous
 from hpcl.ingest.grids import crs_of, pixel_of
-from hpcl.raster import Grid
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from odc.geo.crs import CRS
 from odc.geo.geom import BoundingBox
 from pyproj.exceptions import ProjError
 
-from hpcl.raster import Grid, Roi
+from hpcl.geo.raster import Grid, Roi
 
 if TYPE_CHECKING:
     from hpcl.ingest.operations import Operation

@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcl.areas import checked
+from hpcl.core.areas import checked
+from hpcl.geo.raster import Band
 from hpcl.ingest import remedies, vector_files
 from hpcl.ingest.bands import further_bands, optical_bands
 from hpcl.ingest.checks import check_unit
 from hpcl.ingest.opening import check_size
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings
-from hpcl.raster import Band
 
 OPTICAL, DEM, REFERENCE = "optical.tif", "dem.tif", "reference_dem.tif"
 

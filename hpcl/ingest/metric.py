@@ -13,11 +13,11 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import LambertConformalConic1SPConversion, TransverseMercatorConversion
 from pyproj.exceptions import ProjError
 
+from hpcl.geo.raster import Grid
 from hpcl.ingest.grids import crs_of, is_north_up, is_square, name_of, north_up, pixel_of
 from hpcl.ingest.operations import operation
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings
-from hpcl.raster import Grid
 
 TURNED_MAX_DEG = 30.0
 """How far grid north may lie from north. In national grids they converge to some 15 degrees; slopes and suns are said by it."""

@@ -7,12 +7,12 @@ import math
 import numpy as np
 from rasterio.enums import Resampling
 
+from hpcl.geo.raster import Grid
+from hpcl.geo.resample import resample
 from hpcl.ingest.grids import crs_of, offset_px, window_on
 from hpcl.ingest.operations import Operation, operation
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import Floats
-from hpcl.raster import Grid
-from hpcl.regrid import resample
 
 MOST_PX = 16 * 1024 * 1024
 """Largest source window warped at once, in pixels and bands (64 MiB as float32)."""

@@ -19,9 +19,9 @@ import rasterio
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from hpcl.geo.raster import Shape
 from hpcl.ingest import remedies
 from hpcl.ingest.settings import IngestError
-from hpcl.raster import Shape
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "AAIGrid", "DTED", "USGSDEM", "PNG", "JPEG")
 """GDAL's names of the formats that are read. Each holds its pixels itself, or in a file beside it (see `_check_files`);

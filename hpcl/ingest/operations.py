@@ -22,7 +22,7 @@ from pyproj.aoi import AreaOfInterest
 from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
 
-from hpcl.raster import Grid
+from hpcl.geo.raster import Grid
 
 WGS84: Any = pyproj.CRS("EPSG:4326")
 SAME_M = 5.0

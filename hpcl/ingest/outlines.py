@@ -27,7 +27,7 @@ import shapely
 from pyogrio.errors import GeometryError
 from pyproj.exceptions import CRSError
 
-from hpcl import vector
+from hpcl.geo import vector
 from hpcl.ingest.settings import IngestError
 
 _DRIVERS = {

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from rasterio.enums import Resampling
 
-from hpcl import raster, vector
+from hpcl.geo import raster, vector
+from hpcl.geo.raster import Band
 from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
 from hpcl.ingest.grids import crs_of, name_of, pixel_of, zoom_of
@@ -21,7 +22,6 @@ from hpcl.ingest.onto import read_onto
 from hpcl.ingest.plan import Layer, Plan
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import UNKNOWN, Progress
-from hpcl.raster import Band
 
 
 def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:

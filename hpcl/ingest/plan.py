@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyproj.exceptions import ProjError
 
+from hpcl.geo.raster import Band, Grid, Roi
 from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
 from hpcl.ingest.checks import check_values, count_blocks
 from hpcl.ingest.grids import (
@@ -40,7 +41,6 @@ from hpcl.ingest.opening import check_size
 from hpcl.ingest.operations import Operation, operation
 from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import IngestError, IngestSettings, Progress
-from hpcl.raster import Band, Grid, Roi
 
 
 @dataclass(frozen=True)

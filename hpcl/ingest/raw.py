@@ -16,11 +16,11 @@ from rasterio.enums import ColorInterp, Compression, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from hpcl.geo.raster import Band, Grid, Roi
 from hpcl.ingest import remedies
 from hpcl.ingest.grids import horizontal, name_of
 from hpcl.ingest.opening import gdal_words, open_raster
 from hpcl.ingest.settings import Floats, IngestError
-from hpcl.raster import Band, Grid, Roi
 
 MASK_FRAC = 0.9
 """An alpha band is either 0 or its maximum, but for a feathered rim: this share of what is not 0 is the maximum. In a band

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hpcl import ranks
 from hpcl.settings.contrastive import ContrastSettings
+from hpcl.training import distributed
 
 UNKNOWN = 255
 """Label code of pixels that take no part."""
@@ -135,8 +135,8 @@ def _draw(
     """Mark at most ``most`` allowed blocks per window, hard ones first until ``hard_frac`` of ``most`` is taken."""
     flat = allowed.flatten(1)
     windows, blocks = flat.shape
-    everyone = torch.rand((ranks.count() * windows, blocks), generator=generator)
-    luck = everyone[ranks.number() * windows :][:windows].to(flat.device)
+    everyone = torch.rand((distributed.count() * windows, blocks), generator=generator)
+    luck = everyone[distributed.number() * windows :][:windows].to(flat.device)
     hard_luck = luck.where(flat & hard.flatten(1), -1.0)
     first = round(most * hard_frac)
     rank = hard_luck.argsort(1, descending=True).argsort(1)
@@ -261,6 +261,6 @@ def contrast_loss(
             if len(mine) and len(positives) and len(negatives):
                 sums[c] = _InfoNCE.apply(mine, positives, negatives, temperature).sum()
                 counts[c] = len(mine)
-        counts = ranks.total(counts)
-        means = ranks.total(torch.stack(sums)) / counts.clamp_min(1)
+        counts = distributed.total(counts)
+        means = distributed.total(torch.stack(sums)) / counts.clamp_min(1)
         return means.sum() / (counts > 0).sum().clamp_min(1)

@@ -32,8 +32,8 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from hpcl.ahead import ahead
-from hpcl.artifacts import remedy
+from hpcl.core.artifacts import remedy
+from hpcl.core.prefetch import ahead
 
 __all__ = [
     "Band",

@@ -23,14 +23,14 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from hpcl import ranks
-from hpcl.contrast import ClassQueues, contrast_loss, sample_pairs
-from hpcl.dataset import UNKNOWN, Draw, Sample, Tiles, Windows, batches, draw_epoch
-from hpcl.model import MomentumTwin, Network
-from hpcl.networks import build as build_network
+from hpcl.networks.hpcl_net import MomentumTwin, Network
+from hpcl.networks.store import build as build_network
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import FitError, TrainSettings, check_training
+from hpcl.training import distributed
+from hpcl.training.contrast import ClassQueues, contrast_loss, sample_pairs
+from hpcl.training.dataset import UNKNOWN, Draw, Sample, Tiles, Windows, batches, draw_epoch
 
 BINS = 512
 """Probability bins of the validation histograms, from which threshold and IoU are read."""
@@ -59,12 +59,12 @@ def segmentation_loss(
     known = labels != UNKNOWN
     logits = logits.float()
     wrong = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
-    loss = ranks.total(wrong) / ranks.total(known.sum().float()).clamp_min(1)
+    loss = distributed.total(wrong) / distributed.total(known.sum().float()).clamp_min(1)
     if dice_weight:
         share = logits.softmax(1)[:, 1:] * known[:, None]
         truth = F.one_hot(labels.where(known, 0), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:] * known[:, None]
-        overlap = ranks.total((share * truth).sum((0, 2, 3)))
-        total = ranks.total((share + truth).sum((0, 2, 3)))
+        overlap = distributed.total((share * truth).sum((0, 2, 3)))
+        total = distributed.total((share + truth).sum((0, 2, 3)))
         loss = loss + dice_weight * (1 - (2 * overlap + 1) / (total + 1)).mean()
     return loss
 
@@ -141,9 +141,11 @@ def fit(
     fabric = _fabric(train)
     resume = fabric.broadcast(resume)
     learner = build(tiles, model, contrast, train)
-    if train.batch_size % ranks.count():
-        raise FitError(f"train.batch_size {train.batch_size} cannot be shared by {ranks.count()} processes equally.")
-    ranks.join_batch_norms(learner.network)
+    if train.batch_size % distributed.count():
+        raise FitError(
+            f"train.batch_size {train.batch_size} cannot be shared by {distributed.count()} processes equally."
+        )
+    distributed.join_batch_norms(learner.network)
     if train.channels_last:
         learner.network.to(memory_format=torch.channels_last)
         if learner.twin is not None:
@@ -164,7 +166,7 @@ def fit(
             if waited >= train.patience_epochs:
                 return
             # Anew for each epoch and rank: dropout then needs no state to resume.
-            torch.manual_seed(_seed(train.seed, number, ranks.number()))
+            torch.manual_seed(_seed(train.seed, number, distributed.number()))
             metrics = _train_epoch(fabric, network, learner, optimizer, windows, contrast, train, number, progress)
             histograms = validate(fabric, learner.predictor(train), tiles, train)
             iou, _ = best_threshold(histograms)
@@ -264,13 +266,13 @@ def _train_epoch(
 
 def _share(train: TrainSettings) -> int:
     """Windows of a batch that one rank computes."""
-    return train.batch_size // ranks.count()
+    return train.batch_size // distributed.count()
 
 
 def _mine(draws: Sequence[Draw], batch_size: int) -> list[Draw]:
     """This rank's consecutive share of every batch."""
-    share = batch_size // ranks.count()
-    first = ranks.number() * share
+    share = batch_size // distributed.count()
+    first = distributed.number() * share
     return [draw for i in range(0, len(draws), batch_size) for draw in draws[i + first : i + first + share]]
 
 
@@ -303,7 +305,7 @@ def _contrast_step(
         )
         with fabric.autocast():
             embedded = twin.network.embed(batch["bands"] | batch["key_bands"])
-        keys, classes = ranks.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
+        keys, classes = distributed.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
     anchors = pairs.take(output.embeddings)
     loss = contrast_loss(anchors, pairs.classes, keys, classes, queues, contrast.temperature)
     queues.push(keys, classes, step)

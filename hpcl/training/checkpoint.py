@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hpcl.artifacts import replacing, unwritten
+from hpcl.core.artifacts import replacing, unwritten
 
 
 class CheckpointError(ValueError):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl.figures import BACKGROUND, FALSE_ALARM, HIT, MAPS, MISS, SCORES, layers_of
+from hpcl.report.figures import BACKGROUND, FALSE_ALARM, HIT, MAPS, MISS, SCORES, layers_of
 
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""

@@ -9,7 +9,7 @@ import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
 from shapely.errors import ShapelyError
 
-from hpcl.artifacts import remedy, replacing, unwritten
+from hpcl.core.artifacts import remedy, replacing, unwritten
 
 
 class VectorError(ValueError):

@@ -20,7 +20,7 @@ from affine import Affine
 from scipy import ndimage, sparse
 from shapely.affinity import affine_transform
 
-from hpcl import raster
+from hpcl.geo import raster
 from hpcl.settings.predict import PolygonSettings
 
 Array = npt.NDArray[Any]

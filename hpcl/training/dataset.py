@@ -15,13 +15,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hpcl.ahead import ahead
-from hpcl.areas import distinct
-from hpcl.artifacts import Count, Finite, read_csv, read_json, read_npy
-from hpcl.bands import BandFacts, Float32, normalise
+from hpcl.core.areas import distinct
+from hpcl.core.artifacts import Count, Finite, read_csv, read_json, read_npy
+from hpcl.core.prefetch import ahead
+from hpcl.networks.d4 import turn
+from hpcl.networks.normalise import BandFacts, Float32, normalise
 from hpcl.settings.train import AugmentSettings
-from hpcl.turns import turn
-from hpcl.walls import toe
+from hpcl.training.toe import toe
 
 SPLITS = ("train", "val", "test")
 UNKNOWN = 255

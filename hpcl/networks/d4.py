@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hpcl.bands import BandFacts, Float32
+from hpcl.networks.normalise import BandFacts, Float32
 
 
 class TurnError(ValueError):

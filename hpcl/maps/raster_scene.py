@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcl import raster
-from hpcl.bands import Float32
-from hpcl.infer import Scene
-from hpcl.networks import Trained
+from hpcl.geo import raster
+from hpcl.inference.predict import Scene
+from hpcl.networks.normalise import Float32
+from hpcl.networks.store import Trained
 from hpcl.settings.predict import Missing
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hpcl import infer, metrics
-from hpcl.areas import distinct
-from hpcl.artifacts import read_npy
-from hpcl.bands import Float32
-from hpcl.networks import Trained
+from hpcl import metrics
+from hpcl.core.areas import distinct
+from hpcl.core.artifacts import read_npy
+from hpcl.inference import predict
+from hpcl.networks.normalise import Float32
+from hpcl.networks.store import Trained
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.predict import InferSettings
 
@@ -27,7 +28,7 @@ class LadderError(ValueError):
     """Rungs that cannot be compared."""
 
 
-class TileScene(infer.Scene):
+class TileScene(predict.Scene):
     """An area of the tiles as a scene: the same ground as its rasters, and no GDAL."""
 
     def __init__(self, folder: Path, area: str, facts: Mapping[str, Any], trained: Trained) -> None:
@@ -51,7 +52,7 @@ def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: Inf
         if not (split == metrics.TEST).any():
             continue
         counts = np.zeros((int(block.max()) + 1, len(COUNTS)), np.int64)
-        for part in infer.predict(TileScene(folder, area, facts, trained), trained, windows):
+        for part in predict.predict(TileScene(folder, area, facts, trained), trained, windows):
             used = (split[part.roi] == metrics.TEST) & (labels[part.roi] != metrics.UNKNOWN)
             truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts["threshold"]
             found = metrics.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))

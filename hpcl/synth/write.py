@@ -28,7 +28,7 @@ from scipy.ndimage import map_coordinates
 from shapely.geometry import Polygon, box
 from skimage.measure import find_contours
 
-from hpcl import raster, vector
+from hpcl.geo import raster, vector
 from hpcl.settings.synthesize import BANDS, AreaSettings, SynthesizeSettings
 
 Array = npt.NDArray[Any]

@@ -13,10 +13,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hpcl.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
-from hpcl.bands import BandFacts
-from hpcl.model import HPCLNet, LateFusion, Network
-from hpcl.rivals import Rival
+from hpcl.core.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
+from hpcl.networks.hpcl_net import HPCLNet, LateFusion, Network
+from hpcl.networks.normalise import BandFacts
+from hpcl.networks.smp_models import Rival
 from hpcl.settings.model import ModelError, ModelSettings
 
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hpcl.adapt import adapted
-from hpcl.ahead import ahead
-from hpcl.bands import BandFacts, Float32, normalise
-from hpcl.model import Network
-from hpcl.networks import Trained
+from hpcl.core.prefetch import ahead
+from hpcl.inference.adabn import adapted
+from hpcl.networks.d4 import turn, turn_back
+from hpcl.networks.hpcl_net import Network
+from hpcl.networks.normalise import BandFacts, Float32, normalise
+from hpcl.networks.store import Trained
 from hpcl.settings.predict import InferSettings
-from hpcl.turns import turn, turn_back
 from hpcl.windows import Stitcher, pad, starts
 
 PANEL_PX = 8192

@@ -12,7 +12,7 @@ from pyproj.transformer import TransformerGroup
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 
-from hpcl.raster import Grid
+from hpcl.geo.raster import Grid
 
 KERNELS = {Resampling.bilinear: "Bilinear", Resampling.cubic: "Cubic"}
 """What GDAL calls them in a VRT."""

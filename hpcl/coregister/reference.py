@@ -32,8 +32,9 @@ from scipy.optimize import OptimizeWarning
 from scipy.special import betainc
 from shapely.geometry import box
 
-from hpcl import raster, shading
-from hpcl.regrid import pipeline_between, resample
+from hpcl.coregister import shading
+from hpcl.geo import raster
+from hpcl.geo.resample import pipeline_between, resample
 from hpcl.settings.coregister import LEAST_PATCHES, CoregisterError, CoregisterSettings, counting_bands, quoted
 
 Array = npt.NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hpcl.artifacts import Finite, Positive
+from hpcl.core.artifacts import Finite, Positive
 
 Float32 = npt.NDArray[np.float32]
 CLIP_STD = 6.0
