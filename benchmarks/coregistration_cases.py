@@ -30,7 +30,9 @@ from benchmarks.ground import (
     save,
     tilted,
 )  # fmt: skip
-from hpcl.coregister.reference import Shift, align, align_to_image
+from hpcl.coregister.image import align_to_image
+from hpcl.coregister.reference import align
+from hpcl.coregister.shift import Shift
 from hpcl.settings.coregister import CoregisterSettings
 from stages._stage import params
 from stages.ladder import put

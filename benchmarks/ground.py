@@ -14,7 +14,7 @@ import numpy.typing as npt
 from affine import Affine
 from scipy.ndimage import gaussian_filter
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 
 Array = npt.NDArray[Any]
 
@@ -104,5 +104,5 @@ def colours(*names: str) -> tuple[raster.Band, ...]:
 
 def save(path: Path, grid: raster.Grid, *layers: Array, bands: tuple[raster.Band, ...] = ELEVATION) -> Path:
     """Write layers on a grid; returns the path."""
-    raster.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, bands))
+    cog.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, bands))
     return path

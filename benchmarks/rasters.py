@@ -22,7 +22,7 @@ from affine import Affine
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
-from hpcl.geo import raster
+from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
@@ -62,8 +62,8 @@ def make_dem(path: Path, side_px: int) -> None:
         + rng.normal(size=(2048, 2048)) * 0.05
     )
     grid = raster.Grid((side_px, side_px), Affine(PIXEL_M, 0, 5e5, 0, -PIXEL_M, 4e6), "EPSG:32648")
-    with raster.create(path, grid, [raster.Band("elevation", "m")]) as sink:
-        for rows, columns in raster.blocks(grid.shape, 2048):
+    with cog.create(path, grid, [raster.Band("elevation", "m")]) as sink:
+        for rows, columns in blocks.walk(grid.shape, 2048):
             part = hills[: rows.stop - rows.start, : columns.stop - columns.start] + 0.01 * rows.start
             sink.write(part[None].astype(np.float32), (rows, columns))
 
@@ -134,8 +134,8 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
         interleave="band", compress="deflate", zlevel=1, BIGTIFF="IF_SAFER",
     ) as file:  # fmt: skip
         file.descriptions = names
-        sink = raster.Sink(file, grid)
-        for rows, columns in raster.blocks(grid.shape, 1024):
+        sink = cog.Sink(file, grid)
+        for rows, columns in blocks.walk(grid.shape, 1024):
             sink.write(values[:, : rows.stop - rows.start, : columns.stop - columns.start], (rows, columns))
     return store.load(folder / "model")
 
@@ -147,7 +147,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     settings = InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
     with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
-        with raster.create(place / "probability.tif", scene.grid, bands) as sink:
+        with cog.create(place / "probability.tif", scene.grid, bands) as sink:
             for part in predict.predict(scene, trained, settings):
                 sink.write(np.stack([part.probability, part.uncertainty]), part.roi)
         window_px = trained.facts["window_px"]
@@ -160,8 +160,8 @@ def prediction(folder: Path) -> list[Row]:
     trained = make_scene(folder, 2048, noise=True)
     with RasterScene("large", [folder / "scene.tif"], trained, "refuse") as scene:
         places = [(slice(0, 128), slice(left, left + 128)) for left in range(0, 16 * 96, 96)]
-        batch = scene.tensors([scene.read(place) for place in places], predict.device())
-    network = trained.network.to(predict.device()).to(memory_format=torch.channels_last)
+        batch = scene.tensors([scene.read(place) for place in places], scene.device())
+    network = trained.network.to(scene.device()).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def bare() -> float:
@@ -211,7 +211,7 @@ def coregistration(folder: Path) -> Row:
     with raster.Source(reference) as source:
         grid = source.grid
         values = ndimage.shift(source.read()[0], (1.4, -0.8), order=1, mode="nearest")
-    raster.write(moved, raster.Raster(values[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
+    cog.write(moved, raster.Raster(values[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
     settings = params("coregister", CoregisterSettings)
 
     def ours() -> float:

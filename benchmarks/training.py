@@ -21,7 +21,7 @@ from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
 from hpcl.training import contrast as contrast_module
-from hpcl.training import loop
+from hpcl.training import loop, pairs
 from hpcl.training.dataset import Tiles
 from stages._stage import params
 
@@ -97,7 +97,7 @@ def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]
         return wrapped
 
     trainer = Trainer(tiles, settings)
-    pairs, loss = contrast_module.sample_pairs, contrast_module.contrast_loss
+    pairs, loss = pairs.sample_pairs, contrast_module.contrast_loss
     with (
         mock.patch.object(loop, "sample_pairs", keeping("pairs", pairs)),
         mock.patch.object(loop, "contrast_loss", keeping("loss", loss)),

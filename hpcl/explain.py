@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor, nn
 
-from hpcl.networks.hpcl_net import Network
+from hpcl.networks.base import Network
 from hpcl.networks.store import build
 
 

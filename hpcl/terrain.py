@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import correlate1d
 
-from hpcl.geo import raster
+from hpcl.geo import blocks, cog, raster
 from hpcl.settings.terrain import TerrainSettings, names
 
 Array = npt.NDArray[np.floating]
@@ -227,7 +227,7 @@ def derive(
     settings: TerrainSettings,
     *,
     bands: Iterable[str] | None = None,
-    block_px: int = raster.BLOCK_PX,
+    block_px: int = blocks.BLOCK_PX,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the attributes of an elevation raster (all of them, or only the ``bands`` named) on its own grid.
@@ -242,8 +242,8 @@ def derive(
     margin_px = _margin_px(wanted, settings, pixel_m)
     described = [raster.Band(name, row.unit) for name, row in zip(wanted, rows, strict=True)]
     compute = partial(attributes, margin_px=margin_px, pixel_m=pixel_m, settings=settings, bands=wanted)
-    with raster.create(terrain, grid, described) as sink:
-        raster.map_blocks(compute, [elevation], sink, halo_px=margin_px, block_px=block_px, progress=progress)
+    with cog.create(terrain, grid, described) as sink:
+        blocks.map_blocks(compute, [elevation], sink, halo_px=margin_px, block_px=block_px, progress=progress)
 
 
 def attributes(

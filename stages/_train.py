@@ -15,11 +15,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hpcl.networks.hpcl_net import Network
+from hpcl.networks.base import Network
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
-from hpcl.training import checkpoint, distributed, loop
+from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
 from stages import _track
 from stages._stage import check_inputs, progress
@@ -112,7 +112,7 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     kept = checkpoint.load(best)
     network = loop.build(tiles, *settings).network
     network.load_state_dict(kept["weights"])
-    temperature, threshold, iou = loop.calibrate(tiles, network, limits)
+    temperature, threshold, iou = calibrate.calibrate(tiles, network, limits)
     facts = {
         "bands": [asdict(band) for band in tiles.bands],
         "classes": tiles.facts["classes"],
@@ -130,7 +130,7 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"
     )
-    findings = loop.findings(history[kept["epoch"]], threshold, tiles.classes, limits)
+    findings = calibrate.findings(history[kept["epoch"]], threshold, tiles.classes, limits)
     for finding in findings:
         print(f"{label}: {finding}")
     return Result(network, facts, history, iou, kept["epoch"], findings, place)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcl import baselines
 from hpcl.core import areas
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.settings.baselines import BaselinesSettings
 from stages import _tiles
 from stages._stage import params, progress, run, write_json
@@ -37,7 +37,7 @@ def main() -> None:
         grid = _tiles.grid(facts["areas"][area])
         with ExitStack() as stack:
             sinks = {
-                name: stack.enter_context(raster.create(OUT / area / f"{name}.tif", grid, [band]))
+                name: stack.enter_context(cog.create(OUT / area / f"{name}.tif", grid, [band]))
                 for name, band in LAYERS.items()
             }
             show = progress(f"baselines on {area}")

@@ -8,7 +8,7 @@ import torch
 
 from hpcl import explain
 from hpcl.core import artifacts
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.inference.adabn import adapted
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
@@ -57,7 +57,7 @@ def main(area: str) -> None:
                     zone = explain.boundary_zone(landslide, known, trained.network.settings.output_stride)
                     shares[prefix + name].add(np.nan_to_num(values), zone, known)
             seen = raster.Raster(np.stack(layers).astype(np.float32), scene.grid[roi], tuple(bands))
-            raster.write(out / f"attention_{done + 1:02d}.tif", seen)
+            cog.write(out / f"attention_{done + 1:02d}.tif", seen)
             bar(done + 1, len(places))
     write_json(
         out / "facts.json",

@@ -16,7 +16,7 @@ import pandas as pd
 from hpcl.ablation import compare
 from hpcl.core import artifacts
 from hpcl.networks import store
-from hpcl.report import page
+from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.training import loop
 from stages import _ladder
@@ -140,7 +140,7 @@ def summarised(readme: str, table: pd.DataFrame) -> str:
     """The README with its summary of the ladder, between two marks, made anew from the table."""
     lines = []
     for ground, rung in table[table["status"] == "run"].groupby("ground", sort=False):
-        lines += [f"\n*{ground}* ({page.steps_of(rung)}, {int(rung['seeds'].iloc[0])} seeds)\n"]
+        lines += [f"\n*{ground}* ({results.steps_of(rung)}, {int(rung['seeds'].iloc[0])} seeds)\n"]
         lines += ["| row | landslide IoU | against | difference |", "|---|---|---|---|"]
         labels = dict(zip(table["row"], table["label"], strict=True))
         for line in rung.itertuples():

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hpcl import scale
 from hpcl.core import artifacts
-from hpcl.geo import raster, vector
+from hpcl.geo import cog, raster, vector
 from hpcl.inference import adabn, predict
 from hpcl.maps import likeness, polygons, qgis, raster_scene
 from hpcl.networks import store
@@ -44,8 +44,8 @@ def main(area: str) -> None:
             print(f"predict: {finding}")
         bands = [raster.Band(name) for name in names]
         with (
-            raster.create(out / "probability.tif", ground.grid, bands) as sink,
-            raster.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
+            cog.create(out / "probability.tif", ground.grid, bands) as sink,
+            cog.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
         ):
             seen = _Seen()
             for part in predict.predict(ground, trained, settings.windows, progress(f"predict {area}")):

@@ -13,8 +13,8 @@ import shapely
 
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
-from hpcl.geo import raster, vector
-from hpcl.report import figures, page
+from hpcl.geo import blocks, raster, vector
+from hpcl.report import charts, facts, maps, page, style
 from hpcl.settings.report import ReportSettings
 from stages import _tiles
 from stages._stage import params, progress, run
@@ -45,7 +45,7 @@ def main() -> None:
         pictures |= {f"{name}_{kind}.png": data for kind, data in _maps(area, outcomes, settings).items()}
         areas.append(area)
         bar(done, len(names))
-    report = page.Report(
+    report = facts.Report(
         areas=areas,
         figures=pictures,
         tiles=tiles,
@@ -83,23 +83,23 @@ def _curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, 
     }
     best = training["best_epoch"]
     drawn = {
-        "scores": figures.score_intervals(metrics),
-        "precision_recall": figures.precision_recall(
+        "scores": charts.score_intervals(metrics),
+        "precision_recall": charts.precision_recall(
             artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
         ),
-        "reliability": figures.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
-        "training_loss": figures.training(curves, losses, "Losses", best, "loss [-]", logarithmic=True),
-        "training_watch": figures.training(
+        "reliability": charts.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
+        "training_loss": charts.training(curves, losses, "Losses", best, "loss [-]", logarithmic=True),
+        "training_watch": charts.training(
             curves, watches, "Validation and watches", best, "value [-]", logarithmic=False
         ),
     }
-    return {f"{name}.png": figures.png(figure, settings) for name, figure in drawn.items()}
+    return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
 
 
 # ---- one area --------------------------------------------------------------------------------------------------------
 
 
-def _area(name: str, tiles: Any, settings: ReportSettings) -> tuple[page.Area, Array]:
+def _area(name: str, tiles: Any, settings: ReportSettings) -> tuple[facts.Area, Array]:
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
     predict = artifacts.read_json(DATA / "predict" / name / "facts.json", Mapped)
     split = tiles["areas"].get(name)
@@ -107,7 +107,7 @@ def _area(name: str, tiles: Any, settings: ReportSettings) -> tuple[page.Area, A
         _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
     )
     pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
-    area = page.Area(
+    area = facts.Area(
         name=name,
         ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
         shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
@@ -126,14 +126,14 @@ def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Arr
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
     """
     labels, split = _tiles.arrays(name, tiles, "labels", "split")
-    rows, columns = (figures.sample(length, max(labels.shape), max_px) for length in labels.shape)
+    rows, columns = (maps.sample(length, max(labels.shape), max_px) for length in labels.shape)
     shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
     counts = np.zeros(5, dtype=np.int64)
     with raster.Source(DATA / "predict" / name / "probability.tif") as source:
         raster.common_grid({_tiles.FACTS: _tiles.grid(tiles), source.path: source.grid})
-        for down, across in raster.blocks(source.grid.shape):
+        for down, across in blocks.walk(source.grid.shape):
             roi = down, across
-            codes = figures.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
+            codes = maps.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
             counts += np.bincount(codes.ravel(), minlength=5)
             i, j = (
                 np.flatnonzero((at >= part.start) & (at < part.stop)) for at, part in ((rows, down), (columns, across))
@@ -142,13 +142,13 @@ def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Arr
     return shown, counts
 
 
-def _maps(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
+def _maps(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
     """Every figure of one area, by kind."""
     drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
-    return {kind: figures.png(figure, settings) for kind, figure in drawn.items()}
+    return {kind: style.png(figure, settings) for kind, figure in drawn.items()}
 
 
-def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
+def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
     name, most = area.name, settings.map_px
     with (
         raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
@@ -160,7 +160,7 @@ def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[s
         shown = _shown([band.name for band in optical.bands])
         image = optical.thumbnail(most, shown)
         probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
-    ground = figures.Ground(
+    ground = maps.Ground(
         area=name,
         crs_name=area.ingest["crs_name"],
         extent_km=_extent_km(grid),
@@ -169,16 +169,16 @@ def _views(area: page.Area, outcomes: Array, settings: ReportSettings) -> dict[s
         inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
     )
     drawn = {
-        "map": figures.landslide_map(ground, probability, area.predict["threshold"]),
-        "image": figures.image_map(ground, image, shown),
-        "uncertainty": figures.uncertainty_map(ground, uncertainty),
+        "map": maps.landslide_map(ground, probability, area.predict["threshold"]),
+        "image": maps.image_map(ground, image, shown),
+        "uncertainty": maps.uncertainty_map(ground, uncertainty),
     }
     if area.tiles is not None:
         split, block = _tiles.arrays(name, area.tiles, "split", "block")
-        at = np.ix_(*(figures.sample(length, max(grid.shape), most) for length in grid.shape))
-        drawn["split"] = figures.split_map(ground, split[at], block[at])
+        at = np.ix_(*(maps.sample(length, max(grid.shape), most) for length in grid.shape))
+        drawn["split"] = maps.split_map(ground, split[at], block[at])
         if area.outcome_km2 is not None:
-            drawn["outcomes"] = figures.outcome_map(ground, outcomes, area.outcome_km2)
+            drawn["outcomes"] = maps.outcome_map(ground, outcomes, area.outcome_km2)
     return drawn
 
 
@@ -211,16 +211,16 @@ def _residuals(name: str, settings: ReportSettings) -> dict[str, Any]:
             with raster.Source(path) as source:
                 values[when] = source.thumbnail(settings.map_px)[0]
                 extents[when], bands[when] = _extent_km(source.grid), source.bands[0]
-    limit = figures.residual_limit(*values.values())
+    limit = maps.residual_limit(*values.values())
     return {
-        f"residual_{when}": figures.residual_map(
+        f"residual_{when}": maps.residual_map(
             name, when, residual, extents[when], limit, bands[when].name, bands[when].unit
         )
         for when, residual in values.items()
     }
 
 
-def _attention(area: page.Area, settings: ReportSettings) -> dict[str, Any]:
+def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
     """The first explained windows, and the shares of all of them."""
     name, explained = area.name, area.explain
     folder, drawn = DATA / "explain" / name, {}
@@ -238,12 +238,12 @@ def _attention(area: page.Area, settings: ReportSettings) -> dict[str, Any]:
             labels = _tiles.arrays(name, area.tiles, "labels")[0][roi]
             landslide = (labels >= 1) & (labels != 255)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
-        drawn[f"attention_{number}"] = figures.attention(
+        drawn[f"attention_{number}"] = maps.attention(
             title, image, hillshade, landslide, cams, f"data/explain/{name}/attention_{number:02d}.tif"
         )
     known = [share["boundary_ground_frac"] for share in explained["attention"].values()]
     if explained["windows"] and any(value is not None for value in known):
-        drawn["attention_shares"] = figures.attention_shares(name, explained["attention"])
+        drawn["attention_shares"] = charts.attention_shares(name, explained["attention"])
     return drawn
 
 

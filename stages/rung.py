@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hpcl import metrics
-from hpcl.ablation import compare
+from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
 from hpcl.networks.store import Trained
@@ -21,8 +21,8 @@ def main(name: str, seed: str) -> None:
     result = train(f"rung {name} {seed}", settings)
     if result is None:
         return
-    blocks = compare.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
-    total = blocks[compare.COUNTS].sum().to_numpy().reshape(2, 2)
+    blocks = score.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
+    total = blocks[score.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
     probed = model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
     probe_auc = boundary_probe(result.network, tiles_for(settings), contrast) if probed else None

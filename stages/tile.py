@@ -17,7 +17,7 @@ from affine import Affine
 from hpcl import scale
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
-from hpcl.geo import raster, vector
+from hpcl.geo import blocks, raster, vector
 from hpcl.maps import likeness
 from hpcl.settings.terrain import check_own_bands
 from hpcl.settings.tile import TileError, TileSettings, check_labelled, check_sizes
@@ -63,7 +63,7 @@ def main() -> None:
         split.check(found, split_map, _landslides(area), settings.gap_px, settings.window_px)
         windows[area] = pd.DataFrame(found)
         values = np.load(OUT / f"{area}.bands.npy", mmap_mode="r")
-        for rows, columns in raster.blocks(grid.shape):
+        for rows, columns in blocks.walk(grid.shape):
             moments.add(values[:, rows, columns], split_map[rows, columns] == 0)
             for code, split in enumerate(split.SPLITS):
                 mine_px = labels[area][rows, columns][split_map[rows, columns] == code]
@@ -210,7 +210,7 @@ def _labels(area: str, classes: list[str]) -> npt.NDArray[np.uint8]:
         codes[own] = 1 + classes.index(name)
     with raster.Source(Path("data/ingest") / area / "labels.tif") as source:
         out = _array(area, "labels", np.uint8, source.grid.shape)
-        for roi in raster.blocks(source.grid.shape):
+        for roi in blocks.walk(source.grid.shape):
             out[roi] = codes[source.read(roi)[0]]
     return out
 
@@ -234,7 +234,7 @@ def _write_bands(area: str, bands: Sequence[raster.Band]) -> raster.Grid:
         in_image = [x.name for x in bands if x.name in {y.name for y in a.bands}]
         in_relief = [x.name for x in bands if x.name not in in_image]
         out = _array(area, "bands", np.float32, (len(bands), *a.grid.shape))
-        for roi in raster.blocks(a.grid.shape):
+        for roi in blocks.walk(a.grid.shape):
             out[: len(in_image), roi[0], roi[1]] = a.read(roi, in_image)
             out[len(in_image) :, roi[0], roi[1]] = b.read(roi, in_relief)
         return a.grid

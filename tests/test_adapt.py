@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from hpcl.inference import adabn, predict
+from hpcl.inference import adabn, predict, scene
 from hpcl.inference.adabn import adapted, too_small
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Network, Outputs
+from hpcl.networks.base import Network, Outputs
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
 from hpcl.networks.store import Trained
 from hpcl.windows import spread
 
@@ -21,7 +22,7 @@ NAMES = ("red", "green", "slope")
 CPU = torch.device("cpu")
 
 
-class Held(predict.Scene):
+class Held(scene.Scene):
     """A scene in memory."""
 
     def __init__(self, values: np.ndarray, network: Network, trained_on: tuple[str, ...] = ("there",)) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from benchmarks.ground import DEM_GRID, DEM_M, IMAGE_GRID, IMAGE_M, Ground, colours, displaced, picture, save
-from hpcl.coregister.reference import CoregisterError, CoregisterSettings, Shift, align_to_image
+from hpcl.coregister.image import align_to_image
+from hpcl.coregister.reference import CoregisterError, CoregisterSettings
+from hpcl.coregister.shift import Shift
 
 ALL = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
 MOVE_M = (2.1, -1.3)
@@ -172,7 +174,7 @@ def test_the_stage_says_it_all(
 
 
 def test_the_report_shows_every_band(aligned: Aligned) -> None:
-    from hpcl.report.page import _band_looks
+    from hpcl.report.areas import _band_looks
 
     table = _band_looks(json.loads(json.dumps(aligned("gray", "noise").facts()))["bands"])
     rows = [row for row in table.split("<tr>") if "<td>" in row]

@@ -14,7 +14,7 @@ from affine import Affine
 from scipy import ndimage
 
 from hpcl import terrain
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from stages._stage import params
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ def elevation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     height = 300 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(900, 700)), 12)
     height[200:220, 300:340] = np.nan
     grid = raster.Grid(height.shape, Affine(5, 0, 5e5, 0, -5, 4e6), "EPSG:32648")
-    raster.write(path, raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
+    cog.write(path, raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
     return path
 
 

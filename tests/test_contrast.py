@@ -7,14 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hpcl.training.contrast import (
-    ClassQueues,
-    ContrastSettings,
-    candidates,
-    class_fractions,
-    contrast_loss,
-    sample_pairs,
-)
+from hpcl.training.contrast import ClassQueues, ContrastSettings, contrast_loss
+from hpcl.training.pairs import candidates, class_fractions, sample_pairs
 
 
 def settings(**changes: object) -> ContrastSettings:

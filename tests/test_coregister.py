@@ -32,17 +32,12 @@ from benchmarks.ground import (
     save,
     tilted,
 )
-from hpcl.coregister import reference, shading
-from hpcl.coregister.reference import (
-    CoregisterSettings,
-    Shift,
-    align,
-    align_to_image,
-    apply,
-    in_pixels,
-    read_on,
-    residuals,
-)
+from hpcl.coregister import reference, sampling, shading
+from hpcl.coregister.apply import apply, in_pixels, residuals
+from hpcl.coregister.image import align_to_image
+from hpcl.coregister.reference import CoregisterSettings, align
+from hpcl.coregister.sampling import read_on
+from hpcl.coregister.shift import Shift
 from hpcl.geo import raster
 
 SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
@@ -119,11 +114,11 @@ def test_planted_tilt(tmp_path, move_m):
     assert f"A tilt of {size:.3g} m/km was taken off its elevations" in shift.reason
     apply(moving, reference, shift, tmp_path / "out.tif")
     apart = raster.read(tmp_path / "out.tif")["elevation"] - ground.elevation(*centres(grid))
-    assert reference.nmad(apart) < 0.21
+    assert sampling.nmad(apart) < 0.21
     assert max(abs(np.nanmedian(part)) for part in (apart[:30], apart[-30:], apart[:, :30], apart[:, -30:])) < 0.05
     residuals(moving, reference, shift, tmp_path / "out.tif", moved=True)
     rest = raster.read(tmp_path / "out.tif")["dem_minus_reference"]
-    assert reference.nmad(rest) == pytest.approx(shift.quality_after, rel=0.15)
+    assert sampling.nmad(rest) == pytest.approx(shift.quality_after, rel=0.15)
     assert max(abs(np.nanmedian(part)) for part in (rest[:30], rest[-30:], rest[:, :30], rest[:, -30:])) < 0.05
 
 
@@ -318,7 +313,7 @@ def test_relief_in_one_direction(tmp_path):
     dem = save(tmp_path / "d.tif", DEM_GRID, 100 + ridges)
     assert not align_to_image(image, dem, SETTINGS).accepted
     with raster.Source(image) as seen, raster.Source(dem) as ground:
-        patches = reference._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
+        patches = image._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
     assert shading.refine(patches, (0, 0)) == "the relief runs in one direction, along which nothing can be seen"
 
 

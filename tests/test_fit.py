@@ -14,22 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Network, Outputs
+from hpcl.networks.base import Network, Outputs
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
 from hpcl.training import checkpoint
+from hpcl.training.calibrate import Histograms, best_threshold, calibrate
 from hpcl.training.contrast import ContrastSettings
 from hpcl.training.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
-from hpcl.training.loop import (
-    Epoch,
-    FitError,
-    Histograms,
-    TrainSettings,
-    best_threshold,
-    build,
-    calibrate,
-    fit,
-    learning_rate_at,
-    segmentation_loss,
-)
+from hpcl.training.loop import Epoch, FitError, TrainSettings, build, fit, learning_rate_at
+from hpcl.training.losses import segmentation_loss
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",

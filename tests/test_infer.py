@@ -10,10 +10,11 @@ import torch
 from affine import Affine
 from torch import nn
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.inference import predict
 from hpcl.maps import raster_scene as scene_module
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings, Outputs
+from hpcl.networks.base import Outputs
+from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
 from hpcl.networks.store import Trained
 
 SETTINGS = ModelSettings(
@@ -53,8 +54,8 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
         values[0, 10:20, 10:30] = np.nan  # red alone is missing: the branch still has green
         values[2, 30:40, 10:30] = np.nan  # the terrain branch has nothing left
     paths = [folder / "image.tif", folder / "terrain.tif"]
-    raster.write(paths[0], raster.Raster(values[[1, 0]], grid, (raster.Band("green"), raster.Band("red"))))
-    raster.write(paths[1], raster.Raster(values[2:], grid, (raster.Band("slope", "deg"),)))
+    cog.write(paths[0], raster.Raster(values[[1, 0]], grid, (raster.Band("green"), raster.Band("red"))))
+    cog.write(paths[1], raster.Raster(values[2:], grid, (raster.Band("slope", "deg"),)))
     return paths, values
 
 
@@ -124,7 +125,7 @@ def test_uncertainty_is_the_spread_between_windows(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (64, 96))
     image = raster.read(paths[0])
     image["red"][0, [0, 32]] = -9, 9
-    raster.write(paths[0], image)
+    cog.write(paths[0], image)
     got = run(paths, trained(ByCorner))
     assert got["uncertainty"][32, 48] > 0.4
     assert got["uncertainty"][32, 2] < 0.01
@@ -212,7 +213,7 @@ def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_othe
     flat = raster.Raster(
         np.ones((1, 100, 100), np.float32), raster.Source(paths[0]).grid, (raster.Band("slope", "deg"),)
     )
-    raster.write(tmp_path / "flat.tif", flat)
+    cog.write(tmp_path / "flat.tif", flat)
     with scene_module.RasterScene("here", [paths[0], tmp_path / "flat.tif"], model, "refuse") as ground:
         same = whole(predict.predict(ground, model, settings))["probability"]
     np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean

@@ -11,7 +11,7 @@ import pytest
 from affine import Affine
 from scipy import ndimage
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
@@ -47,7 +47,7 @@ def dem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dem") / "dem.tif"
     height = 300 * ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(400, 500)), 9)
     grid = raster.Grid(height.shape, Affine(5, 0, 5e5, 0, -5, 4e6), "EPSG:32648")
-    raster.write(path, raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
+    cog.write(path, raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),)))
     return path
 
 

@@ -14,7 +14,7 @@ import torch
 from test_infer import BANDS, trained
 
 import hpcl.training.loop
-from hpcl.ablation import compare
+from hpcl.ablation import compare, score
 from hpcl.inference.predict import InferSettings
 from hpcl.metrics import EvaluateSettings
 from hpcl.networks.hpcl_net import ModelError
@@ -170,7 +170,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     model.facts["threshold"] = 0.7
     facts = json.loads((tiles / "facts.json").read_text())
     windows = InferSettings(overlap_frac=0.5, batch_size=3, turns=1, adapt_windows=0)
-    got = compare.score(tiles, facts, model, windows)
+    got = score.score(tiles, facts, model, windows)
     slope, red, *_ = np.load(tiles / "place.bands.npy")
     labels, split, block = (np.load(tiles / f"place.{what}.npy") for what in ("labels", "split", "block"))
     hand = {number: [0, 0, 0, 0] for number in (0, 4, 7)}
@@ -181,7 +181,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     expected = pd.DataFrame([["place", number, *four] for number, four in hand.items()], columns=list(got.columns))
     assert list(got.columns) == ["area", "block", "tn", "fp", "fn", "tp"]
     pd.testing.assert_frame_equal(got, expected, check_dtype=False)
-    assert (got[compare.COUNTS] > 0).all(axis=None)
+    assert (got[score.COUNTS] > 0).all(axis=None)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -10,7 +10,7 @@ import pytest
 from affine import Affine
 
 from hpcl import terrain
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.maps import likeness
 from stages._stage import params
 
@@ -136,7 +136,7 @@ def hills() -> Any:
 def derived(folder: Path, elevation: Any) -> tuple[list[str], Any]:
     grid = raster.Grid(elevation.shape, Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
     values = elevation[None].astype(np.float32)
-    raster.write(folder / "dem.tif", raster.Raster(values, grid, (raster.Band("elevation", "m"),)))
+    cog.write(folder / "dem.tif", raster.Raster(values, grid, (raster.Band("elevation", "m"),)))
     terrain.derive(folder / "dem.tif", folder / "terrain.tif", params("terrain", terrain.TerrainSettings))
     with raster.Source(folder / "terrain.tif") as source:
         return [band.name for band in source.bands], likeness.sample(source.read, tuple(source.grid.shape))

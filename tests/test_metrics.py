@@ -13,7 +13,7 @@ from affine import Affine
 from scipy import ndimage
 
 from hpcl import metrics
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from stages import evaluate
 
 SETTINGS = {
@@ -498,7 +498,7 @@ def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarr
         ):
             layers = np.stack([maps[name]] * (2 if name == "hpcl_net" else 1))
             bands = (raster.Band(band), raster.Band("uncertainty"))[: len(layers)]
-            raster.write(root / file, raster.Raster(layers, grid, bands))
+            cog.write(root / file, raster.Raster(layers, grid, bands))
         (root / "data/tiles").mkdir(parents=True, exist_ok=True)
         for what in ("labels", "split", "block"):
             np.save(root / f"data/tiles/{area}.{what}.npy", getattr(scene, what))
@@ -592,7 +592,7 @@ def test_a_map_on_another_grid_is_refused(tmp_path, monkeypatch, rows, east_m):
     path = tmp_path / "data/predict/west/probability.tif"
     grid = raster.Grid((rows, 97), Affine(2, 0, east_m, 0, -2, 4_000_000), "EPSG:32649")
     values = raster.read(path, ["probability"]).values[:, :rows]
-    raster.write(path, raster.Raster(values, grid, (raster.Band("probability"),)))
+    cog.write(path, raster.Raster(values, grid, (raster.Band("probability"),)))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(raster.RasterError, match="do not lie on one grid"):
         evaluate.main()

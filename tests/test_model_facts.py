@@ -15,7 +15,7 @@ import hpcl.maps.polygons
 from hpcl.core.artifacts import ArtifactError
 from hpcl.networks import store
 from hpcl.networks.hpcl_net import ModelError
-from hpcl.training import loop
+from hpcl.training import calibrate, loop
 from stages import predict
 from stages._stage import params
 
@@ -135,6 +135,6 @@ def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_training_that_learnt_nothing_is_named(loss: float, threshold: float, count: int) -> None:
     train = replace(params("train", loop.TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
-    told = loop.findings({"loss": loss}, threshold, 2, train)
+    told = calibrate.findings({"loss": loss}, threshold, 2, train)
     assert len(told) == count
     assert not told or "train.learning_rate" in " ".join(told)

@@ -13,7 +13,7 @@ from affine import Affine
 from test_likeness import ground
 from test_unlike_area import ROOT, area, model
 
-from hpcl.geo import raster
+from hpcl.geo import blocks, cog, raster
 from hpcl.geo.raster import Grid, RasterError, common_grid
 from hpcl.maps import polygons, raster_scene
 from hpcl.tiles.split import TileError
@@ -61,7 +61,7 @@ def test_one_grid_stays_one_through_files_and_facts(crs: str, pixel: float, tmp_
     grids = {Path("given"): first}
     for name in ("once.tif", "twice.tif"):
         small = Grid((40, 60), first.affine, list(grids.values())[-1].crs)
-        raster.write(tmp_path / name, raster.Raster(np.zeros((1, 40, 60), np.float32), small, (raster.Band("a"),)))
+        cog.write(tmp_path / name, raster.Raster(np.zeros((1, 40, 60), np.float32), small, (raster.Band("a"),)))
         with raster.Source(tmp_path / name) as source:
             grids[tmp_path / name] = Grid(first.shape, source.grid.affine, source.grid.crs)
     noted = [float(f"{value:.12g}") for value in first.affine[:6]]
@@ -73,7 +73,7 @@ def rewrite(path: Path, other: Grid) -> None:
     held = raster.read(path)
     rows, columns = other.shape
     nodata = 255 if held.values.dtype == np.uint8 else np.nan
-    raster.write(path, raster.Raster(held.values[:, :rows, :columns], other, held.bands), nodata)
+    cog.write(path, raster.Raster(held.values[:, :rows, :columns], other, held.bands), nodata)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_predict_makes_no_map_of_two_grids(
     model_free = {"provenance": {}, "classes": ["landslide"], "terrain": relief, "elevation": dem}
     settings = polygons.PolygonSettings(minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0)
     probability = Path("data/predict/valley/probability.tif")
-    raster.write(probability, raster.Raster(np.zeros((1, 160, 160), np.float32), HERE, (raster.Band("probability"),)))
+    cog.write(probability, raster.Raster(np.zeros((1, 160, 160), np.float32), HERE, (raster.Band("probability"),)))
     if "ingest" not in which:
         with pytest.raises(RasterError, match="do not lie on one grid"):
             polygons.landslides(probability, 0.5, settings, **model_free)  # type: ignore[arg-type]  # a dict of them
@@ -124,7 +124,7 @@ def labelled(folder: Path) -> None:
     place = folder / "data/ingest/valley"
     facts = {"classes": ["landslide"], "inventory": {"n": 3}, "shape": [160, 160], "transform": list(HERE.affine)[:6]}
     (place / "facts.json").write_text(json.dumps(facts | {"crs": HERE.crs.proj.to_wkt()}))
-    raster.write(
+    cog.write(
         place / "labels.tif", raster.Raster(np.zeros((1, 160, 160), np.uint8), HERE, (raster.Band("label"),)), 255
     )
     (place / "landslides.gpkg").touch()
@@ -164,9 +164,9 @@ def test_an_area_without_inventory_is_said(tmp_path: Path, monkeypatch: pytest.M
 def test_a_function_of_blocks_takes_no_two_grids(tmp_path: Path) -> None:
     paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
     for path, grid in zip(paths, (HERE, OTHERS["moved by a pixel"]), strict=True):
-        raster.write(path, raster.Raster(np.zeros((1, 160, 160), np.float32), grid, (raster.Band("a"),)))
+        cog.write(path, raster.Raster(np.zeros((1, 160, 160), np.float32), grid, (raster.Band("a"),)))
     with (
-        raster.create(tmp_path / "sum.tif", HERE, [raster.Band("a")]) as sink,
+        cog.create(tmp_path / "sum.tif", HERE, [raster.Band("a")]) as sink,
         pytest.raises(RasterError, match="do not lie on one grid"),
     ):
-        raster.map_blocks(np.add, paths, sink)
+        blocks.map_blocks(np.add, paths, sink)

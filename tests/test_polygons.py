@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
-from hpcl.geo import raster, vector
+from hpcl.geo import cog, raster, vector
 from hpcl.maps import polygons
 
 PIXEL_M = 2.0
@@ -22,7 +22,7 @@ METHOD["Equidistant Cylindrical",ID["EPSG",1028]]],CS[Cartesian,2],AXIS["e",east
 def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649") -> Path:
     bands = [raster.Band("probability"), raster.Band("uncertainty")][: len(layers)]
     grid = raster.Grid(layers[0].shape, AFFINE, crs)
-    raster.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
+    cog.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
     return path
 
 
@@ -194,10 +194,8 @@ def test_a_planted_slope_gives_its_dip_direction_and_relief(tmp_path):
     height[10, 5] = np.nan
     grid = raster.Grid(probability.shape, AFFINE, "EPSG:32649")
     names = [raster.Band("slope", "deg"), raster.Band("n_east"), raster.Band("n_north")]
-    raster.write(
-        tmp_path / "t.tif", raster.Raster(np.stack([slope, east, north]).astype(np.float32), grid, tuple(names))
-    )
-    raster.write(
+    cog.write(tmp_path / "t.tif", raster.Raster(np.stack([slope, east, north]).astype(np.float32), grid, tuple(names)))
+    cog.write(
         tmp_path / "z.tif", raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),))
     )
     settings = polygons.PolygonSettings(minimum_area_m2=0.0, simplify_px=0.0, minimum_mean_probability=0.0)

@@ -12,7 +12,7 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.env import get_gdal_config
 
-from hpcl.geo import raster, vector
+from hpcl.geo import blocks, cog, raster, vector
 
 GRID = raster.Grid((300, 500), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
 MARS = (
@@ -29,7 +29,7 @@ def values() -> np.ndarray:
 
 
 def write(path: Path, grid: raster.Grid = GRID) -> np.ndarray:
-    raster.write(path, raster.Raster(values(), grid, (raster.Band("slope", "deg"), raster.Band("n_up"))))
+    cog.write(path, raster.Raster(values(), grid, (raster.Band("slope", "deg"), raster.Band("n_up"))))
     return values()
 
 
@@ -54,12 +54,12 @@ def test_the_copy_has_a_small_cache_and_leaves_the_bound_as_it_was(tmp_path, mon
     grid = raster.Grid((8, 8), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
     with (
         rasterio.Env(GDAL_NUM_THREADS=1),
-        raster.create(tmp_path / "a.tif", grid, [raster.Band("a")]) as one,
-        raster.create(tmp_path / "b.tif", grid, [raster.Band("b")]) as other,
+        cog.create(tmp_path / "a.tif", grid, [raster.Band("a")]) as one,
+        cog.create(tmp_path / "b.tif", grid, [raster.Band("b")]) as other,
     ):
         for sink in (one, other):
             sink.write(np.ones((1, 8, 8), np.float32))
-    assert seen == [raster.COPY_CACHE_MIB * 2**20] * 2
+    assert seen == [cog.COPY_CACHE_MIB * 2**20] * 2
     assert get_gdal_config("GDAL_CACHEMAX") == bound
 
 
@@ -79,7 +79,7 @@ def test_overviews_are_those_that_gdal_makes(tmp_path: Path, dtype: str, nodata:
     written[:, rng.random((1200, 2400)) < 0.3] = nodata
     written[:, :90, :70] = nodata
     grid = raster.Grid((1200, 2400), GRID.affine, GRID.crs)
-    raster.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"), raster.Band("y"))), nodata)
+    cog.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"), raster.Band("y"))), nodata)
     how = "average" if dtype == "float32" else "nearest"
     with rasterio.open(
         tmp_path / "plain.tif", "w", driver="GTiff", height=1200, width=2400, count=2, dtype=dtype, nodata=nodata,
@@ -103,8 +103,8 @@ def test_overviews_do_not_show_the_windows_that_were_written(tmp_path: Path) -> 
     grid = raster.Grid((700, 1301), GRID.affine, GRID.crs)
     written = np.random.default_rng(0).normal(size=(1, 700, 1301)).astype(np.float32)
     for name, block_px in (("whole", 2000), ("odd", 333), ("even", 50)):
-        with raster.create(tmp_path / f"{name}.tif", grid, [raster.Band("x")]) as sink:
-            for rows, columns in reversed(list(raster.blocks(grid.shape, block_px))):
+        with cog.create(tmp_path / f"{name}.tif", grid, [raster.Band("x")]) as sink:
+            for rows, columns in reversed(list(blocks.walk(grid.shape, block_px))):
                 sink.write(written[:, rows, columns], (rows, columns))
     assert (tmp_path / "odd.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
     assert (tmp_path / "even.tif").read_bytes() == (tmp_path / "whole.tif").read_bytes()
@@ -119,8 +119,8 @@ def test_threads_share_a_file_and_processes_open_it_again(tmp_path: Path) -> Non
 
     grid = raster.Grid((1500, 1500), GRID.affine, GRID.crs)
     written = np.random.default_rng(0).normal(size=(1, 1500, 1500)).astype(np.float32)
-    raster.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"),)))
-    rois = list(raster.blocks(grid.shape, 100)) * 3
+    cog.write(tmp_path / "a.tif", raster.Raster(written, grid, (raster.Band("x"),)))
+    rois = list(blocks.walk(grid.shape, 100)) * 3
     with raster.Source(tmp_path / "a.tif") as source, ThreadPoolExecutor(8) as threads:
         for roi, values in zip(rois, threads.map(source.read, rois), strict=True):
             np.testing.assert_array_equal(values, written[:, *roi])
@@ -155,7 +155,7 @@ def test_failed_writing_leaves_the_old_file_whole(tmp_path: Path) -> None:
     before = (tmp_path / "a.tif").read_bytes()
 
     def half_a_map() -> None:
-        with raster.create(tmp_path / "a.tif", GRID, [raster.Band("x")]) as sink:
+        with cog.create(tmp_path / "a.tif", GRID, [raster.Band("x")]) as sink:
             sink.write(np.zeros((1, 300, 500), np.float32))
             raise RuntimeError("killed")
 
@@ -189,10 +189,10 @@ def mean_of_neighbours(block: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("block_px", [64, 100, 1024])
 def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> None:
     written = np.nan_to_num(values())
-    raster.write(tmp_path / "a.tif", raster.Raster(written, GRID, (raster.Band("x"), raster.Band("y"))))
+    cog.write(tmp_path / "a.tif", raster.Raster(written, GRID, (raster.Band("x"), raster.Band("y"))))
     seen: list[tuple[int, int]] = []
-    with raster.create(tmp_path / "b.tif", GRID, [raster.Band("x"), raster.Band("y")]) as sink:
-        raster.map_blocks(
+    with cog.create(tmp_path / "b.tif", GRID, [raster.Band("x"), raster.Band("y")]) as sink:
+        blocks.map_blocks(
             mean_of_neighbours,
             [tmp_path / "a.tif"],
             sink,
@@ -202,14 +202,14 @@ def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> No
         )
     whole = mean_of_neighbours(np.pad(written, ((0, 0), (2, 2), (2, 2)), constant_values=np.nan))
     np.testing.assert_allclose(raster.read(tmp_path / "b.tif").values, whole, atol=1e-6)
-    total = len(list(raster.blocks((300, 500), block_px)))
+    total = len(list(blocks.walk((300, 500), block_px)))
     assert seen == [(n + 1, total) for n in range(total)]
 
 
 def test_two_inputs_keep_their_order(tmp_path: Path) -> None:
     written = write(tmp_path / "a.tif")
-    with raster.create(tmp_path / "b.tif", GRID, [raster.Band("d")]) as sink:
-        raster.map_blocks(
+    with cog.create(tmp_path / "b.tif", GRID, [raster.Band("d")]) as sink:
+        blocks.map_blocks(
             functools.partial(np.subtract),
             [tmp_path / "a.tif"] * 2,
             sink,
@@ -268,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 def test_gdal_keeps_no_more_blocks_than_it_may(tmp_path: Path) -> None:
     """Also between and after our own files: its default is a twentieth of the machine's memory."""
     grid = raster.Grid((64, 64), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
-    raster.write(tmp_path / "a.tif", raster.Raster(np.ones((1, 64, 64), np.float32), grid, (raster.Band("a"),)))
+    cog.write(tmp_path / "a.tif", raster.Raster(np.ones((1, 64, 64), np.float32), grid, (raster.Band("a"),)))
     program = f"""
 from pathlib import Path
 from rasterio.env import get_gdal_config

@@ -21,9 +21,9 @@ from affine import Affine
 from PIL import Image
 from scipy import ndimage
 
-from hpcl.geo import raster, vector
+from hpcl.geo import blocks, cog, raster, vector
 from hpcl.geo.raster import Band
-from hpcl.report import figures, page
+from hpcl.report import charts, facts, figures, maps, page, style
 
 CRS = "EPSG:32648"
 SETTINGS = figures.ReportSettings(dpi=60, map_px=200, attention_windows=2)
@@ -74,7 +74,7 @@ def _json(path: Path, facts: Any) -> None:
 
 
 def _raster(path: Path, ground: Ground, values: Any, bands: list[Band]) -> None:
-    raster.write(path, raster.Raster(np.asarray(values, np.float32), ground.grid, tuple(bands)))
+    cog.write(path, raster.Raster(np.asarray(values, np.float32), ground.grid, tuple(bands)))
 
 
 def _polygons(path: Path, mask: Any, ground: Ground) -> int:
@@ -173,7 +173,7 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
             cam = ndimage.gaussian_filter(ground.rng.normal(size=ground.shape), size / 12)[roi]
             cams.append(np.clip(cam / cam.max(), 0, 1) if i != 1 else np.zeros_like(cam))
         seen = raster.Raster(np.stack(cams).astype(np.float32), ground.grid[roi], tuple(Band(name) for name in names))
-        raster.write(data / "explain" / ground.name / f"attention_{number:02d}.tif", seen)
+        cog.write(data / "explain" / ground.name / f"attention_{number:02d}.tif", seen)
     known = ground.labelled and ground.test
     shares = {
         name: {
@@ -188,7 +188,7 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
 
 
 def _scores(iou: float, blocks: int, full: bool) -> dict[str, Any]:
-    values = dict.fromkeys(figures.SCORES, iou) | {
+    values = dict.fromkeys(style.SCORES, iou) | {
         "f1": 2 * iou / (1 + iou),
         "precision": iou + 0.2,
         "recall": iou + 0.1,
@@ -254,11 +254,11 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
             "counts": {"test_blocks": len(blocks), "test_px": 123456, "landslide_frac": 0.09, "no_prediction_px": 12},
             "areas": [
                 {"area": g.name, "test_blocks": 3, "test_px": 61728, "landslide_frac": 0.09, "no_prediction_px": 0}
-                | {f"{name}_landslide_iou": 0.4 for name in figures.MAPS}
+                | {f"{name}_landslide_iou": 0.4 for name in style.MAPS}
                 for g in tested
             ],
             "object_sizes": [
-                {"size_class": size_class, "objects": 9} | {f"{name}_found": found for name in figures.MAPS}
+                {"size_class": size_class, "objects": 9} | {f"{name}_found": found for name in style.MAPS}
                 for size_class, found in (("below 2000 m2", 4), ("from 2000 m2", 8))
             ],
         },
@@ -266,13 +266,13 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     rows = [
         {"map": m, "area": a, "block": b, "tn": 900, "fp": 20, "fn": 30, "tp": 50, "landslide_iou": 0.5, "objects": 4}
         | {"boundary_both_px": 4, "boundary_either_px": 9, "objects_found": 3, "false_objects": 1}
-        for m in figures.MAPS
+        for m in style.MAPS
         for a, b in blocks
     ]
     pd.DataFrame(rows).to_csv(reports / "evaluate" / "blocks.csv", index=False)
     found = [
         {"area": g.name, "block": 3, "row_px": 8, "column_px": 9, "area_m2": 900.0 * (i + 1)}
-        | {f"{m}_mapped_frac": i / 8 for m in figures.MAPS}
+        | {f"{m}_mapped_frac": i / 8 for m in style.MAPS}
         for g in tested
         for i in range(8)
     ]
@@ -511,7 +511,7 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         "slope_threshold": {"landslide_iou": 0.21},
         "paired": {"slope_threshold": {"landslide_iou_difference": gap, "interval": bounds}},
     }
-    report = page.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    report = facts.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 
@@ -544,34 +544,34 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
         truth, code = ground.labels[row, column], ground.split[row, column]
         mapped = ground.probability[row, column] >= threshold  # NaN: not mapped
         if code != 2 or truth == 255:
-            wanted[figures.NOT_SCORED] += 1
+            wanted[maps.NOT_SCORED] += 1
         elif truth:
-            wanted[figures.HIT if mapped else figures.MISS] += 1
+            wanted[maps.HIT if mapped else maps.MISS] += 1
         else:
-            wanted[figures.FALSE_ALARM if mapped else figures.BACKGROUND] += 1
+            wanted[maps.FALSE_ALARM if mapped else maps.BACKGROUND] += 1
     assert min(wanted.values()) > 0
     codes, counts = report._outcomes(ground.name, tiles_of(ground.name), threshold, max_px=200)
     assert dict(enumerate(counts.tolist())) == wanted
     assert codes.shape == ground.shape
 
-    flat = figures.Ground(ground.name, CRS, (0.0, 0.24, 0.0, 0.192), np.full(ground.shape, 0.5))
+    flat = maps.Ground(ground.name, CRS, (0.0, 0.24, 0.0, 0.192), np.full(ground.shape, 0.5))
     km2 = {code: n * 4e-6 for code, n in wanted.items()}
-    figure = figures.outcome_map(flat, codes, km2)
+    figure = maps.outcome_map(flat, codes, km2)
     drawn = np.asarray(figure.axes[0].images[0].get_array())
     colours, pixels = np.unique(drawn.reshape(-1, drawn.shape[-1]).round(6), axis=0, return_counts=True)
     assert sorted(pixels.tolist()) == sorted(wanted.values())
-    for code, (red, green, blue) in {figures.HIT: (0, 1, 2), figures.MISS: (2, 1, 0)}.items():
+    for code, (red, green, blue) in {maps.HIT: (0, 1, 2), maps.MISS: (2, 1, 0)}.items():
         colour = colours[pixels.tolist().index(wanted[code])]
         assert colour[red] < colour[green] < colour[blue], "hits are blue, misses are vermilion"
     legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
-    for code, name in {figures.HIT: "hit", figures.MISS: "miss", figures.FALSE_ALARM: "false alarm"}.items():
+    for code, name in {maps.HIT: "hit", maps.MISS: "miss", maps.FALSE_ALARM: "false alarm"}.items():
         assert f"{name}, {wanted[code] * 4e-6:.3g} km²" in legend
 
 
 def test_every_watch_is_drawn_and_named_clear_of_the_axis() -> None:
     watches = {name: f"the {name} of some length" for name in "abcde"}
     curves = pd.DataFrame({"epoch": [0, 1], **{name: [i / 5, i / 6] for i, name in enumerate(watches)}})
-    figure = figures.training(curves, watches, "Watches", 1, "value [-]", logarithmic=False)
+    figure = charts.training(curves, watches, "Watches", 1, "value [-]", logarithmic=False)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.get_lines()] == [*watches.values(), "kept weights"]
     assert len({line.get_color() for line in axes.get_lines()}) == 6
@@ -584,11 +584,11 @@ def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, mo
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(raster, "BLOCK_PX", 32)
-    monkeypatch.setattr(raster.blocks, "__defaults__", (32,))
+    monkeypatch.setattr(blocks.walk, "__defaults__", (32,))
     whole, counts = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
     codes, same = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)
     assert (same == counts).all()
-    rows, columns = (figures.sample(n, 120, 50) for n in GROUNDS[0].shape)
+    rows, columns = (maps.sample(n, 120, 50) for n in GROUNDS[0].shape)
     assert codes.shape == (40, 50)
     np.testing.assert_array_equal(codes, whole[np.ix_(rows, columns)])
 
@@ -605,7 +605,7 @@ def test_a_colour_of_few_pixels_survives_the_palette() -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(rgb, interpolation="nearest")
-    data = figures.png(figure, figures.ReportSettings(dpi=100, map_px=100, attention_windows=0))
+    data = style.png(figure, figures.ReportSettings(dpi=100, map_px=100, attention_windows=0))
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     np.testing.assert_allclose(shown, rgb * 255, atol=25)
     assert (shown[:, 99] == 255).all(), "paper stays white"
@@ -619,7 +619,7 @@ def test_a_thumbnail_averages_numbers_without_their_nodata(tmp_path: Path) -> No
     values[0, :2, :2] = np.nan
     values[1, 0, 2] = np.nan
     grid = raster.Grid((40, 60), Affine(2.0, 0, 0, 0, -2.0, 0), CRS)
-    raster.write(tmp_path / "a.tif", raster.Raster(values, grid, (Band("one"), Band("two"))))
+    cog.write(tmp_path / "a.tif", raster.Raster(values, grid, (Band("one"), Band("two"))))
     with raster.Source(tmp_path / "a.tif") as source:
         small = source.thumbnail(30, ["two", "one"])
         np.testing.assert_array_equal(source.thumbnail(1000), values)
@@ -633,7 +633,7 @@ def test_a_thumbnail_averages_numbers_without_their_nodata(tmp_path: Path) -> No
 def test_a_thumbnail_of_codes_holds_codes_only(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).choice([0, 7, 255], (1, 64, 64)).astype(np.uint8)
     grid = raster.Grid((64, 64), Affine(2.0, 0, 0, 0, -2.0, 0), CRS)
-    raster.write(tmp_path / "a.tif", raster.Raster(codes, grid, (Band("label"),)), nodata=255)
+    cog.write(tmp_path / "a.tif", raster.Raster(codes, grid, (Band("label"),)), nodata=255)
     with raster.Source(tmp_path / "a.tif") as source:
         small = source.thumbnail(32)
     assert small.dtype == np.uint8

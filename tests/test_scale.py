@@ -12,7 +12,7 @@ from affine import Affine
 from test_dvc_yaml import ROOT, read_yaml
 
 from hpcl import scale
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.report import page
 from hpcl.scale import Sizes
 from stages import terrain, tile
@@ -176,14 +176,14 @@ def area(root: Path, pixel_m: float, dem_pixel_m: float, shapes: list[Any]) -> N
     """What ingest and coregister leave of an area of 64 x 96 pixels, as far as it is read here."""
     grid = raster.Grid((64, 96), Affine(pixel_m, 0, 5e5, 0, -pixel_m, 4e6), "EPSG:32648")
     folder = root / "data" / "ingest" / "valley"
-    raster.write(folder / "image.tif", raster.Raster(np.ones((1, 64, 96), np.float32), grid, (raster.Band("red"),)))
+    cog.write(folder / "image.tif", raster.Raster(np.ones((1, 64, 96), np.float32), grid, (raster.Band("red"),)))
     facts = {"shape": [64, 96], "pixel_m": pixel_m, "dem_pixel_m": dem_pixel_m}
     (folder / "facts.json").write_text(json.dumps(facts))
     table = gpd.GeoDataFrame({"id": range(1, len(shapes) + 1)}, geometry=shapes, crs=grid.crs.proj)
     table.assign(area_m2=table.area).to_file(folder / "landslides.gpkg")
     ground = root / "data" / "coregister" / "valley"
     z = np.random.default_rng(0).normal(size=(1, 64, 96)).astype(np.float32)
-    raster.write(ground / "dem.tif", raster.Raster(z, grid, (raster.Band("elevation", "m"),)))
+    cog.write(ground / "dem.tif", raster.Raster(z, grid, (raster.Band("elevation", "m"),)))
     (ground / "shift.json").write_text(json.dumps({"dem_pixel_m": dem_pixel_m}))
 
 
@@ -239,10 +239,10 @@ def test_terrain_keeps_the_dems_own_pixel_in_mind(tmp_path: Path, monkeypatch: p
 def test_the_report_lists_what_each_stage_found_by_area() -> None:
     facts: dict[str, Any] = {"findings": [], "reprojected": [], "inventory": None, "valid_frac": {"image": 1.0}}
     shift = {"accepted": True, "reason": "Moved.", "findings": ["shift"]}
-    place = page.Area("place", facts, shift, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
+    place = facts.Area("place", facts, shift, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
                       {"findings": ["window"]}, None)  # fmt: skip
     none: Any = {}
-    report = page.Report(
+    report = facts.Report(
         areas=[place], figures={}, tiles=none, model=none, baselines=none, training={"findings": {"place": ["stride"]}},
         metrics={"findings": {"place": ["band"]}}, objects=none, blocks=none, ladder=none,
     )  # fmt: skip

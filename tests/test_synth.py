@@ -13,7 +13,7 @@ import rasterio
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry import Polygon, box
 
-from hpcl.synth import write
+from hpcl.synth import landforms, noise, sensors, write
 
 SMALL: dict[str, Any] = {
     "rows": 270, "columns": 310, "shift_east_m": 6.3, "shift_north_m": -4.1, "shift_up_m": 3.4, "reference_dem": True,
@@ -43,9 +43,9 @@ def settings(**changes: Any) -> write.SynthesizeSettings:
     return TypeAdapter(write.SynthesizeSettings).validate_json(json.dumps(GIVEN | changes))
 
 
-def scene(name: str, **changes: Any) -> write.Scene:
+def scene(name: str, **changes: Any) -> sensors.Scene:
     s = settings(**changes)
-    return write.scene(s.areas[name], s)
+    return sensors.scene(s.areas[name], s)
 
 
 def whole(grid: Any) -> tuple[slice, slice]:
@@ -137,15 +137,15 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
     for slide in world.slides:
         u = np.array([0.05, 0.25, 0.40, 0.85]) * slide.length_m
         x, y = slide.east_m + u * slide.down_east, slide.north_m + u * slide.down_north
-        base = write.relief(x, y, world.salt)
+        base = landforms.relief(x, y, world.salt)
         assert base[0] > base[3]
-        change, wiped = write.slide_change(slide, x, y)
+        change, wiped = landforms.slide_change(slide, x, y)
         assert change[1] < -0.4 * slide.depth_m
         assert change[2] < 0
         assert change[3] > -1
         assert wiped[1] > 0.4
         far = np.array([slide.centre]) + 1.2 * slide.reach_m * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
-        change, wiped = write.slide_change(slide, *far.T)
+        change, wiped = landforms.slide_change(slide, *far.T)
         assert np.abs(change).max() == 0
         assert wiped.max() == 0
 
@@ -153,7 +153,7 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
 def test_look_alikes_are_as_steep_as_back_walls() -> None:
     world = scene("synthetic_wide")
 
-    def steepest_deg(feature: write.Feature) -> float:
+    def steepest_deg(feature: landforms.Feature) -> float:
         side = np.arange(-0.6, 0.6, 0.02) * feature.length_m
         x, y = np.meshgrid(
             feature.east_m + 0.3 * feature.length_m * feature.down_east + side,
@@ -183,14 +183,16 @@ def test_any_window_can_be_computed_alone() -> None:
         world.elevation(*world.coordinates(grid, whole(grid)))[part],
         atol=1e-4,
     )
-    image = write.optical(world, grid, whole(grid))[(slice(None), *part)].astype(int)
-    assert np.abs(write.optical(world, grid, part) - image).max() <= 1  # of 10,000: the last digit may round elsewhere
+    image = sensors.optical(world, grid, whole(grid))[(slice(None), *part)].astype(int)
+    assert (
+        np.abs(sensors.optical(world, grid, part) - image).max() <= 1
+    )  # of 10,000: the last digit may round elsewhere
 
 
 def test_noise_has_no_preferred_side_and_grain_has_its_standard_deviation() -> None:
     x, y = np.meshgrid(np.arange(600.0) - 300, np.arange(500.0) - 250)
-    assert abs(write._noise(x, y, 12.0, 5).mean()) < 0.02
-    grain = write._grain(x, y, 1.0, 7)
+    assert abs(noise.noise(x, y, 12.0, 5).mean()) < 0.02
+    grain = noise.grain(x, y, 1.0, 7)
     assert abs(grain.mean()) < 0.01
     assert grain.std() == pytest.approx(1, abs=0.01)
     assert np.corrcoef(grain[:, 1:].ravel(), grain[:, :-1].ravel())[0, 1] == pytest.approx(0, abs=0.01)
@@ -252,7 +254,7 @@ def test_landslides_hardly_show_in_the_image_alone() -> None:
     """No brightness of any band tells landslides apart: the best threshold is hardly better than calling all ground one."""
     world = scene("synthetic_wide")
     part = slice(300, 700), slice(200, 800)
-    image = write.optical(world, world.grid(2.0), part)
+    image = sensors.optical(world, world.grid(2.0), part)
     inside = world.inside(*world.coordinates(world.grid(2.0), part))
     for band in image:
         for sign in (1, -1):
@@ -347,7 +349,7 @@ def test_a_users_folder_is_refused_and_stays(make: Any, folder: Path, tmp_path: 
     make(path, folder)
     before = contents(tmp_path)
     with pytest.raises(
-        write.SynthError, match=r"not overwritten; rename it, or take 'synthetic_small' out of synthesize\.areas"
+        landforms.SynthError, match=r"not overwritten; rename it, or take 'synthetic_small' out of synthesize\.areas"
     ):
         write.synthesize(path, "synthetic_small", settings())
     assert contents(tmp_path) == before
@@ -368,14 +370,14 @@ def test_a_failure_leaves_the_earlier_area(folder: Path, tmp_path: Path, monkeyp
 
 def test_unknown_area_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        write.SynthError, match=r"no area 'synthetic_smal' \(it has: synthetic_small, synthetic_other, .*\)"
+        landforms.SynthError, match=r"no area 'synthetic_smal' \(it has: synthetic_small, synthetic_other, .*\)"
     ):
         write.synthesize(tmp_path / "synthetic_smal", "synthetic_smal", settings())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_area_without_room_for_a_landslide_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(write.SynthError, match="40 x 40 px with seed 1 has no slope for a landslide of 120 m"):
+    with pytest.raises(landforms.SynthError, match="40 x 40 px with seed 1 has no slope for a landslide of 120 m"):
         write.synthesize(tmp_path / "synthetic_tiny", "synthetic_tiny", settings())
     assert not list(tmp_path.iterdir())
 

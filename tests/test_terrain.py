@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.terrain import ATTRIBUTES, TerrainError, TerrainSettings, attributes, derive, facts, hillshade, kind, names
 
 PLAIN = TerrainSettings(
@@ -51,7 +51,7 @@ def with_gaps(z):
 def table(tmp_path, z, settings, pixel_m=PIXEL_M, **options):
     """The bands of terrain.tif by name."""
     source, target = tmp_path / "dem.tif", tmp_path / "terrain.tif"
-    raster.write(
+    cog.write(
         source, raster.Raster(z[None].astype(np.float32), grid_of(z.shape, pixel_m), (raster.Band("elevation", "m"),))
     )
     derive(source, target, settings, **options)
@@ -285,7 +285,7 @@ def test_refusals(tmp_path):
     with pytest.raises(TerrainError, match="'slop' is no attribute"):
         kind("slop")
     south_up = raster.Grid((30, 30), rasterio.Affine(2, 0, 0, 0, 2, 0), "EPSG:32649")
-    raster.write(tmp_path / "s.tif", raster.Raster(hills((30, 30))[None], south_up, (raster.Band("elevation", "m"),)))
+    cog.write(tmp_path / "s.tif", raster.Raster(hills((30, 30))[None], south_up, (raster.Band("elevation", "m"),)))
     with pytest.raises(TerrainError, match="north-up"):
         derive(tmp_path / "s.tif", tmp_path / "t.tif", PLAIN)
 
@@ -305,7 +305,7 @@ def test_stage(tmp_path, monkeypatch):
     folder = tmp_path / "data/coregister/place"
     folder.mkdir(parents=True)
     elevation = raster.Band("elevation", "m")
-    raster.write(folder / "dem.tif", raster.Raster(hills((40, 50))[None], grid_of((40, 50)), (elevation,)))
+    cog.write(folder / "dem.tif", raster.Raster(hills((40, 50))[None], grid_of((40, 50)), (elevation,)))
     (folder / "shift.json").write_text(json.dumps({"dem_pixel_m": 5.0}))
     main("place")
     out = tmp_path / "data/terrain/place"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.settings.terrain import BandNameError
 from hpcl.tiles.split import TileError
 from stages import tile
@@ -30,8 +30,8 @@ def test_a_band_of_the_users_is_not_taken_for_the_terrains(tmp_path: Path, monke
     grid = raster.Grid((8, 8), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
     values = np.ones((2, 8, 8), np.float32)
     image, relief = tile._stacks("valley")
-    raster.write(image, raster.Raster(values, grid, (raster.Band("red"), raster.Band("slope"))))
-    raster.write(relief, raster.Raster(values, grid, (raster.Band("slope"), raster.Band("n_east"))))
+    cog.write(image, raster.Raster(values, grid, (raster.Band("red"), raster.Band("slope"))))
+    cog.write(relief, raster.Raster(values, grid, (raster.Band("slope"), raster.Band("n_east"))))
     monkeypatch.setattr(
         tile, "_terrain_facts", lambda area: {"bands": [{"name": n, "kind": "scalar"} for n in ("slope", "n_east")]}
     )

@@ -9,7 +9,7 @@ import pytest
 from affine import Affine
 from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
-from hpcl.geo import raster
+from hpcl.geo import cog, raster
 from hpcl.maps import likeness, raster_scene
 from hpcl.networks import store
 from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
@@ -32,7 +32,7 @@ def area(folder: Path, pixels: Any, dem_pixel_m: float) -> None:
     ):
         path = folder / "data" / stage / "valley" / file
         path.parent.mkdir(parents=True)
-        raster.write(path, raster.Raster(layers, grid, tuple(raster.Band(name) for name in names)))
+        cog.write(path, raster.Raster(layers, grid, tuple(raster.Band(name) for name in names)))
     facts = {"shape": grid.shape.yx, "pixel_m": 2.0, "dem_pixel_m": dem_pixel_m}
     (folder / "data" / "ingest" / "valley" / "facts.json").write_text(json.dumps(facts))
 

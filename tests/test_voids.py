@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import reproject
 from test_ingest import BANDS, DEM, IMAGE, UTM, dark_scene, optical_values, refusal, run, sound_area, write_tif
 
-from hpcl.geo import raster
+from hpcl.geo import blocks, raster
 from hpcl.ingest import checks
 from hpcl.ingest.elevations import body_of, ground_pixel_m
 from hpcl.ingest.raw import Raw
@@ -420,7 +420,7 @@ def test_what_is_found_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, 
              partial(fault, tmp_path, scene, elevation=False), partial(fault, tmp_path, (dem * 0 - 1)),
              partial(check, tmp_path, cliff(2400, 126)(relief(base_m=3000)).astype(np.float32))]  # fmt: skip
     before = [ask() for ask in found]
-    monkeypatch.setattr(raster, "blocks", partial(raster.blocks, block_px=block_px))
+    monkeypatch.setattr(raster, "blocks", partial(blocks.walk, block_px=block_px))
     assert [ask() for ask in found] == before
 
 

@@ -16,10 +16,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hpcl.networks.hpcl_net import Network
+from hpcl.networks.base import Network
 from hpcl.settings.contrastive import ContrastSettings
-from hpcl.training.contrast import candidates
 from hpcl.training.dataset import Tiles, Windows, batches
+from hpcl.training.pairs import candidates
 
 WINDOWS = 200
 """Training windows that the probe learns from, evenly spread over all of them."""

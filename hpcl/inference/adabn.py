@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hpcl.networks.hpcl_net import Network
+from hpcl.networks.base import Network
 from hpcl.windows import pad, spread
 
 if TYPE_CHECKING:
-    from hpcl.inference.predict import Scene
+    from hpcl.inference.scene import Scene
 
 BATCH = 16
 """Windows that are measured together; BatchNorm of pooled maps has one value a window."""

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from hpcl.core.prefetch import ahead
 from hpcl.inference.adabn import adapted
+from hpcl.inference.scene import Scene, device
+from hpcl.networks.base import Network
 from hpcl.networks.d4 import turn, turn_back
-from hpcl.networks.hpcl_net import Network
-from hpcl.networks.normalise import BandFacts, Float32, normalise
+from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
 from hpcl.settings.predict import InferSettings
 from hpcl.windows import Stitcher, pad, starts
@@ -32,50 +32,6 @@ Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
 
 
-class Scene:
-    """One area as a stack of the bands a network asks for; who reads them is a subclass's business.
-
-    ``shape`` is (rows, columns). ``trained_on`` says whether the network was trained on ground of this ``area``. ``absent``
-    names bands that the area lacks: they read as NaN, which the network sees as their mean, and a branch without any band
-    takes no part in the question where there is data.
-    """
-
-    def __init__(self, trained: Trained, area: str, shape: tuple[int, int], absent: Sequence[str] = ()) -> None:
-        self.bands = tuple(BandFacts(**b) for b in trained.facts["bands"])
-        self.shape, self.absent = shape, tuple(absent)
-        self.trained_on = area in trained.facts["trained_on"]
-        names = [b.name for b in self.bands]
-        branches = trained.network.settings.branches
-        self.branches = {branch: [names.index(band) for band in bands] for branch, bands in branches.items()}
-        self._present = [
-            [names.index(band) for band in bands if band not in self.absent]
-            for bands in branches.values()
-            if set(bands) - set(self.absent)
-        ]
-
-    def read(self, roi: tuple[slice, slice]) -> Float32:
-        """Raw bands ``(band, row, column)`` of a window, NaN where there is no data."""
-        raise NotImplementedError
-
-    def tensors(self, windows: Sequence[Float32], device: torch.device) -> dict[str, Tensor]:
-        """Raw windows as one normalised batch per branch."""
-        size = windows[0].shape[1:]
-        batch = {
-            name: torch.empty((len(windows), len(place), *size), memory_format=torch.channels_last)
-            for name, place in self.branches.items()
-        }
-        for number, window in enumerate(windows):
-            clean = torch.from_numpy(normalise(window, self.bands))
-            for name, place in self.branches.items():
-                batch[name][number] = clean[place]
-        return {name: values.to(device) for name, values in batch.items()}
-
-    def has_data(self, window: Float32) -> Any:
-        """Pixels ``(row, column)`` where every branch has at least one band with data; elsewhere no map is made."""
-        finite = np.isfinite(window)
-        return np.all([finite[place].any(axis=0) for place in self._present], axis=0)
-
-
 @dataclass(frozen=True)
 class Part:
     """A finished part of a map, ``roi``: ``probability`` and ``uncertainty`` of landslide and one probability per class,
@@ -85,11 +41,6 @@ class Part:
     probability: Float32
     uncertainty: Float32
     classes: Float32
-
-
-def device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def predict(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcl.geo import raster
+from hpcl.geo import blocks
 from hpcl.geo.raster import Grid, Roi
 from hpcl.ingest import elevations, remedies
 from hpcl.ingest.edges import NEAR, Edge
@@ -89,7 +89,7 @@ def _blocks(raw: Raw, window: Roi, halo_px: int) -> Iterator[tuple[npt.NDArray[A
     """
     top, left = window[0].start, window[1].start
     height, width = window[0].stop - top, window[1].stop - left
-    for roi in raster.blocks((height, width)):
+    for roi in blocks.walk((height, width)):
         rows = slice(top + roi[0].start, top + min(roi[0].stop + halo_px, height))
         columns = slice(left + roi[1].start, left + min(roi[1].stop + halo_px, width))
         yield *raw.read_native((rows, columns)), roi
@@ -184,4 +184,4 @@ def number_text(number: float, dtype: np.dtype[Any]) -> str:
 
 def count_blocks(shape: Any) -> int:
     """How many blocks a (row, column) shape makes: the steps of a progress bar."""
-    return sum(1 for _ in raster.blocks(shape))
+    return sum(1 for _ in blocks.walk(shape))

@@ -21,7 +21,6 @@ from rasterio.transform import GCPTransformer
 from rasterio.warp import calculate_default_transform, reproject
 from scipy.ndimage import binary_propagation
 
-from hpcl.geo.raster import blocks
 from hpcl.ingest.raw import Raw
 
 PLAIN = {

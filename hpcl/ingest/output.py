@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rasterio.enums import Resampling
 
-from hpcl.geo import raster, vector
+from hpcl.geo import blocks, cog, vector
 from hpcl.geo.raster import Band
 from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
@@ -89,12 +89,12 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
     zooms = [zoom_of(layer.grid, layer.target, layer.way) for layer in plan.image]
     with ExitStack() as stack:
         raws = [stack.enter_context(Raw(layer.path, roll=layer.roll)) for layer in plan.image]
-        image = stack.enter_context(raster.create(out / "image.tif", plan.grid, bands))
+        image = stack.enter_context(cog.create(out / "image.tif", plan.grid, bands))
         labels = None
         if plan.inventory is not None:
-            label_file = raster.create(out / "labels.tif", plan.grid, [Band("label")], "uint8", UNKNOWN)
+            label_file = cog.create(out / "labels.tif", plan.grid, [Band("label")], "uint8", UNKNOWN)
             labels = stack.enter_context(label_file)
-        for roi in raster.blocks(plan.grid.shape):
+        for roi in blocks.walk(plan.grid.shape):
             block = plan.grid[roi]
             parts = zip(raws, plan.image, zooms, strict=True)
             values = np.concatenate(
@@ -117,8 +117,8 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
 def _write_elevation(layer: Layer, path: Path, tick: Callable[[], None]) -> float:
     """A DEM on its target grid; returns the share of pixels with an elevation."""
     valid, zoom = 0, zoom_of(layer.grid, layer.target, layer.way)
-    with Raw(layer.path, True, layer.roll) as raw, raster.create(path, layer.target, layer.bands) as sink:
-        for roi in raster.blocks(layer.target.shape):
+    with Raw(layer.path, True, layer.roll) as raw, cog.create(path, layer.target, layer.bands) as sink:
+        for roi in blocks.walk(layer.target.shape):
             # Cubic, because the next stages differentiate it: half a pixel off, bilinear takes 13 % from a form six pixels
             # long, cubic 3 %.
             values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom, layer.way)

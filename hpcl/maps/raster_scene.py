@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcl.geo import raster
-from hpcl.inference.predict import Scene
+from hpcl.inference.scene import Scene
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
 from hpcl.settings.predict import Missing

@@ -4,10 +4,9 @@ a projection for hyper-pixels, and the momentum twin that feeds the queues (arXi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
 import torch
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 
+from hpcl.networks.base import Network, Outputs
 from hpcl.settings.model import ModelError, ModelSettings, check_weights
 
 
@@ -57,49 +57,6 @@ class Fusion(nn.Sequential):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Join maps of the same height and width."""
         return super().forward(torch.cat(list(maps), dim=1))
-
-
-class Outputs(NamedTuple):
-    """Everything the network computes: class ``logits`` per pixel, ``deep`` the fused deepest map, ``embeddings`` its
-    projection to the space of the contrast (not normalised; None where it was not asked for).
-
-    A tuple, because Fabric walks through what a network returns and refuses frozen dataclasses.
-    """
-
-    logits: Float[Tensor, "batch classes height width"]
-    deep: Float[Tensor, "batch channels rows columns"]
-    embeddings: Float[Tensor, "batch dim rows columns"] | None
-
-
-class Network(nn.Module):
-    """What training, prediction and explanation ask of a network."""
-
-    def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
-        super().__init__()
-        self.settings, self.classes, self.embedding_dim = settings, classes, embedding_dim
-
-    def forward(self, bands: Mapping[str, Tensor], contrast: bool = False) -> Outputs:
-        """Segment a batch of bands per branch; ``contrast`` asks for the embeddings as well."""
-        raise NotImplementedError
-
-    def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
-        """The contrast's embeddings alone, without decoding."""
-        raise NotImplementedError
-
-    def layers(self) -> dict[str, nn.Module]:
-        """The modules whose deepest maps are worth explaining, by name."""
-        raise NotImplementedError
-
-    def contrast_head(self) -> Iterator[nn.Parameter]:
-        """The weights that only the contrast's loss reaches."""
-        raise NotImplementedError
-
-    def check_size(self, bands: Mapping[str, Tensor], multiple_px: int) -> tuple[int, int]:
-        """Height and width of a batch, which must be multiples of ``multiple_px``."""
-        height, width = next(iter(bands.values())).shape[2:]
-        if height % multiple_px or width % multiple_px:
-            raise ModelError(f"The network was given {height} x {width} px; give multiples of {multiple_px} px.")
-        return height, width
 
 
 class HPCLNet(Network):
@@ -238,30 +195,3 @@ def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
             remedy = "choose another (timm.list_models() has the names; resnets and convnexts can)"
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"Encoder '{settings.encoder}': {reason}; {remedy}. ({first[0]})") from error
-
-
-class MomentumTwin(nn.Module):
-    """A slowly following copy of the network: the source of the keys (MoCo, He et al. 2020, eq. 2).
-
-    Parameters **and** floating buffers (BatchNorm's statistics) are averaged, and the twin always runs in evaluation
-    mode: so its keys depend on nothing but their own window (MoCo's twin sees the batch through BatchNorm and must
-    shuffle it), and the twin is a network one can predict with. Our choice.
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> MomentumTwin:
-        """The twin stays in evaluation mode."""
-        return super().train(False)
-
-    @torch.no_grad()
-    def follow(self, network: Network, momentum: float, step: int) -> None:
-        """Move towards ``network``; in early steps faster: momentum is ``min(1 - 1/(step+1), momentum)``."""
-        m = min(1 - 1 / (step + 1), momentum)
-        torch._foreach_lerp_(_floating(self.network), _floating(network), 1 - m)
-
-
-def _floating(network: nn.Module) -> list[Tensor]:
-    return [t for t in [*network.parameters(), *network.buffers()] if t.is_floating_point()]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hpcl.networks.hpcl_net import Network, Outputs
+from hpcl.networks.base import Network, Outputs
 from hpcl.settings.model import RIVAL_STRIDE_PX, ModelError, ModelSettings, check_weights, rival
 
 

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hpcl.core.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
-from hpcl.networks.hpcl_net import HPCLNet, LateFusion, Network
+from hpcl.networks.base import Network
+from hpcl.networks.hpcl_net import HPCLNet, LateFusion
 from hpcl.networks.normalise import BandFacts
 from hpcl.networks.smp_models import Rival
 from hpcl.settings.model import ModelError, ModelSettings

@@ -6,36 +6,30 @@ is one batch, whoever computes it: the weights do not depend on the number of pr
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import lightning_fabric
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from hpcl.networks.hpcl_net import MomentumTwin, Network
+from hpcl.networks.base import Network
 from hpcl.networks.store import build as build_network
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import FitError, TrainSettings, check_training
 from hpcl.training import distributed
-from hpcl.training.contrast import ClassQueues, contrast_loss, sample_pairs
-from hpcl.training.dataset import UNKNOWN, Draw, Sample, Tiles, Windows, batches, draw_epoch
-
-BINS = 512
-"""Probability bins of the validation histograms, from which threshold and IoU are read."""
-CALIBRATION_PX = 2**21
-"""Validation pixels from which the temperature is found; all are held at a time."""
+from hpcl.training.calibrate import best_threshold, validate
+from hpcl.training.contrast import ClassQueues, contrast_loss
+from hpcl.training.dataset import Tiles, Windows, batches, draw_epoch
+from hpcl.training.devices import fabric_of, joint_seed, own_share, to_device, windows_per_process
+from hpcl.training.losses import segmentation_loss
+from hpcl.training.momentum import MomentumTwin
+from hpcl.training.pairs import sample_pairs
 
 
 @dataclass(frozen=True)
@@ -49,24 +43,6 @@ class Epoch:
     last: bool
     weights: dict[str, Tensor]
     state: dict[str, Any]
-
-
-def segmentation_loss(
-    logits: Float[Tensor, "batch classes height width"], labels: Int[Tensor, "batch height width"], dice_weight: float
-) -> Float[Tensor, ""]:
-    """Cross-entropy over known pixels, plus ``dice_weight`` times the soft Dice loss of the landslide classes
-    (Milletari et al. 2016), both over the batch of all ranks; 0, with a graph, when no pixel is known."""
-    known = labels != UNKNOWN
-    logits = logits.float()
-    wrong = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
-    loss = distributed.total(wrong) / distributed.total(known.sum().float()).clamp_min(1)
-    if dice_weight:
-        share = logits.softmax(1)[:, 1:] * known[:, None]
-        truth = F.one_hot(labels.where(known, 0), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:] * known[:, None]
-        overlap = distributed.total((share * truth).sum((0, 2, 3)))
-        total = distributed.total((share + truth).sum((0, 2, 3)))
-        loss = loss + dice_weight * (1 - (2 * overlap + 1) / (total + 1)).mean()
-    return loss
 
 
 def learning_rate_at(step: int, steps: int, warmup_frac: float) -> float:
@@ -138,7 +114,7 @@ def fit(
     Of several processes the first one's ``resume`` counts, for only that one need see the checkpoints. ``progress`` gets
     (steps done, steps in all). The caller's random state is left as it was.
     """
-    fabric = _fabric(train)
+    fabric = fabric_of(train)
     resume = fabric.broadcast(resume)
     learner = build(tiles, model, contrast, train)
     if train.batch_size % distributed.count():
@@ -166,7 +142,7 @@ def fit(
             if waited >= train.patience_epochs:
                 return
             # Anew for each epoch and rank: dropout then needs no state to resume.
-            torch.manual_seed(_seed(train.seed, number, distributed.number()))
+            torch.manual_seed(joint_seed(train.seed, number, distributed.number()))
             metrics = _train_epoch(fabric, network, learner, optimizer, windows, contrast, train, number, progress)
             histograms = validate(fabric, learner.predictor(train), tiles, train)
             iou, _ = best_threshold(histograms)
@@ -182,25 +158,6 @@ def fit(
                 "waited": waited,
             }
             yield Epoch(number, metrics, better, last, dict(learner.predictor(train).state_dict()), state)
-
-
-def _seed(*parts: int) -> int:
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _fabric(train: TrainSettings) -> lightning_fabric.Fabric:
-    """One process, or as many as torchrun started."""
-    if not TorchElasticEnvironment.detect():
-        return lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
-    here, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    # Buffers are not broadcast: batch statistics are joint already. The projection has no gradient while queues fill.
-    strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
-    fabric = lightning_fabric.Fabric(
-        accelerator="auto", devices=here, num_nodes=nodes, strategy=strategy, precision=train.precision
-    )
-    fabric.launch()
-    return fabric
 
 
 def _train_epoch(
@@ -222,8 +179,10 @@ def _train_epoch(
     sums: dict[str, float] = {}
     waiting = 0.0
     began = asked = time.perf_counter()
-    for i, batch in enumerate(batches(windows, _mine(draws, train.batch_size), _share(train), train.workers)):
-        batch = _to_device(fabric, batch, train)
+    for i, batch in enumerate(
+        batches(windows, own_share(draws, train.batch_size), windows_per_process(train), train.workers)
+    ):
+        batch = to_device(fabric, batch, train)
         waiting += time.perf_counter() - asked
         step = number * train.steps_per_epoch + i
         acting = step >= contrast.start_frac * steps
@@ -264,26 +223,6 @@ def _train_epoch(
     return metrics
 
 
-def _share(train: TrainSettings) -> int:
-    """Windows of a batch that one rank computes."""
-    return train.batch_size // distributed.count()
-
-
-def _mine(draws: Sequence[Draw], batch_size: int) -> list[Draw]:
-    """This rank's consecutive share of every batch."""
-    share = batch_size // distributed.count()
-    first = distributed.number() * share
-    return [draw for i in range(0, len(draws), batch_size) for draw in draws[i + first : i + first + share]]
-
-
-def _to_device(fabric: lightning_fabric.Fabric, batch: Sample, train: TrainSettings) -> Sample:
-    batch = fabric.to_device(batch)
-    if train.channels_last:
-        for views in (batch["bands"], batch.get("key_bands", {})):
-            views.update({name: x.contiguous(memory_format=torch.channels_last) for name, x in views.items()})
-    return batch
-
-
 def _contrast_step(
     fabric: lightning_fabric.Fabric,
     twin: MomentumTwin,
@@ -297,7 +236,7 @@ def _contrast_step(
     """The contrast loss of one batch; its keys enter the queues afterwards."""
     stride = batch["labels"].shape[-1] // output.embeddings.shape[-1]
     # A generator of its own per step: the draw must not shift the network's dropout, and resumes by itself.
-    generator = torch.Generator().manual_seed(_seed(seed, step))
+    generator = torch.Generator().manual_seed(joint_seed(seed, step))
     with torch.no_grad():
         predicted = F.avg_pool2d(output.logits.float().softmax(1), stride).argmax(1)
         pairs = sample_pairs(
@@ -317,119 +256,3 @@ def _contrast_step(
         "positives_per_anchor": positives[classes].float().mean() if len(classes) else keys.new_zeros(()),
     }
     return loss, facts
-
-
-@dataclass(frozen=True)
-class Histograms:
-    """Validation pixels counted by landslide probability bin: ``background`` and ``landslide`` ``(BINS,)``; mean ``loss``."""
-
-    background: npt.NDArray[np.int64]
-    landslide: npt.NDArray[np.int64]
-    loss: float
-
-
-@torch.no_grad()
-def validate(
-    fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings, temperature: float = 1.0
-) -> Histograms:
-    """Landslide probabilities (1 - background) of all validation windows, counted against their labels.
-
-    Every rank looks at all of them: they are few, and then all ranks know the same.
-    """
-    network.eval()
-    counts = torch.zeros(2, BINS, dtype=torch.int64)
-    loss, known_px = 0.0, 0
-    windows = Windows(tiles, None, train.seed)
-    draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
-    for batch in batches(windows, draws, train.batch_size, train.workers):
-        batch = _to_device(fabric, batch, train)
-        with fabric.autocast():
-            logits = network(batch["bands"]).logits.float() / temperature
-        labels = batch["labels"]
-        known = labels != UNKNOWN
-        loss += float(F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum"))
-        known_px += int(known.sum())
-        bins = ((1 - logits.softmax(1)[:, 0]) * BINS).long().clamp(0, BINS - 1)
-        for truth in (0, 1):
-            counts[truth] += torch.bincount(bins[known & ((labels > 0) == bool(truth))].cpu(), minlength=BINS)
-    return Histograms(counts[0].numpy(), counts[1].numpy(), loss / max(known_px, 1))
-
-
-def best_threshold(histograms: Histograms) -> tuple[float, float]:
-    """The highest landslide IoU over all thresholds, and the threshold (map what is at least as probable)."""
-    hits = histograms.landslide[::-1].cumsum()[::-1]
-    alarms = histograms.background[::-1].cumsum()[::-1]
-    iou = hits / np.maximum(histograms.landslide.sum() + alarms, 1)
-    return float(iou.max()), float(iou.argmax() / BINS)
-
-
-def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[float, float, float]:
-    """Temperature, then the threshold of the highest validation IoU under it, and that IoU.
-
-    One temperature for all logits, the minimum of the validation loss (Guo et al. 2017, arXiv 1706.04599); it moves no
-    pixel across the class boundary. Raises `FitError` if the validation windows show no landslide.
-    """
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
-    network.to(fabric.device)
-    logits, labels = _some_logits(fabric, network, tiles, train)
-    if not len(labels):
-        return 1.0, 0.5, 0.0
-
-    def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(logits / np.exp(log_temperature), labels))
-
-    if not torch.isfinite(logits).all():
-        raise FitError(
-            "The network's answers on the validation windows are no numbers, so it cannot be calibrated; lower"
-            " train.learning_rate."
-        )
-    temperature = float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5.0)), method="bounded").x))
-    histograms = validate(fabric, network, tiles, train, temperature)
-    if not histograms.landslide.any():
-        raise FitError(
-            "The validation windows show no landslide, so no threshold can be chosen; change tile.seed, lower "
-            "tile.block_px or raise tile.val_frac."
-        )
-    iou, threshold = best_threshold(histograms)
-    return temperature, threshold, iou
-
-
-def findings(epoch: Mapping[str, float], threshold: float, classes: int, train: TrainSettings) -> list[str]:
-    """What says that the network learnt nothing, of the metrics of the ``epoch`` that ships and of its calibration: one
-    sentence each."""
-    told = []
-    most = float(np.log(classes)) + train.dice_weight
-    if epoch["loss"] > most:
-        told.append(
-            f"The training loss is {epoch['loss']:.3g}, more than {most:.3g}, which equal odds for every class would cost: the"
-            f" training diverged; lower train.learning_rate (it is {train.learning_rate:g}) and look at reports/train/curves.csv."
-        )
-    if not 1 / BINS < threshold < 1 - 1 / BINS:
-        whole = threshold < 0.5
-        told.append(
-            f"The threshold {threshold:.3g} lies at the end of its range, so that a map says"
-            f" {'landslide' if whole else 'no landslide'} nearly everywhere: the network does not tell landslides from other"
-            " ground; look at reports/train/curves.csv, train.learning_rate and the labels."
-        )
-    return told
-
-
-@torch.no_grad()
-def _some_logits(
-    fabric: lightning_fabric.Fabric, network: Network, tiles: Tiles, train: TrainSettings
-) -> tuple[Float[Tensor, "pixels classes"], Int[Tensor, " pixels"]]:
-    """Logits and labels of every seventh known validation pixel of a batch (neighbours say the same), of fewer where all
-    pixels of the windows, known or not, would make more than about `CALIBRATION_PX`."""
-    network.eval()
-    logits, labels = [], []
-    draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
-    step = max(7, -(-len(draws) * tiles.window_px**2 // CALIBRATION_PX))
-    for batch in batches(Windows(tiles, None, train.seed), draws, train.batch_size, train.workers):
-        batch = _to_device(fabric, batch, train)
-        with fabric.autocast():
-            out = network(batch["bands"]).logits.float().movedim(1, -1)
-        known = batch["labels"] != UNKNOWN
-        # Copied: a slice would keep all pixels of its batch alive.
-        logits.append(out[known][::step].cpu().clone())
-        labels.append(batch["labels"][known][::step].cpu().clone())
-    return torch.cat(logits), torch.cat(labels)

@@ -1,144 +1,45 @@
-"""The figures of the report: arrays and tables in, matplotlib figures and PNG bytes out.
-
-No `pyplot`, so no state outside a figure, and a fixed style, so that a user's matplotlibrc changes nothing. A PNG
-carries no software name and no date: equal input gives equal bytes. Colours are those of Okabe and Ito (2008) and of
-Paul Tol, which colour-blind readers tell apart; in grey print the three outcomes differ in lightness too.
-
-Maps are drawn in kilometres of the area's own grid, north up; hatched ground has no data.
-"""
+"""Maps: an area's image, probability, outcomes, split, uncertainty, residuals, attention."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from matplotlib import colormaps, style
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from PIL import Image
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from hpcl.settings.report import ReportSettings
-
-Array = npt.NDArray[Any]
-P = ParamSpec("P")
-
-
-WIDTH_IN = 5.2
-"""Width of a figure: two stand side by side on a page, one fills a phone."""
-
-LEGEND_IN, BAR_IN = 0.20, 0.46
-"""Height of a row of a legend, and of a colour bar with its label."""
-
-BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E442", "#555555"
-INK, QUIET = "#222222", "#666666"
-
-STYLE = {
-    "font.family": "DejaVu Sans",  # matplotlib brings it along, so a page looks the same on every machine
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 8,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "hatch.linewidth": 0.5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
-
-MAPS = {"hpcl_net": "HPCL-Net", "pixel_classifier": "pixel classifier", "slope_threshold": "slope threshold"}
-"""The maps that are compared, and their names for readers."""
-_MAP_COLOR = {"hpcl_net": BLUE, "pixel_classifier": ORANGE, "slope_threshold": GREY}
-_MAP_MARKER = {"hpcl_net": "o", "pixel_classifier": "s", "slope_threshold": "D"}
-
-SCORES = {
-    "landslide_iou": "landslide IoU",
-    "miou": "mean IoU",
-    "f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
-    "mcc": "MCC",
-    "kappa": "kappa",
-    "object_detection_rate": "objects found",
-    "boundary_iou": "boundary IoU",
-}
-"""Scores between 0 and 1 that all maps have, and their names for readers."""
+from hpcl.report.style import (
+    BAR_IN,
+    BLUE,
+    INK,
+    LEGEND_IN,
+    VERMILION,
+    WIDTH_IN,
+    YELLOW,
+    Array,
+    data_note,
+    layers_of,
+    legend,
+    line,
+    patch,
+    styled,
+)
 
 SPLITS = {0: "train", 1: "validation", 2: "test", 3: "gap", 255: "not labelled"}
+
 _SPLIT_COLOR = {0: "#88CCEE", 1: "#DDCC77", 2: "#CC6677", 3: "#FFFFFF", 255: "#9A9A9A"}
 
 NOT_SCORED, BACKGROUND, HIT, MISS, FALSE_ALARM = range(5)
+
 _OUTCOME_COLOR = {HIT: BLUE, MISS: VERMILION, FALSE_ALARM: YELLOW}
-
-
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style.context(["default", STYLE]):
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def png(figure: Figure, settings: ReportSettings) -> bytes:
-    """The figure as a PNG file, which depends on what it shows alone.
-
-    In 256 colours, chosen so that even the rarest comes out right (a small legend patch too): a third of the bytes, so
-    that the page can be sent by mail.
-    """
-    with style.context(["default", STYLE]):
-        figure.set_dpi(settings.dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-    rgb = np.asarray(canvas.buffer_rgba())[..., :3]
-    image = Image.fromarray(rgb)
-    palette = Image.new("P", (1, 1))
-    colours = image.quantize(255, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
-    palette.putpalette([255, 255, 255, *colours[: 255 * 3]])
-    index = np.array(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
-    index[(rgb == 255).all(axis=-1)] = 0  # Pillow looks colours up roughly, and paper must not turn grey
-    reduced = Image.fromarray(index)
-    reduced.putpalette(palette.getpalette() or [])
-    packed = io.BytesIO()
-    reduced.save(packed, "png")
-    return packed.getvalue()
-
-
-# ---- what is drawn ---------------------------------------------------------------------------------------------------
 
 
 def outcomes(probability: Array, labels: Array, split: Array, threshold: float) -> npt.NDArray[np.uint8]:
@@ -206,9 +107,6 @@ def _over(base: Array, known: Array, colour: Array, alpha: Array) -> Array:
     return base + alpha[..., None] * (colour - base)
 
 
-# ---- the frame of a map ----------------------------------------------------------------------------------------------
-
-
 def _map(extent_km: tuple[float, float, float, float], title: str, source: str, foot_in: float) -> tuple[Figure, Axes]:
     """A figure with one map of true proportions, and ``foot_in`` inches below it for a legend."""
     west, east, south, north = extent_km
@@ -233,15 +131,10 @@ def _map(extent_km: tuple[float, float, float, float], title: str, source: str, 
     for label in axes.get_yticklabels():
         label.set_verticalalignment("center")
     figure.text(x0 / WIDTH_IN, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
-    _source(figure, source)
+    data_note(figure, source)
     _scale_bar(axes, extent_km)
     _north_arrow(axes)
     return figure, axes
-
-
-def _source(figure: Figure, source: str) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(0.06 / width, 0.06 / height, f"Data: {source}", size=6, color=QUIET, va="bottom")
 
 
 def scale_length_km(width_km: float) -> float:
@@ -302,14 +195,6 @@ def _outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) ->
     axes.add_collection(LineCollection(shapes, colors=colour, linewidths=width, zorder=3), autolim=False)
 
 
-def _legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
-    height = figure.get_size_inches()[1]
-    figure.legend(
-        handles=list(handles), loc="lower center", bbox_to_anchor=(0.5, 0.2 / height), ncols=columns,
-        columnspacing=1.4, handletextpad=0.5, borderpad=0.2,
-    )  # fmt: skip
-
-
 def _colour_bar(
     figure: Figure, axes: Axes, mapping: ScalarMappable, label: str, foot_in: float, extend: str = "neither"
 ) -> None:
@@ -325,20 +210,10 @@ def _colour_bar(
     bar.grid(False)
 
 
-def _line(colour: str, label: str, width: float = 1.4) -> Line2D:
-    return Line2D([], [], color=colour, linewidth=width, label=label)
-
-
-def _patch(colour: Any, label: str) -> Patch:
-    return Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=label)
-
-
-# ---- maps ------------------------------------------------------------------------------------------------------------
-
 INVENTORY = "#332288"
 
 
-@_styled
+@styled
 def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
     """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
     source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
@@ -347,7 +222,7 @@ def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
     if ground.inventory:
         _outlines(axes, ground.inventory, "white", 1.5)
         _outlines(axes, ground.inventory, INVENTORY, 0.8)
-        _legend(figure, [_line(INVENTORY, "landslides of the inventory")], 1)
+        legend(figure, [line(INVENTORY, "landslides of the inventory")], 1)
     return figure
 
 
@@ -360,7 +235,7 @@ def _probability_alpha(probability: Array) -> Array:
     return np.clip(np.nan_to_num(probability) / 0.3, 0, 1) * 0.66
 
 
-@_styled
+@styled
 def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figure:
     """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it."""
     source = f"data/predict/{ground.area}/ probability.tif and landslides.gpkg, over data/terrain/{ground.area}"
@@ -384,7 +259,7 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
         "probability of landslide",
         BAR_IN + LEGEND_IN,
     )
-    _legend(figure, [_line(INK, f"mapped landslide (probability ≥ {threshold:.2f})")], 1)
+    legend(figure, [line(INK, f"mapped landslide (probability ≥ {threshold:.2f})")], 1)
     return figure
 
 
@@ -397,7 +272,7 @@ def _area(area_km2: float) -> str:
     return f"{area_km2:,.0f} km²" if area_km2 >= 1000 else f"{area_km2:.3g} km²"
 
 
-@_styled
+@styled
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
     """Hits, misses and false alarms ``codes`` ``(row, column)`` on the test split; ``area_km2`` of each code."""
     source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy (test split)"
@@ -410,14 +285,14 @@ def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> 
     shown = known | (codes != NOT_SCORED)
     axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
-    handles = [_patch(_OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in names.items()]
-    handles.append(_patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
-    handles.append(_patch("#f4f4f4", "not test ground"))
-    _legend(figure, handles, 3)
+    handles = [patch(_OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in names.items()]
+    handles.append(patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
+    handles.append(patch("#f4f4f4", "not test ground"))
+    legend(figure, handles, 3)
     return figure
 
 
-@_styled
+@styled
 def split_map(ground: Ground, split: Array, block: Array) -> Figure:
     """Which ground the model learnt from, was chosen by and is judged on: ``split`` codes and ``block`` numbers."""
     source = f"data/tiles/{ground.area}.split.npy and .block.npy; numbers are the test blocks of the tables"
@@ -437,8 +312,8 @@ def split_map(ground: Ground, split: Array, block: Array) -> Figure:
             x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "lw": 0},
         )  # fmt: skip
-    handles = [_patch(_mixed(code), name) for code, name in SPLITS.items()]
-    _legend(figure, [*handles, _line(INVENTORY, "landslides of the inventory")], 3)
+    handles = [patch(_mixed(code), name) for code, name in SPLITS.items()]
+    legend(figure, [*handles, line(INVENTORY, "landslides of the inventory")], 3)
     return figure
 
 
@@ -447,7 +322,7 @@ def _mixed(code: int) -> Array:
     return 0.72 + (0.9 if code == 3 else 0.55) * (np.array(to_rgb(_SPLIT_COLOR[code])) - 0.72)
 
 
-@_styled
+@styled
 def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
     """How much overlapping windows disagree about a pixel ``(row, column)``."""
     source = f"data/predict/{ground.area}/probability.tif, band uncertainty"
@@ -460,7 +335,7 @@ def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
     )  # fmt: skip
     _outlines(axes, ground.mapped, "white", 0.5)
     _colour_bar(figure, axes, shown, "standard deviation of the probability between windows", BAR_IN + LEGEND_IN, "max")
-    _legend(figure, [_line("#bbbbbb", "mapped landslide")], 1)
+    legend(figure, [line("#bbbbbb", "mapped landslide")], 1)
     return figure
 
 
@@ -470,7 +345,7 @@ def residual_limit(*residuals: Array) -> float:
     return max((float(np.percentile(k, 98)) for k in known if k.size), default=0.0) or 1.0
 
 
-@_styled
+@styled
 def residual_map(
     area: str,
     when: str,
@@ -497,32 +372,7 @@ def residual_map(
     return figure
 
 
-def _chart(
-    height_in: float, title: str, source: str, left_in: float = 0.62, legend_rows: int = 1
-) -> tuple[Figure, Axes]:
-    """A figure with one diagram, a title above it, and rows for the legend below."""
-    bottom = 0.22 + LEGEND_IN * legend_rows + 0.42
-    figure = Figure(figsize=(WIDTH_IN, height_in))
-    place = (left_in / WIDTH_IN, bottom / height_in, 1 - (left_in + 0.2) / WIDTH_IN, 1 - (bottom + 0.32) / height_in)
-    axes = figure.add_axes(place)
-    axes.set_title(title)
-    _source(figure, source)
-    return figure, axes
-
-
-# ---- attention -------------------------------------------------------------------------------------------------------
-
-
-def layers_of(attention: Iterable[str]) -> list[str]:
-    """The explained layers, without their untrained controls: branches first, then the fused map.
-
-    >>> layers_of(["fused", "optical", "terrain", "untrained_fused", "untrained_optical"])
-    ['optical', 'terrain', 'fused']
-    """
-    return sorted((name for name in attention if not name.startswith("untrained_")), key=lambda n: (n == "fused", n))
-
-
-@_styled
+@styled
 def attention(
     title: str, image: Array, hillshade: Array, landslide: Array, cams: Mapping[str, Array], source: str
 ) -> Figure:
@@ -578,140 +428,10 @@ def attention(
         bar.grid(False)
     if landslide.any():
         figure.text(0.32 / wide, 0.40 / total, "outline: landslide of the inventory", size=7.5, color=INK)
-    _source(figure, source)
+    data_note(figure, source)
     return figure
 
 
 def _image_rgba(bands: Array) -> Array:
     rgb = np.stack([_stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
     return _rgba(rgb, np.asarray(np.isfinite(bands).all(axis=0)))
-
-
-@_styled
-def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]) -> Figure:
-    """Share of attention at landslide boundaries by layer, trained and untrained, beside the boundary's share of ground."""
-    layers = layers_of(shares)
-    title, source = f"{area}: attention at boundaries", f"data/explain/{area}/facts.json"
-    figure, axes = _chart(1.3 + 0.3 * len(layers), title, source, left_in=0.9)
-    at = np.arange(len(layers))
-    for prefix, label, fill in (("", "trained", BLUE), ("untrained_", "untrained control", "white")):
-        values = [shares.get(prefix + name, {}).get("boundary_attention_frac") for name in layers]
-        axes.plot(
-            _floats(values) * 100, at, "o", color=BLUE, markerfacecolor=fill, markersize=7, label=label, clip_on=False
-        )
-    ground = shares[layers[0]]["boundary_ground_frac"]
-    if ground is not None:
-        axes.axvline(ground * 100, color=VERMILION, linewidth=1.2, label="share of the ground")
-    axes.set(yticks=at, yticklabels=layers, ylim=(len(layers) - 0.5, -0.5), xlabel="share at landslide boundaries [%]")
-    axes.set_xlim(left=0)
-    axes.margins(x=0.1)
-    _legend(figure, axes.get_legend_handles_labels()[0], 3)
-    return figure
-
-
-def _floats(values: Sequence[float | None]) -> Array:
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-# ---- curves ----------------------------------------------------------------------------------------------------------
-
-
-@_styled
-def training(
-    curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str, *, logarithmic: bool
-) -> Figure:
-    """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
-    rows = -(-(len(set(lines) & set(curves)) + 1) // 4)
-    figure, axes = _chart(3.1, title, "reports/train/curves.csv", legend_rows=rows)
-    colours = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
-    marker = "o" if len(curves) < 40 else ""
-    for (column, label), colour in zip(lines.items(), colours[: len(lines)], strict=True):
-        if column in curves and curves[column].notna().any():
-            axes.plot(curves["epoch"] + 1, curves[column], marker=marker, markersize=3, color=colour, label=label)
-    axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=unit)
-    if logarithmic:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    _legend(figure, axes.get_legend_handles_labels()[0], 4)
-    return figure
-
-
-@_styled
-def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
-    figure, axes = _chart(
-        4.4, "Precision and recall on test ground", "reports/evaluate/precision_recall.csv and metrics.json"
-    )
-    axes.grid(False)
-    recall, precision = np.meshgrid(np.linspace(0.01, 1, 200), np.linspace(0.01, 1, 200))
-    iou = 1 / (1 / recall + 1 / precision - 1)
-    lines = axes.contour(
-        recall, precision, iou, levels=np.arange(1, 10) / 10, colors="#d0d0d0", linewidths=0.7, zorder=1
-    )
-    axes.clabel(lines, fmt="IoU %.1f", fontsize=6, colors="#999999")
-    for name, label in MAPS.items():
-        mine = curves[curves["map"] == name]
-        if len(mine):
-            axes.plot(mine["recall"], mine["precision"], color=_MAP_COLOR[name], zorder=2)
-        point = metrics.get(name, {})
-        if point.get("recall") is not None:
-            axes.plot(
-                [point["recall"]], [point["precision"]], _MAP_MARKER[name], color=_MAP_COLOR[name],
-                markeredgecolor="white", markersize=9, zorder=3, label=f"{label}, as mapped",
-            )  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall (share of landslide ground that is mapped)")
-    axes.set_ylabel("precision (share of mapped ground that is landslide)")
-    _legend(figure, axes.get_legend_handles_labels()[0], 3)
-    return figure
-
-
-@_styled
-def reliability(bins: pd.DataFrame) -> Figure:
-    """Share of landslide among pixels of equal probability, and how many pixels have it."""
-    figure, axes = _chart(4.4, "Calibration on test ground", "reports/evaluate/reliability.csv")
-    x, y, width, height = axes.get_position().bounds
-    below = figure.add_axes((x, y, width, 0.2 * height), sharex=axes)
-    axes.set_position((x, y + 0.27 * height, width, 0.73 * height))
-    axes.tick_params(labelbottom=False)
-    axes.plot([0, 1], [0, 1], color="#aaaaaa", linewidth=1, linestyle="--", label="perfect")
-    for name, mine in bins.groupby("map", sort=False):
-        marker, colour = _MAP_MARKER[name], _MAP_COLOR[name]
-        axes.plot(mine["mean_probability"], mine["landslide_frac"], marker=marker, color=colour, label=MAPS[name])
-        edges = np.append(mine["from_probability"].to_numpy(), mine["to_probability"].iloc[-1])
-        below.stairs(mine["pixels"] / mine["pixels"].sum() * 100, edges, color=colour, linewidth=1.4)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of landslide")
-    below.set(xlabel="predicted probability of landslide", ylabel="pixels [%]", yscale="log")
-    below.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-    below.minorticks_off()
-    _legend(figure, axes.get_legend_handles_labels()[0], 3)
-    return figure
-
-
-@_styled
-def score_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Every score of every map with its interval."""
-    figure, axes = _chart(4.4, "Scores on test ground", "reports/evaluate/metrics.json", left_in=1.05)
-    for offset, (name, label) in zip((-0.22, 0.0, 0.22), MAPS.items(), strict=True):
-        for row, score in enumerate(SCORES):
-            value = metrics[name].get(score)
-            low, high = metrics[name].get(f"{score}_interval") or (None, None)
-            if value is None:
-                continue
-            if low is not None and high is not None:
-                axes.plot([low, high], [row + offset] * 2, color=_MAP_COLOR[name], linewidth=1.8, alpha=0.55)
-            axes.plot(
-                [value], [row + offset], _MAP_MARKER[name], color=_MAP_COLOR[name], label=label if row == 0 else None
-            )
-    for row in range(1, len(SCORES), 2):
-        axes.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", lw=0, zorder=0)
-    axes.set(yticks=range(len(SCORES)), yticklabels=list(SCORES.values()), ylim=(len(SCORES) - 0.5, -0.5))
-    axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1)
-    axes.set_xlabel("score, with block-bootstrap interval [-]")
-    axes.grid(False, axis="y")
-    _legend(figure, axes.get_legend_handles_labels()[0], 3)
-    return figure

@@ -1,0 +1,266 @@
+"""The sections of one area: how its DEM was laid, its maps, where the network looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpcl.report.facts import Area, Facts, Report
+from hpcl.report.html import (
+    NONE,
+    Plates,
+    Section,
+    callout,
+    counted,
+    fact_list,
+    listed,
+    number,
+    paragraph,
+    percent,
+    short,
+    signed,
+    table_html,
+)
+from hpcl.report.maps import BACKGROUND, FALSE_ALARM, HIT, MISS
+from hpcl.report.style import layers_of
+
+
+def ground_km2(area: Area) -> float:
+    rows, columns = area.ingest["shape"]
+    return float(rows * columns * area.ingest["pixel_m"] ** 2 * valid_frac_of(area) / 1e6)
+
+
+def valid_frac_of(area: Area) -> float:
+    return float(area.ingest["valid_frac"]["image"])
+
+
+def role_of(area: Area) -> str:
+    if area.tiles is None:
+        return "mapped only"
+    splits = [block["split"] for block in area.tiles["blocks"]]
+    counts = {name: splits.count(name) for name in ("train", "val", "test")}
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def figure_key(*parts: str) -> str:
+    """An anchor that any area name may be part of."""
+    return "-".join("".join(c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in part) for part in parts)
+
+
+def area_section(area: Area, report: Report) -> Section:
+    plates, name = Plates(report.figures), area.name
+    ground = f"{short(ground_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
+    intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
+    intro += (
+        f"Mapped: {counted(area.predict['landslides'], 'landslide')}, {short(area.predict['landslide_area_m2'] / 1e6)} km², "
+        f"where the probability is at least {number(area.predict['threshold'], 2)}."
+    )
+    for way in area.ingest.get("operations", []):
+        right = "of unknown accuracy" if way["accuracy_m"] is None else f"right to {way['accuracy_m']:.3g} m"
+        intro += f" {listed(way['files'])}: from {way['from']} to {way['to']} by {way['name']}, {right}."
+    body = [
+        callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
+        paragraph(intro),
+        plates.row(
+            plates.one(
+                f"{name}_map.png",
+                f"Map of {name}: probability of landslide over a hillshade, with {area.predict['landslides']} outlined "
+                "landslides, scale bar and north arrow.",
+                f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
+                f"probability ≥ {number(area.predict['threshold'], 2)}. Coordinates in km, {area.ingest['crs_name']}.",
+            ),
+            plates.one(
+                f"{name}_image.png",
+                f"The image of {name} that the map was made from, on the same frame as the map.",
+                "The image, on the same frame. Old landslides are often hard to see in it alone.",
+            ),
+        ),
+        _judgement(area, plates),
+        plates.row(
+            plates.one(
+                f"{name}_outcomes.png",
+                f"Test ground of {name} with hits in blue, misses in vermilion and false alarms in yellow.",
+                "The map against the inventory on test ground, pixel by pixel: hit (both landslide), miss (inventory only), "
+                "false alarm (map only). Areas in km² of all scored pixels. The pale rest is not scored.",
+            ),
+            plates.one(
+                f"{name}_split.png",
+                f"Split map of {name}: blocks for training, validation and test with gaps between them.",
+                "Split by place. The network learns on train blocks; weights, threshold and calibration are chosen on "
+                "validation blocks; scores come from test blocks (numbered). No label of a gap is used.",
+            ),
+            plates.one(
+                f"{name}_uncertainty.png",
+                f"Map of {name}: how much the overlapping windows of the network disagree.",
+                "Standard deviation of the probability (0 to 0.5) between overlapping windows. High where the answer "
+                "depends on what else a window shows; it is 0 at the rim, which one window alone sees, and it is not the error.",
+            ),
+        ),
+    ]
+    below = [_coregistration(area, plates), _attention(area, plates)]
+    return Section(figure_key("area", name), f"Area {name}", body, below)
+
+
+def _judgement(area: Area, plates: Plates) -> str:
+    """What the test split says about this area, or why it says nothing."""
+    if area.tiles is None:
+        return callout(
+            "No inventory.", "This area was mapped, but there are no labels: no hits, no misses, no split.", "warn"
+        )
+    if area.outcome_km2 is None:
+        return callout("No test ground here.", "All labelled blocks of this area served training or validation.", "")
+    km2 = area.outcome_km2
+    truth, mapped = km2[HIT] + km2[MISS], km2[HIT] + km2[FALSE_ALARM]
+    union = km2[HIT] + km2[MISS] + km2[FALSE_ALARM]
+    total = union + km2[BACKGROUND]
+    sentence = f"On {short(total)} km² of test ground, "
+    if not truth:
+        return paragraph(sentence + f"which holds no landslide, the map shows {short(mapped)} km² of false alarms.")
+    sentence += f"{short(km2[HIT])} of {short(truth)} km² of landslide are found ({percent(km2[HIT] / truth, 0)})"
+    if mapped:
+        sentence += f"; {percent(km2[HIT] / mapped, 0)} of the mapped {short(mapped)} km² are landslide"
+    return paragraph(sentence + f"; landslide IoU {number(km2[HIT] / union, 2)}.")
+
+
+_METHODS = {
+    "reference": "against a reference DEM",
+    "image": "hillshade against the image",
+    "none": "no alignment was tried",
+}
+
+_QUALITIES = {
+    "nmad_m": "spread of the elevation difference (NMAD) [m]",
+    "correlation": "correlation of brightness with shading",
+}
+
+_RESIDUALS = {
+    "reference": "DEM minus reference DEM, in metres",
+    "image": "brightness minus shading, in standard deviations of the brightness",
+}
+
+_KEPT = "Sideways, the DEM stays where it was."
+
+
+def _coregistration(area: Area, plates: Plates) -> Section:
+    shift, name = area.shift, area.name
+    verdict = (
+        callout("Accepted.", shift["reason"], "good")
+        if shift["accepted"]
+        else callout("REJECTED.", f"{shift['reason']} {_KEPT}", "bad")
+    )
+    rows: list[tuple[str, str]] = [("method", str(_METHODS.get(shift["method"], shift["method"])))]
+    label = "shift" if shift["accepted"] else "shift that was found, and not applied"
+    if shift["accepted"] or shift["east_m"] or shift["north_m"]:
+        east, north = signed(shift["east_m"], 2), signed(shift["north_m"], 2)
+        rows.append((label, f"{east} m east, {north} m north"))
+        east, north = signed(shift["east_px"], 3), signed(shift["north_px"], 3)
+        rows.append((f"{label}, in DEM pixels", f"{east} east, {north} north"))
+    if shift.get("standard_error_px") is not None:
+        rows.append(("standard error", f"{number(shift['standard_error_px'], 3)} DEM pixels"))
+    if shift["vertical_m"]:
+        rows.append(("added to the elevation", f"{signed(shift['vertical_m'], 2)} m"))
+    if shift["tilt_east_m_per_km"] or shift["tilt_north_m_per_km"]:
+        east, north = signed(shift["tilt_east_m_per_km"], 2), signed(shift["tilt_north_m_per_km"], 2)
+        rows.append(("and for every kilometre from the middle of the DEM", f"{east} m east, {north} m north"))
+    if shift["quality_before"] is not None:
+        name_of = _QUALITIES.get(str(shift.get("quality")), "quality")
+        rows.append((name_of, f"{short(shift['quality_before'])} before, {short(shift['quality_after'])} after"))
+    if shift["sun"]:
+        azimuth, altitude = shift["sun"]["azimuth_deg"], shift["sun"]["altitude_deg"]
+        high = "altitude unknown" if altitude is None else f"altitude {number(altitude, 0)}°"
+        rows.append(("estimated sun of the image", f"azimuth {number(azimuth, 0)}°, {high}"))
+    pictures = [
+        plates.one(
+            f"{name}_residual_{when}.png",
+            f"Residuals of {name} {when} the alignment of the DEM.",
+            f"Residual {when} the alignment{tail}: {_RESIDUALS.get(shift['method'], 'what the two disagree about')}. The same "
+            "colours before and after; hatched: no data. The smaller and the more random, the better.",
+        )
+        for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " (nothing was moved)"))
+    ]
+    missing = "" if any(pictures) else paragraph("There are no residual rasters: nothing was compared.", "note")
+    table = fact_list("The alignment of the DEM with the image", rows)
+    body = [verdict, table, _band_looks(shift.get("bands", [])), plates.row(*pictures), missing]
+    return Section(figure_key("area", name, "coregistration"), "Alignment of the terrain", body)
+
+
+def _band_looks(bands: Sequence[Facts]) -> str:
+    """What each band of the image says by itself; nothing if a reference DEM decided."""
+    if not bands:
+        return ""
+    rows = [
+        [
+            band["name"],
+            "yes" if band["counts"] else "no",
+            signed(band["east_m"], 1),
+            signed(band["north_m"], 1),
+            number(band["correlation"], 3),
+        ]
+        for band in bands
+    ]
+    unseen = [f"{band['name']}: {band['unseen']}." for band in bands if band["unseen"] is not None]
+    return table_html(
+        "What each band of the image says by itself",
+        ["band", "counts", "DEM moved east [m]", "north [m]", "correlation"],
+        rows,
+        words=2,
+        note=" ".join(["To about a quarter of a pixel. coregister.bands names the bands that count.", *unseen]),
+    )
+
+
+def _attention(area: Area, plates: Plates) -> Section:
+    name, shares = area.name, area.explain["attention"]
+    title = "Where the network looks"
+    key = figure_key("area", name, "attention")
+    if not area.explain["windows"]:
+        return Section(
+            key, title, [paragraph("No window of this area was explained: it has no landslide on test ground.")]
+        )
+    pictures = []
+    for number, _ in enumerate(area.explain["windows"], start=1):
+        pictures.append(
+            plates.one(
+                f"{name}_attention_{number}.png",
+                f"Attention maps of explained window {number} of {name}: each branch and the fused map, for the trained "
+                "network above and an untrained control below.",
+                f"Window {number}: Grad-CAM of each branch and after fusion, for the trained network (above) and for the "
+                "same network with random weights (below). A map that looks alike in both rows explains nothing.",
+                "wide",
+            )
+        )
+    shown = sum(bool(picture) for picture in pictures)
+    intro = (
+        f"{counted(len(area.explain['windows']), 'window')} of {area.explain['window_px']} pixels were explained, "
+        f"{shown} are shown. Grad-CAM tells which places raise the landslide score, not why."
+    )
+    head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
+    rows = []
+    for layer in layers_of(shares):
+        ours, control = shares[layer], shares.get(f"untrained_{layer}", {})
+        rows.append(
+            [
+                layer,
+                percent(ours["boundary_attention_frac"]),
+                percent(control.get("boundary_attention_frac")),
+                percent(ours["boundary_ground_frac"]),
+                f"{ours['blank_windows']} / {control.get('blank_windows', NONE)}",
+            ]
+        )
+    note = "Share of attention within one block of a landslide boundary. Above the boundary's share of the ground and above "
+    note += "the control, attention seeks boundaries. Blank: all weights negative (trained / control)."
+    known = any(shares[layer]["boundary_ground_frac"] is not None for layer in shares)
+    numbers = (
+        [
+            plates.row(
+                plates.one(
+                    f"{name}_attention_shares.png",
+                    f"Share of attention at landslide boundaries in {name}, by layer, trained and untrained, beside the "
+                    "boundary's share of the ground.",
+                    "Share of attention within one block of a landslide boundary, in % of all attention on test ground.",
+                )
+            ),
+            table_html("Attention at landslide boundaries (shares of test ground)", head, rows, note=note),
+        ]
+        if known
+        else [paragraph("Without an inventory there is no boundary to measure attention against.", "note")]
+    )
+    return Section(key, title, [paragraph(intro), *pictures, *numbers])

@@ -1,0 +1,53 @@
+"""What the report is made of: an area's metadata, and those of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+SYNTHETIC = "synthetic_"
+"""Areas whose names begin like this were made by the stage `synthesize`."""
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Area:
+    """The facts of one area, as the stages wrote them; what a stage did not make of this area is None."""
+
+    name: str
+    ingest: Facts
+    shift: Facts
+    predict: Facts
+    explain: Facts
+    terrain: Facts
+    tiles: Facts | None
+    """The area's entry in data/tiles/facts.json; None without an inventory."""
+    outcome_km2: Mapping[int, float] | None
+    """Test ground by outcome (`hpcl.figures.HIT`...); None where the area has no test ground."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the ground was invented."""
+        return self.name.startswith(SYNTHETIC)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page tells. ``figures``: file name to PNG bytes."""
+
+    areas: Sequence[Area]
+    figures: Mapping[str, bytes]
+    tiles: Facts
+    model: Facts
+    baselines: Facts
+    training: Facts
+    metrics: Facts
+    objects: pd.DataFrame
+    blocks: pd.DataFrame
+    """objects.csv and blocks.csv of the stage evaluate."""
+    ladder: pd.DataFrame
+    """reports/ladder.csv: what each component buys, by ground."""

@@ -1,0 +1,305 @@
+"""The sections of results: scores, objects, blocks, training, ablation."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from hpcl.report.facts import SYNTHETIC, Facts, Report
+from hpcl.report.html import (
+    NONE,
+    Plates,
+    Section,
+    callout,
+    counted,
+    details,
+    interval,
+    listed,
+    number,
+    paragraph,
+    percent,
+    short,
+    signed,
+    table_html,
+)
+from hpcl.report.style import MAPS, SCORES
+
+LARGEST = 20
+"""Landslides of the test ground that are listed one by one."""
+
+
+def scores_section(report: Report) -> Section:
+    counts, plates = report.metrics["counts"], Plates(report.figures)
+    areas = [row["area"] for row in report.metrics["areas"]]
+    intro = (
+        f"The shipped maps of {listed(areas)} are scored on {counts['test_px']:,} pixels of "
+        f"{counted(counts['test_blocks'], 'test block')}, {percent(counts['landslide_frac'])} of them landslide. Every score "
+        "comes from counts summed over all of this ground. Two floors are made on the same split: the best slope threshold"
+        f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
+    )
+    table = [
+        [label, *(_scored(report.metrics[name], score) for name in MAPS)]
+        for score, label in {**SCORES, **_MORE}.items()
+        if any(score in report.metrics[name] for name in MAPS)
+    ]
+    paired = [
+        [
+            f"HPCL-Net minus {MAPS[name]}",
+            signed(lead["landslide_iou_difference"]),
+            interval(lead["interval"]).strip() or NONE,
+        ]
+        for name, lead in report.metrics["paired"].items()
+    ]
+    body = [
+        paragraph(intro),
+        paragraph(f"{counts['no_prediction_px']:,} test pixels have no prediction and count as background.")
+        if counts["no_prediction_px"]
+        else "",
+        plates.row(
+            plates.one(
+                "scores.png",
+                "Scores of HPCL-Net, pixel classifier and slope threshold with their intervals.",
+                "Scores (0 to 1) on test ground with intervals from resampling test blocks. Overlapping bars do not mean "
+                "that two maps are equal: the paired differences below tell.",
+            ),
+            plates.one(
+                "precision_recall.png",
+                "Precision against recall for HPCL-Net and pixel classifier, with points for all three maps.",
+                "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
+                "test ground. Grey lines: equal landslide IoU.",
+            ),
+            plates.one(
+                "reliability.png",
+                "Reliability diagram: share of landslide by predicted probability.",
+                "Is a probability of 0.7 right in 7 of 10 pixels? On the dashed line, yes. Below: share of pixels by "
+                "predicted probability (logarithmic).",
+            ),
+        ),
+        table_html("Scores on test ground, with intervals", ["score", *MAPS.values()], table, note=_UNITS),
+        table_html(
+            "Paired differences in landslide IoU", ["difference", "landslide IoU", "interval"], paired, note=_PAIRED
+        ),
+        _objects(report),
+        _by_area(report),
+        _by_block(report),
+    ]
+    return Section("scores", "Scores on test ground", body)
+
+
+_MORE = {"false_objects_per_km2": "false objects per km²", "ece": "calibration error (ECE)", "brier": "Brier score"}
+
+_UNITS = (
+    "All are pure numbers, except false objects per km². Higher is better, except for the last three. From "
+    "reports/evaluate/metrics.json."
+)
+
+_PAIRED = (
+    "Each resample draws the same blocks for both maps. An interval that includes 0 leaves open which map is better."
+)
+
+
+def _slope_rule(report: Report) -> str:
+    threshold = report.baselines.get("slope_threshold_deg")
+    if threshold is None:
+        return ""
+    return f" ({'≥' if report.baselines.get('direction') == 'steeper' else '<'} {short(threshold)}°)"
+
+
+def _scored(scores: Facts, score: str) -> str:
+    if scores.get(score) is None:
+        return NONE
+    return f"{number(scores[score])}{interval(scores.get(f'{score}interval'))}"
+
+
+def _objects(report: Report) -> str:
+    sizes = report.metrics["object_sizes"]
+    rows = [
+        [
+            row["size_class"].replace("m2", "m²"),
+            str(row["objects"]),
+            *(f"{row[f'{name}_found']} ({percent(row[f'{name}_found'] / row['objects'], 0)})" for name in MAPS),
+        ]
+        for row in sizes
+    ]
+    head = ["size of the landslide", "in the inventory", *MAPS.values()]
+    return table_html("Landslides found, by size", head, rows) + _largest(report)
+
+
+def _largest(report: Report) -> str:
+    """The landslides that matter most, one by one, with a place to look at."""
+    rows = []
+    for found in report.objects.nlargest(LARGEST, "area_m2").to_dict("records"):
+        a, b, c, d, e, f = report.tiles["areas"][found["area"]]["transform"]
+        column, row = found["column_px"], found["row_px"]
+        rows.append(
+            [
+                str(found["area"]),
+                str(found["block"]),
+                number((a * column + b * row + c) / 1e3, 2),
+                number((d * column + e * row + f) / 1e3, 2),
+                short(found["area_m2"] / 1e4),
+                *(percent(found[f"{name}_mapped_frac"], 0) for name in MAPS),
+            ]
+        )
+    head = ["area", "block", "east [km]", "north [km]", "size [ha]", *(f"{label}: shown" for label in MAPS.values())]
+    note = "East, north: the northernmost pixel. Shown: share of the landslide that a map shows. All: "
+    table = table_html(
+        "The largest landslides of the test ground", head, rows, note=note + "reports/evaluate/objects.csv."
+    )
+    return details(f"The largest landslides, one by one ({len(rows)})", table)
+
+
+def _by_area(report: Report) -> str:
+    rows = [
+        [
+            row["area"],
+            str(row["test_blocks"]),
+            f"{row['test_px']:,}",
+            percent(row["landslide_frac"]),
+            *(number(row[f"{name}_landslide_iou"]) for name in MAPS),
+        ]
+        for row in report.metrics["areas"]
+    ]
+    head = ["area", "test blocks", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
+    return table_html("By area", head, rows)
+
+
+def _by_block(report: Report) -> str:
+    blocks = report.blocks.set_index(["area", "block", "map"])
+    rows = []
+    for area, block in dict.fromkeys((a, b) for a, b, _ in blocks.index):
+        of = {name: blocks.loc[(area, block, name)] for name in MAPS if (area, block, name) in blocks.index}
+        ours = of["hpcl_net"]
+        pixels = ours[["tn", "fp", "fn", "tp"]].sum()
+        rows.append(
+            [
+                str(area),
+                str(block),
+                f"{int(pixels):,}",
+                percent((ours["tp"] + ours["fn"]) / pixels),
+                *(number(of[name]["landslide_iou"]) if name in of else NONE for name in MAPS),
+                f"{int(ours['objects_found'])} of {int(ours['objects'])}",
+                str(int(ours["false_objects"])),
+            ]
+        )
+    head = ["area", "block", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
+    head += ["landslides found", "false objects"]
+    note = "Numbers as on the split maps. A block without landslide has no IoU. Whole: reports/evaluate/blocks.csv."
+    return details(
+        f"Block by block ({counted(len(rows), 'test block')})", table_html("By test block", head, rows, note=note)
+    )
+
+
+def training_section(report: Report) -> Section:
+    facts, plates = report.training, Plates(report.figures)
+    intro = (
+        f"{counted(facts['epochs'], 'epoch')}; the weights of epoch {facts['best_epoch'] + 1} were kept, the best on validation "
+        f"ground (landslide IoU {number(facts['val_iou'], 2)}). {facts['parameters']:,} parameters."
+    )
+    body = [
+        paragraph(intro),
+        *(callout("The training failed.", finding, "warn") for finding in facts.get("training_findings", ())),
+        plates.row(
+            plates.one(
+                "training_loss.png",
+                "Training and validation loss by epoch.",
+                "Loss of the segmentation on training and validation ground, and the contrastive loss before its weight "
+                "(pure numbers, logarithmic axis).",
+            ),
+            plates.one(
+                "training_watch.png",
+                "Validation IoU and watches of the contrast by epoch.",
+                "Validation landslide IoU, and watches of the contrast (all pure numbers): the spread of keys, 1 when they "
+                "fill their space and near 0 when they have collapsed; the filled share of the queues; their purity, the "
+                "share of queued keys whose nearest other key is of the same class; and how much more alike keys of one "
+                "class are than keys of two, in mean cosine.",
+            ),
+        ),
+    ]
+    return Section("training", "Training", body)
+
+
+def steps_of(ran: pd.DataFrame) -> str:
+    """How many optimiser steps the rows of the ladder took.
+
+    >>> steps_of(pd.DataFrame({"steps": [120.0, 135.0]})), steps_of(pd.DataFrame({"steps": [120.0]}))
+    ('120 to 135 steps', '120 steps')
+    """
+    low, high = int(ran["steps"].min()), int(ran["steps"].max())
+    return f"{low} steps" if low == high else f"{low} to {high} steps"
+
+
+def verdict(low: float, high: float) -> str:
+    """What a paired interval of a difference says.
+
+    >>> verdict(0.01, 0.05), verdict(-0.02, 0.03), verdict(-0.05, -0.01)
+    ('pays', 'no difference seen', 'costs')
+    """
+    if math.isnan(low):
+        return ""
+    return "pays" if low > 0 else "costs" if high < 0 else "no difference seen"
+
+
+def ladder_section(report: Report) -> Section:
+    """One table per ground that the ladder was run on; which rows were not run is said below it."""
+    intro = (
+        "Every row is trained by the same loop on the same tiles with the same steps unless its name says "
+        "otherwise, each with several seeds, and scored on "
+        "the same test blocks. The difference is to the row it builds upon; its interval resamples seeds and blocks, both "
+        "paired. A rival is behind HPCL-Net where its difference is negative."
+    )
+    table = report.ladder
+    labels = dict(zip(table["row"], table["label"], strict=True))
+    tables, paid, tried = [], set(), set()
+    for ground, rung in table.groupby("ground", sort=False):
+        ran, idle = rung[rung["status"] == "run"], rung[rung["status"] != "run"]
+        if ran.empty:
+            continue
+        rows = []
+        for line in ran.to_dict("records"):
+            compared = isinstance(line["against"], str)
+            said = verdict(line["low"], line["high"]) if compared else ""
+            if compared:
+                tried.add(line["row"])
+                paid |= {line["row"]} if said == "pays" else set()
+            lead = f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE
+            iou = f"{number(line['landslide_iou'])} ± {number(line['sd'])}"
+            other = labels.get(line["against"], "") if compared else NONE
+            parameters = f"{int(line['parameters']):,}"
+            rows.append(
+                [
+                    line["label"],
+                    said or "–",
+                    other,
+                    iou,
+                    lead,
+                    number(line["probe_auc"]),
+                    parameters,
+                    f"{int(line['seeds'])}",
+                ]
+            )
+        invented = SYNTHETIC in str(ground)
+        note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science. " if invented else "")
+        note += f"Not run: {'; '.join(idle['label'])}." if len(idle) else ""
+        head = [
+            "row",
+            "verdict",
+            "against",
+            "landslide IoU (mean ± sd)",
+            "difference [interval]",
+            "boundary probe",
+            "parameters",
+            "seeds",
+        ]
+        tables.append(table_html(str(ground), head, rows, words=3, note=note))
+    if not tables:
+        return Section("ladder", "What each component buys", [paragraph("The ladder has not been run: make ladder.")])
+    vain = [labels[name] for name in labels if name in tried - paid]
+    told = paragraph(f"Paid on no ground at this budget: {'; '.join(vain)}.") if vain else ""
+    probe = paragraph(
+        "Boundary probe: area under the ROC curve of a linear classifier of boundary against background hyper-pixels on the "
+        "frozen fused map; .5 is chance.",
+        "note",
+    )
+    return Section("ladder", "What each component buys", [paragraph(intro), *tables, told, probe])
