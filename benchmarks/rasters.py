@@ -22,8 +22,10 @@ from affine import Affine
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
+from hpcl.coregister.reference import align
 from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
+from hpcl.inference.scene import device
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
 from hpcl.settings.coregister import CoregisterSettings
@@ -160,8 +162,8 @@ def prediction(folder: Path) -> list[Row]:
     trained = make_scene(folder, 2048, noise=True)
     with RasterScene("large", [folder / "scene.tif"], trained, "refuse") as scene:
         places = [(slice(0, 128), slice(left, left + 128)) for left in range(0, 16 * 96, 96)]
-        batch = scene.tensors([scene.read(place) for place in places], scene.device())
-    network = trained.network.to(scene.device()).to(memory_format=torch.channels_last)
+        batch = scene.tensors([scene.read(place) for place in places], device())
+    network = trained.network.to(device()).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def bare() -> float:
@@ -216,7 +218,7 @@ def coregistration(folder: Path) -> Row:
 
     def ours() -> float:
         began = time.perf_counter()
-        reference.align(reference, moved, settings)
+        align(reference, moved, settings)
         return time.perf_counter() - began
 
     def alone() -> float:

@@ -20,16 +20,14 @@ from benchmarks.measure import Row, in_turn, keep, row
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
-from hpcl.training import contrast as contrast_module
-from hpcl.training import loop, pairs
+from hpcl.training import contrast, loop, pairs
 from hpcl.training.dataset import Tiles
+from hpcl.training.recipe import Recipe
 from stages._stage import params
 
 STEPS, ROUNDS = 6, 9
 SIDE_PX = 1024
 RIVALS = ("DeepLabV3Plus", "Unet", "Segformer")
-
-Settings = tuple[ModelSettings, ContrastSettings, TrainSettings]
 
 
 def make_tiles(folder: Path, bands: list[str], window_px: int) -> None:
@@ -62,17 +60,16 @@ def make_tiles(folder: Path, bands: list[str], window_px: int) -> None:
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
-class Trainer:
+class Training:
     """An endless training whose epochs are rounds; a call runs one and gives the median seconds of its steps."""
 
-    def __init__(self, tiles: Tiles, settings: Settings) -> None:
-        model, contrast, train = settings
+    def __init__(self, tiles: Tiles, recipe: Recipe) -> None:
         self.times: list[float] = []
         self.wait: list[float] = []
-        endless = replace(train, epochs=1000, steps_per_epoch=STEPS, patience_epochs=1000)
-        # The loss acts from the first step on: that is the dear part.
+        endless = replace(recipe.train, epochs=1000, steps_per_epoch=STEPS, patience_epochs=1000)
+        acting = replace(recipe.contrast, start_frac=0.0)  # from the first step on: that is the dear part
         self.epochs: Iterator[loop.Epoch] = loop.fit(
-            tiles, model, replace(contrast, start_frac=0.0), endless, progress=self._tick
+            tiles, replace(recipe, contrast=acting, train=endless), progress=self._tick
         )
 
     def _tick(self, done: int, total: int) -> None:
@@ -85,7 +82,7 @@ class Trainer:
         return float(np.median(np.diff(self.times)))
 
 
-def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]:
+def contrast_share(tiles: Tiles, recipe: Recipe, rounds: int) -> list[float]:
     """Pair construction, loss (forward and backward) and queues, as a share of the step they are part of."""
     seen: dict[str, tuple[Any, ...]] = {}
 
@@ -96,21 +93,21 @@ def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]
 
         return wrapped
 
-    trainer = Trainer(tiles, settings)
-    pairs, loss = pairs.sample_pairs, contrast_module.contrast_loss
+    training = Training(tiles, recipe)
+    sample, loss = pairs.sample_pairs, contrast.contrast_loss
     with (
-        mock.patch.object(loop, "sample_pairs", keeping("pairs", pairs)),
-        mock.patch.object(loop, "contrast_loss", keeping("loss", loss)),
+        mock.patch.object(contrast, "sample_pairs", keeping("pairs", sample)),
+        mock.patch.object(contrast, "contrast_loss", keeping("loss", loss)),
     ):
         for _ in range(3):  # the queues fill
-            trainer()
+            training()
 
     def alone() -> float:
         anchors, anchor_classes, keys, key_classes, queues, temperature = seen["loss"]
         times = []
         for _ in range(STEPS):
             began = time.perf_counter()
-            pairs(*seen["pairs"])
+            sample(*seen["pairs"])
             leaf = anchors.detach().requires_grad_()
             loss(leaf, anchor_classes, keys, key_classes, queues, temperature).backward()
             queues.push(keys, key_classes, 0)
@@ -119,14 +116,16 @@ def contrast_share(tiles: Tiles, settings: Settings, rounds: int) -> list[float]
             times.append(time.perf_counter() - began)
         return float(np.median(times))
 
-    parts, steps = in_turn(rounds, alone, trainer)
+    parts, steps = in_turn(rounds, alone, training)
     return [part / step for part, step in zip(parts, steps, strict=True)]
 
 
 def main() -> None:
     """Measure with the settings of params.yaml, and keep the rows."""
-    model = params("model", ModelSettings)
-    contrast, train = params("contrastive", ContrastSettings), params("train", TrainSettings)
+    recipe = Recipe(
+        params("model", ModelSettings), params("contrastive", ContrastSettings), params("train", TrainSettings)
+    )
+    model, train = recipe.model, recipe.train
     window_px = int(params("tile", dict[str, Any])["window_px"])
     print(
         f"bench: {ROUNDS} rounds of {STEPS} steps of {train.batch_size} windows of {window_px} px, encoder {model.encoder}"
@@ -135,14 +134,13 @@ def main() -> None:
         folder = Path(place)
         make_tiles(folder, sorted({name for names in model.branches.values() for name in names}), window_px)
         tiles = Tiles(folder, model.branches)
-        keep(measured(tiles, (model, contrast, train)))
+        keep(measured(tiles, recipe))
 
 
-def measured(tiles: Tiles, settings: Settings, rounds: int = ROUNDS) -> list[Row]:
+def measured(tiles: Tiles, recipe: Recipe, rounds: int = ROUNDS) -> list[Row]:
     """All rows."""
-    model, contrast, train = settings
-    plain = model, replace(contrast, weight=0.0), train
-    whole, bare = Trainer(tiles, settings), Trainer(tiles, plain)
+    plain = replace(recipe, contrast=replace(recipe.contrast, weight=0.0))
+    whole, bare = Training(tiles, recipe), Training(tiles, plain)
     full, without = in_turn(rounds, whole, bare)
     rows = [
         row(
@@ -150,24 +148,22 @@ def measured(tiles: Tiles, settings: Settings, rounds: int = ROUNDS) -> list[Row
             [a / b for a, b in zip(full, without, strict=True)],
             "a step with contrast over one without",
         ),
-        row(
-            "contrast_share_of_step", contrast_share(tiles, settings, rounds), "pairs, loss and queues over their step"
-        ),
+        row("contrast_share_of_step", contrast_share(tiles, recipe, rounds), "pairs, loss and queues over their step"),
         row("data_wait_share", whole.wait[1:], "waiting for windows over the epoch"),
     ]
     for name in RIVALS:
-        rival = replace(model, architecture=name), plain[1], train
-        ours, theirs = in_turn(rounds, whole, Trainer(tiles, rival))
+        rival = replace(plain, model=replace(plain.model, architecture=name))
+        ours, theirs = in_turn(rounds, whole, Training(tiles, rival))
         found = [a / b for a, b in zip(ours, theirs, strict=True)]
         rows.append(row(f"hpcl_step_vs_{name.lower()}", found, f"a step of HPCL-Net over one of {name}"))
-    formats = {
-        "bf16_step_vs_fp32": ("bf16-mixed precision over 32-true", replace(train, precision="bf16-mixed")),
-        "channels_last_step": ("channels_last over the usual layout", replace(train, channels_last=True)),
-        "compiled_step": ("torch.compile over eager", replace(train, compile=True)),
+    formats: dict[str, tuple[str, dict[str, Any]]] = {
+        "bf16_step_vs_fp32": ("bf16-mixed precision over 32-true", {"precision": "bf16-mixed"}),
+        "channels_last_step": ("channels_last over the usual layout", {"channels_last": True}),
+        "compiled_step": ("torch.compile over eager", {"compile": True}),
     }
-    for name, (what, other) in formats.items():
-        base = replace(train, channels_last=False) if name == "channels_last_step" else train
-        works = (Trainer(tiles, (model, contrast, chosen)) for chosen in (other, base))
+    for name, (what, changes) in formats.items():
+        base = replace(recipe.train, channels_last=False) if name == "channels_last_step" else recipe.train
+        works = (Training(tiles, replace(recipe, train=train)) for train in (replace(base, **changes), base))
         changed, usual = in_turn(rounds, *works)
         rows.append(row(name, [a / b for a, b in zip(changed, usual, strict=True)], what))
     return rows

@@ -15,13 +15,11 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
+from hpcl.core.codes import TRAIN, UNKNOWN, VALIDATION
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.windows import strips
 
 Array = npt.NDArray[Any]
-
-TRAIN, VALIDATION, UNKNOWN = 0, 1, 255
-"""Codes of the split array, and of an unknown pixel in the label array."""
 
 
 LEVELS = 1000

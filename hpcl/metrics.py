@@ -21,13 +21,12 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage, sparse
 
+from hpcl.core.codes import TEST, UNKNOWN
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.windows import strips
 
 Array = npt.NDArray[Any]
 
-TEST, UNKNOWN = 2, 255
-"""Code of the test split in the split array, of an unknown pixel in the label array."""
 
 CURVE_THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 """Thresholds of the precision-recall curve; float32 as the scores are, so that ``score >= threshold`` is one thing."""

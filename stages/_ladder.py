@@ -12,6 +12,7 @@ from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.predict import InferSettings
 from hpcl.settings.train import TrainSettings
+from hpcl.training.recipe import Recipe
 from stages._stage import ParameterError, merged, params
 from stages._windows import Predict
 
@@ -33,11 +34,9 @@ class Row:
 
 
 class Rung(NamedTuple):
-    """What one training of the ladder is made of, its seed included."""
+    """What one training of the ladder is made of, its seed included, and how it maps."""
 
-    model: ModelSettings
-    contrast: ContrastSettings
-    train: TrainSettings
+    recipe: Recipe
     windows: InferSettings
 
 
@@ -65,12 +64,9 @@ def rung(name: str, seed: int) -> Rung:
                 f"Row '{name}' of {FILE} needs the branch '{lost[0]}', which params.yaml does not have."
             )
         model = replace(model, branches={branch: model.branches[branch] for branch in row.branches})
-    return Rung(
-        model,
-        params("contrastive", ContrastSettings, over.get("contrastive", {})),
-        params("train", TrainSettings, budget | over.get("train", {}) | {"seed": seed}),
-        params("predict", Predict, over.get("predict", {})).windows,
-    )
+    contrast = params("contrastive", ContrastSettings, over.get("contrastive", {}))
+    train = params("train", TrainSettings, budget | over.get("train", {}) | {"seed": seed})
+    return Rung(Recipe(model, contrast, train), params("predict", Predict, over.get("predict", {})).windows)
 
 
 def distinct(names: Sequence[str], new_ground: bool) -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
-from hpcl.core import areas, artifacts
+from hpcl.core import areas
 from stages import _track
 from stages._inputs import Inputs, parsed
 from stages._outs import protected
@@ -167,19 +167,3 @@ def progress(label: str) -> Callable[[int, int], None]:
             print(f"{label}: {done}/{total}")
 
     return tell
-
-
-def write_json(path: Path, facts: Any) -> None:
-    """Write facts with sorted keys; floats keep 12 significant digits: a tenth of a millimetre of a northing."""
-    text = json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n"
-    artifacts.write_bytes(path, text.encode())
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.12g}") if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {str(k): _rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
-    return value.item() if hasattr(value, "item") else value

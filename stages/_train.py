@@ -16,19 +16,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpcl.networks.base import Network
-from hpcl.settings.contrastive import ContrastSettings
-from hpcl.settings.model import ModelSettings
-from hpcl.settings.train import TrainSettings
 from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
+from hpcl.training.recipe import Recipe
 from stages import _track
 from stages._stage import check_inputs, progress
 
 TILES = Path("data/tiles")
-CODE = Path(loop.__file__).parent
+CODE = Path(loop.__file__).parents[1]
+PACKAGES = ("core", "networks", "settings", "training")  # what a training runs
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
-
-Settings = tuple[ModelSettings, ContrastSettings, TrainSettings]
 
 
 class BusyError(RuntimeError):
@@ -52,20 +49,19 @@ class Result:
         (self.checkpoints / "finished").touch()
 
 
-def tiles_for(settings: Settings) -> Tiles:
+def tiles_for(recipe: Recipe) -> Tiles:
     """The tiles with the bands that this training reads."""
-    model, contrast, _ = settings
-    return Tiles(TILES, model.branches, downhill=contrast.weight > 0 and contrast.sampling == "walls")
+    return Tiles(TILES, recipe.model.branches, downhill=recipe.needs_toe)
 
 
-def train(label: str, settings: Settings) -> Result | None:
+def train(label: str, recipe: Recipe) -> Result | None:
     """Train and calibrate; of several processes, only the first one gets the result.
 
     Raises `BusyError` if another training goes on from the same checkpoints.
     """
-    place = _checkpoints(settings)
+    place = _checkpoints(recipe)
     with _alone(place):
-        return _train(label, settings, place)
+        return _train(label, recipe, place)
 
 
 @contextmanager
@@ -84,8 +80,8 @@ def _alone(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _train(label: str, settings: Settings, place: Path) -> Result | None:
-    tiles, limits = tiles_for(settings), settings[2]
+def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
+    tiles, limits = tiles_for(recipe), recipe.train
     print(
         f"{label}: {len(tiles.numbers('train'))} training and {len(tiles.numbers('val'))} validation windows of "
         f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows"
@@ -95,7 +91,7 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     history = resume["history"] if resume else []
     if resume:
         print(f"{label}: resuming after epoch {resume['epoch'] + 1} from {latest}")
-    for epoch in loop.fit(tiles, *settings, resume=resume, progress=_with_estimate(label, progress(label))):
+    for epoch in loop.fit(tiles, recipe, resume=resume, progress=_with_estimate(label, progress(label))):
         if distributed.number():
             continue  # the first process writes; all know the same
         history.append({"epoch": epoch.number, **epoch.metrics})
@@ -110,7 +106,7 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     if distributed.number():
         return None
     kept = checkpoint.load(best)
-    network = loop.build(tiles, *settings).network
+    network = loop.new_network(recipe, tiles)
     network.load_state_dict(kept["weights"])
     temperature, threshold, iou = calibrate.calibrate(tiles, network, limits)
     facts = {
@@ -136,12 +132,12 @@ def _train(label: str, settings: Settings, place: Path) -> Result | None:
     return Result(network, facts, history, iou, kept["epoch"], findings, place)
 
 
-def _checkpoints(settings: Settings) -> Path:
+def _checkpoints(recipe: Recipe) -> Path:
     """A folder outside the outs for exactly these settings, tiles and this code, so that no other run resumes from it."""
-    key = hashlib.sha256(json.dumps([asdict(s) for s in settings], sort_keys=True).encode())
+    key = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
-    given = [Path(settings[0].pretrained)] if isinstance(settings[0].pretrained, str) else []  # a weight file
-    code = sorted([*CODE.glob("*.py"), *CODE.glob("settings/*.py")])
+    given = [Path(recipe.model.pretrained)] if isinstance(recipe.model.pretrained, str) else []  # a weight file
+    code = sorted(path for package in PACKAGES for path in (CODE / package).glob("*.py"))
     for path in [*code, *sorted(TILES.iterdir()), *(p for p in given if p.is_file())]:
         key.update(path.name.encode())
         with path.open("rb") as file:

@@ -8,10 +8,11 @@ from typing import Any
 
 from hpcl import baselines
 from hpcl.core import areas
+from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.settings.baselines import BaselinesSettings
-from stages import _tiles
-from stages._stage import params, progress, run, write_json
+from hpcl.tiles import stored
+from stages._stage import params, progress, run
 
 OUT = Path("data/baselines")
 
@@ -21,11 +22,11 @@ LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raste
 def main() -> None:
     """Read the tiles; write both floors' maps of every area, and what they learnt."""
     settings = params("baselines", BaselinesSettings)
-    facts = _tiles.facts()
+    facts = stored.facts()
     names = [band["name"] for band in facts["bands"]]
     if "slope" not in names:
         raise baselines.BaselinesError(
-            f"{_tiles.TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
+            f"{stored.TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
             "let the stage 'terrain' derive it."
         )
     slope_band = names.index("slope")
@@ -34,7 +35,7 @@ def main() -> None:
     classifier = baselines.PixelClassifier(list(scenes.values()), settings)
     validation = baselines.ValidationThreshold()
     for area, scene in scenes.items():
-        grid = _tiles.grid(facts["areas"][area])
+        grid = stored.grid(facts["areas"][area])
         with ExitStack() as stack:
             sinks = {
                 name: stack.enter_context(cog.create(OUT / area / f"{name}.tif", grid, [band]))
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def _scene(area: str, facts: Any) -> baselines.Scene:
-    return baselines.Scene(*_tiles.arrays(area, facts["areas"][area], "bands", "labels", "split"))
+    return baselines.Scene(*stored.arrays(area, facts["areas"][area], "bands", "labels", "split"))
 
 
 if __name__ == "__main__":

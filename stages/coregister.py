@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcl import scale
+from hpcl.core.artifacts import write_json
+from hpcl.coregister.apply import apply, residuals
+from hpcl.coregister.image import align_to_image
+from hpcl.coregister.reference import align
 from hpcl.geo import raster, vector
 from hpcl.settings.coregister import CoregisterSettings
-from stages._stage import params, progress, run, write_json
+from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:
@@ -17,12 +21,12 @@ def main(area: str) -> None:
     image, dem, reference, slides = (raw / f for f in ("image.tif", "dem.tif", "reference_dem.tif", "landslides.gpkg"))
     if reference.exists():
         unstable = vector.read(slides) if slides.exists() else None
-        other, shift = reference, reference.align(reference, dem, settings, unstable)
+        other, shift = reference, align(reference, dem, settings, unstable)
     else:
-        other, shift = image, reference.align_to_image(image, dem, settings)
-    reference.apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
-    reference.residuals(dem, other, shift, out / "residual_before.tif", moved=False)
-    reference.residuals(dem, other, shift, out / "residual_after.tif", moved=True)
+        other, shift = image, align_to_image(image, dem, settings)
+    apply(dem, image, shift, out / "dem.tif", progress=progress(f"align {area}"))
+    residuals(dem, other, shift, out / "residual_before.tif", moved=False)
+    residuals(dem, other, shift, out / "residual_after.tif", moved=True)
     facts = shift.facts()
     with raster.Source(image) as source:
         sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), facts["dem_pixel_m"])

@@ -13,10 +13,11 @@ import pandas as pd
 from hpcl import metrics, scale
 from hpcl.core import artifacts
 from hpcl.core.areas import distinct
+from hpcl.core.artifacts import write_json
 from hpcl.geo import raster
 from hpcl.settings.evaluate import EvaluateSettings
-from stages import _tiles
-from stages._stage import params, progress, run, write_json
+from hpcl.tiles import stored
+from stages._stage import params, progress, run
 
 PREDICT, BASELINES = Path("data/predict"), Path("data/baselines")
 REPORTS = Path("reports/evaluate")
@@ -47,7 +48,7 @@ class Learnt:
 def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", EvaluateSettings)
-    areas = _tiles.facts()["areas"]
+    areas = stored.facts()["areas"]
     distinct(areas)
     tallies = {
         name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
@@ -81,11 +82,11 @@ def _tally(name: str, area: str, facts: dict[str, Any], settings: EvaluateSettin
         threshold = artifacts.read_json(BASELINES / "facts.json", Learnt)["pixel_classifier_threshold"]
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
-    labels, split, block = _tiles.arrays(area, facts, "labels", "split", "block")
+    labels, split, block = stored.arrays(area, facts, "labels", "split", "block")
     a, b, _, d, e, _ = facts["transform"]
     scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
     with raster.Source(path) as source:
-        raster.common_grid({_tiles.FACTS: _tiles.grid(facts), path: source.grid})
+        raster.common_grid({stored.FACTS: stored.grid(facts), path: source.grid})
 
         def score(rows: slice) -> metrics.Array:
             return np.asarray(source.read((rows, slice(0, labels.shape[1])), [band])[0])
@@ -129,7 +130,7 @@ def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]
 
 def _findings(areas: dict[str, Any], settings: EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
-    polygons = artifacts.read_csv(_tiles.TILES / "landslides.csv", {"area": str, "area_m2": float})
+    polygons = artifacts.read_csv(stored.TILES / "landslides.csv", {"area": str, "area_m2": float})
     return {
         area: scale.evaluate(
             scale.Sizes.of(facts, polygons.loc[polygons["area"] == area, "area_m2"]),

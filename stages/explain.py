@@ -8,14 +8,16 @@ import torch
 
 from hpcl import explain
 from hpcl.core import artifacts
+from hpcl.core.artifacts import write_json
+from hpcl.core.codes import TEST, UNKNOWN
 from hpcl.geo import cog, raster
 from hpcl.inference.adabn import adapted
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
 from hpcl.settings.explain import ExplainSettings
+from hpcl.tiles import stored
 from hpcl.windows import pad, starts
-from stages import _tiles
-from stages._stage import params, progress, run, write_json
+from stages._stage import params, progress, run
 from stages._windows import Predict
 
 
@@ -35,10 +37,10 @@ def main(area: str) -> None:
     shares = {band.name: explain.Shares() for band in bands}
     size = trained.facts["window_px"]
     bar = progress(f"explain {area}")
-    tiles = _tiles.facts()["areas"].get(area)
+    tiles = stored.facts()["areas"].get(area)
     with RasterScene(area, files, trained, "mean") as scene:
         if tiles:
-            raster.common_grid({files[0]: scene.grid, _tiles.FACTS: _tiles.grid(tiles)})
+            raster.common_grid({files[0]: scene.grid, stored.FACTS: stored.grid(tiles)})
         for old in out.glob("attention_*.tif"):  # of more windows, perhaps; DVC clears its outs, a run by hand does not
             old.unlink()
         network = adapted(trained.network, scene, size, windows.adapt_windows)  # as it made the map
@@ -73,7 +75,7 @@ def _places(area: str, labelled: bool, shape: raster.Shape, size: int, most: int
     """Test windows with landslide ground, most of it first and none over another; without an inventory, windows spread
     over the area."""
     windows = artifacts.read_csv(
-        _tiles.TILES / "windows.csv",
+        stored.TILES / "windows.csv",
         {"area": str, "split": str, "row_px": int, "column_px": int, "landslide_frac": float},
     )
     mine = windows[(windows["area"] == area) & (windows["split"] == "test") & (windows["landslide_frac"] > 0)]
@@ -99,9 +101,9 @@ def _truth(area: str, tiles: Any, roi: raster.Roi, size: int) -> tuple[np.ndarra
     shape = (size, size)
     landslide, known = np.zeros(shape, bool), np.zeros(shape, bool)
     if tiles:
-        labels, split = (array[roi] for array in _tiles.arrays(area, tiles, "labels", "split"))
-        test = split == 2
-        landslide[: labels.shape[0], : labels.shape[1]] = test & (labels > 0) & (labels != 255)
+        labels, split = (array[roi] for array in stored.arrays(area, tiles, "labels", "split"))
+        test = split == TEST
+        landslide[: labels.shape[0], : labels.shape[1]] = test & (labels > 0) & (labels != UNKNOWN)
         known[: labels.shape[0], : labels.shape[1]] = test
     return landslide, known
 

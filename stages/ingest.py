@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 from hpcl import scale
+from hpcl.core.artifacts import write_json
 from hpcl.ingest import IngestSettings, output
 from hpcl.ingest.plan import survey
-from stages._stage import params, progress, run, write_json
+from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:

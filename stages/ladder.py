@@ -37,8 +37,8 @@ def main() -> None:
     chosen, seeds = params("run", tuple[str, ...], file=FILE), params("seeds", tuple[int, ...], file=FILE)
     wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
     for name in chosen:  # what cannot be built is said before anything is trained
-        made = _ladder.rung(name, 0)
-        store.build(made.model, 2, made.contrast.embedding_dim)
+        recipe = _ladder.rung(name, 0).recipe
+        store.build(recipe.model, 2, recipe.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
     facts = artifacts.read_json(TILES / "facts.json")
     compare.ground(facts)  # refuses tiles without test ground
@@ -90,12 +90,11 @@ def _cost(missing: list[str]) -> float:
     trainings = Counter(rung.rpartition("-")[0] for rung in missing)
     steps = 0
     for name, seeds in trainings.items():
-        limits = _ladder.rung(name, 0).train  # a row takes as many steps with any seed
-        steps += seeds * limits.epochs * limits.steps_per_epoch
-    one = _ladder.rung("hpcl_net", 0)
-    short = one.model, one.contrast, replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS)
+        steps += seeds * _ladder.rung(name, 0).recipe.steps  # a row takes as many steps with any seed
+    one = _ladder.rung("hpcl_net", 0).recipe
+    short = replace(one, train=replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS))
     seen: list[float] = []
-    for _ in loop.fit(tiles_for(short), *short, progress=lambda done, total: seen.append(time.perf_counter())):
+    for _ in loop.fit(tiles_for(short), short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
     step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
     return step_s * steps

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpcl import scale
+from hpcl import likeness, scale
 from hpcl.core import artifacts
+from hpcl.core.artifacts import write_json
+from hpcl.core.codes import UNMAPPED
 from hpcl.geo import cog, raster, vector
 from hpcl.inference import adabn, predict
-from hpcl.maps import likeness, polygons, qgis, raster_scene
+from hpcl.maps import polygons, qgis, raster_scene
 from hpcl.networks import store
 from hpcl.settings.predict import PolygonSettings, PredictSettings
-from stages._stage import params, progress, run, write_json
+from stages._stage import params, progress, run
 
-NO_DATA = 255
-"""Code of unmapped ground in class.tif."""
 MOST_LANDSLIDE_FRAC = 0.9
 """Of an area. An image cut to one landslide's bounding box shows three quarters of it."""
 
@@ -45,7 +45,7 @@ def main(area: str) -> None:
         bands = [raster.Band(name) for name in names]
         with (
             cog.create(out / "probability.tif", ground.grid, bands) as sink,
-            cog.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", NO_DATA) as coded,
+            cog.create(out / "class.tif", ground.grid, [raster.Band("class")], "uint8", UNMAPPED) as coded,
         ):
             seen = _Seen()
             for part in predict.predict(ground, trained, settings.windows, progress(f"predict {area}")):
@@ -124,7 +124,7 @@ class _Seen:
 def _codes(part: predict.Part, threshold: float) -> npt.NDArray[np.uint8]:
     """0 below the threshold, else 1 + the most probable landslide class; where nothing is known, nodata."""
     code = np.where(part.probability >= threshold, 1 + np.nan_to_num(part.classes).argmax(0), 0)
-    return np.where(np.isnan(part.probability), NO_DATA, code).astype(np.uint8)
+    return np.where(np.isnan(part.probability), UNMAPPED, code).astype(np.uint8)
 
 
 def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:

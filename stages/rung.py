@@ -6,26 +6,26 @@ from hpcl import metrics
 from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
+from hpcl.core.artifacts import write_json
 from hpcl.networks.store import Trained
 from stages import _ladder, _track
-from stages._stage import run, write_json
+from stages._stage import run
 from stages._train import TILES, tiles_for, train
 
 
 def main(name: str, seed: str) -> None:
     """Write ladder/results/<row>-<seed>.json."""
-    model, contrast, limits, windows = _ladder.rung(name, int(seed))
-    settings = model, contrast, limits
+    recipe, windows = _ladder.rung(name, int(seed))
     facts = artifacts.read_json(TILES / "facts.json")
     ground = compare.ground(facts)
-    result = train(f"rung {name} {seed}", settings)
+    result = train(f"rung {name} {seed}", recipe)
     if result is None:
         return
     blocks = score.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
     total = blocks[score.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
-    probed = model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
-    probe_auc = boundary_probe(result.network, tiles_for(settings), contrast) if probed else None
+    probed = recipe.model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
+    probe_auc = boundary_probe(result.network, tiles_for(recipe), recipe.contrast) if probed else None
     _track.live({"test_landslide_iou": iou}, result.best_epoch)
     write_json(
         _ladder.RUNGS / f"{name}-{seed}.json",
@@ -34,7 +34,7 @@ def main(name: str, seed: str) -> None:
             "landslide_iou": iou,
             "val_iou": result.val_iou,
             "probe_auc": probe_auc,
-            "steps": len(result.history) * limits.steps_per_epoch,
+            "steps": len(result.history) * recipe.train.steps_per_epoch,
             "parameters": sum(p.numel() for p in result.network.parameters()),
             "blocks": blocks.to_dict("list"),
         },

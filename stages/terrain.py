@@ -6,9 +6,10 @@ from pathlib import Path
 
 from hpcl import scale, terrain
 from hpcl.core import artifacts
+from hpcl.core.artifacts import write_json
 from hpcl.geo import raster
 from hpcl.settings.terrain import TerrainSettings
-from stages._stage import params, progress, run, write_json
+from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:

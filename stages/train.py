@@ -7,11 +7,13 @@ import pandas as pd
 
 from hpcl import scale
 from hpcl.core import artifacts
+from hpcl.core.artifacts import write_json
 from hpcl.networks import store
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
-from stages._stage import params, run, write_json
+from hpcl.training.recipe import Recipe
+from stages._stage import params, run
 from stages._train import TILES, train
 
 MODEL, REPORTS = Path("data/model"), Path("reports/train")
@@ -19,14 +21,14 @@ MODEL, REPORTS = Path("data/model"), Path("reports/train")
 
 def main() -> None:
     """Train, and write model and curves."""
-    settings = (
+    recipe = Recipe(
         params("model", ModelSettings),
         params("contrastive", ContrastSettings),
         params("train", TrainSettings),
     )
     polygons = artifacts.read_csv(TILES / "landslides.csv", {"area": str, "area_m2": float, "labelled_px": int})
-    findings = _findings(polygons, settings[0].output_stride)
-    result = train("train", settings)
+    findings = _findings(polygons, recipe.model.output_stride)
+    result = train("train", recipe)
     if result is None:
         return
     # So that `predict` can compare its polygons with landslides where there is no inventory.

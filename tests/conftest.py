@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["hpcl.contrast", "hpcl.model", "hpcl.fit", "hpcl.explain"], "beartype.beartype")
+install_import_hook(
+    ["hpcl.training", "hpcl.networks.base", "hpcl.networks.hpcl_net", "hpcl.explain"], "beartype.beartype"
+)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 from test_dvc_yaml import ROOT
 
 from hpcl.core.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
+from hpcl.core.artifacts import write_json
 from stages import baselines, coregister, evaluate, explain, ingest, predict, synthesize, terrain
-from stages._stage import ParameterError, params, run, write_json
+from stages._stage import ParameterError, params, run
 
 SOUND = [
     "valley", "a b", "Südtirol", "Su\u0308dtirol", "Val d-Ultimo", "甘肃 1", "नेपाल", "نیم\u200cروز", "St. Gallen", "v1.2",

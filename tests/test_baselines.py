@@ -9,6 +9,7 @@ import sklearn.ensemble
 import sklearn.metrics
 
 from hpcl import baselines
+from hpcl.core import codes
 from hpcl.geo import raster
 from stages import baselines as stage
 
@@ -25,7 +26,7 @@ def plant(shape=(60, 70), seed=0) -> baselines.Scene:
     rng = np.random.default_rng(seed)
     slope, red = rng.uniform(0, 45, shape), rng.uniform(0, 1, shape)
     labels = ((slope > 20) & (red < 0.4) & (rng.random(shape) < 0.95)).astype(np.uint8)
-    labels[:2] = baselines.UNKNOWN
+    labels[:2] = codes.UNKNOWN
     split = np.repeat(np.array([TRAIN, VALIDATION, TEST, GAP, TRAIN, TEST, TRAIN], np.uint8), shape[1] // 7)
     bands = np.stack([red, slope]).astype(np.float32)
     bands[1, 5:8, 3:20] = np.nan
@@ -55,7 +56,7 @@ def test_the_slope_threshold_is_the_best_of_a_plain_loop(seed):
     found = baselines.best_slope([scene, plant(seed=seed + 50)], 1, settings())
     best = (-1.0, "", 0.0)
     both = [scene, plant(seed=seed + 50)]
-    keep = [(s.split == TRAIN) & (s.labels != baselines.UNKNOWN) for s in both]
+    keep = [(s.split == TRAIN) & (s.labels != codes.UNKNOWN) for s in both]
     slope = np.concatenate([s.bands[1][k] for s, k in zip(both, keep, strict=True)])
     truth = np.concatenate([s.labels[k] for s, k in zip(both, keep, strict=True)]) > 0
     for direction in ("steeper", "gentler"):
@@ -84,10 +85,10 @@ def spoil(scene: baselines.Scene, spoilt: np.ndarray) -> baselines.Scene:
 
 def test_the_floors_learn_from_known_train_pixels_alone():
     scene = plant()
-    other = spoil(scene, (scene.split != TRAIN) & (scene.labels != baselines.UNKNOWN))
+    other = spoil(scene, (scene.split != TRAIN) & (scene.labels != codes.UNKNOWN))
     assert baselines.best_slope([scene], 1, settings()) == baselines.best_slope([other], 1, settings())
     bands, truth = baselines.draw_pixels([scene], settings(pixels=10**6))
-    known = (scene.split == TRAIN) & (scene.labels != baselines.UNKNOWN)
+    known = (scene.split == TRAIN) & (scene.labels != codes.UNKNOWN)
     assert np.array_equal(bands, scene.bands[:, known].T, equal_nan=True)
     assert np.array_equal(truth, scene.labels[known] > 0)
     for a, b in zip(
@@ -100,7 +101,7 @@ def test_the_classifiers_threshold_comes_from_validation_pixels_alone():
     scene = plant()
     probability = np.random.default_rng(3).random(scene.labels.shape).astype(np.float32)
     for spoilt, same in (((scene.split != VALIDATION), True), (scene.split == VALIDATION, False)):
-        other = spoil(scene, spoilt & (scene.labels != baselines.UNKNOWN))
+        other = spoil(scene, spoilt & (scene.labels != codes.UNKNOWN))
         found = []
         for s in (scene, other):
             collector = baselines.ValidationThreshold()
@@ -117,7 +118,7 @@ def test_pixels_are_drawn_once_each_and_classes_as_often_as_they_occur():
     ]
     bands, truth = baselines.draw_pixels(numbered, settings(pixels=4000))
     assert len(np.unique(bands)) == len(bands) == len(truth) == 4000
-    known = [(s.split == TRAIN) & (s.labels != baselines.UNKNOWN) for s in scenes]
+    known = [(s.split == TRAIN) & (s.labels != codes.UNKNOWN) for s in scenes]
     share = np.concatenate([s.labels[k] for s, k in zip(scenes, known, strict=True)]).mean()
     assert truth.mean() == pytest.approx(share, abs=0.015)
     assert np.bincount((bands[:, 0] // 9800).astype(int)) == pytest.approx(np.full(3, 4000 / 3), rel=0.1)
@@ -151,7 +152,7 @@ def test_strips_do_not_show(monkeypatch):
 def test_the_classifier_is_scikit_learns_and_beats_one_slope_where_two_bands_matter():
     scene = plant((90, 140))
     classifier = baselines.PixelClassifier([scene], settings(pixels=10**6))
-    known = (scene.split == TRAIN) & (scene.labels != baselines.UNKNOWN)
+    known = (scene.split == TRAIN) & (scene.labels != codes.UNKNOWN)
     oracle = sklearn.ensemble.HistGradientBoostingClassifier(
         max_iter=15, learning_rate=0.2, max_leaf_nodes=8, early_stopping=False, random_state=1
     ).fit(scene.bands[:, known].T, scene.labels[known])
@@ -177,7 +178,7 @@ def test_the_validation_threshold_is_the_best_of_a_plain_loop():
     collector = baselines.ValidationThreshold()
     collector.add(scene, slice(0, 60), probability)
     threshold, iou = collector.best()
-    known = (scene.split == VALIDATION) & (scene.labels != baselines.UNKNOWN)
+    known = (scene.split == VALIDATION) & (scene.labels != codes.UNKNOWN)
     truth, score = scene.labels[known] > 0, probability[known]
     ious = [((score >= k / 1000) & truth).sum() / ((score >= k / 1000) | truth).sum() for k in range(1, 1001)]
     assert iou == pytest.approx(max(ious))
@@ -243,7 +244,7 @@ def test_the_stage_maps_every_area_and_repeats_itself_byte_for_byte(tmp_path, mo
         void = np.isnan(scene.bands).all(0)
         assert np.array_equal(np.isnan(probability), void)
         mapped = probability >= facts["pixel_classifier_threshold"]
-        test = (scene.split == TEST) & (scene.labels != baselines.UNKNOWN) & ~void
+        test = (scene.split == TEST) & (scene.labels != codes.UNKNOWN) & ~void
         assert sklearn.metrics.jaccard_score(scene.labels[test], mapped[test]) > 0.8
     assert "slope >= 20 deg" in capsys.readouterr().out
     stage.main()

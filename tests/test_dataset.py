@@ -3,18 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.networks.d4 import TurnError, hillshade, turn
 from hpcl.networks.normalise import CLIP_STD, BandFacts, normalise
-from hpcl.training.dataset import (
-    UNKNOWN,
-    AugmentSettings,
-    DatasetError,
-    Tiles,
-    Windows,
-    batches,
-    draw_epoch,
-    jitter,
-)
+from hpcl.training.dataset import AugmentSettings, DatasetError, Tiles, Windows, batches, draw_epoch, jitter
 from hpcl.training.toe import toe
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}

@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 import torch
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.networks.base import Network, Outputs
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
+from hpcl.networks.hpcl_net import HPCLNet
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import AugmentSettings, FitError, TrainSettings
 from hpcl.training import checkpoint
 from hpcl.training.calibrate import Histograms, best_threshold, calibrate
-from hpcl.training.contrast import ContrastSettings
-from hpcl.training.dataset import UNKNOWN, AugmentSettings, Tiles, Windows, batches, draw_epoch
-from hpcl.training.loop import Epoch, FitError, TrainSettings, build, fit, learning_rate_at
+from hpcl.training.dataset import Tiles, Windows, batches, draw_epoch
+from hpcl.training.loop import Epoch, fit, learning_rate_at, new_network
 from hpcl.training.losses import segmentation_loss
+from hpcl.training.recipe import Recipe
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
@@ -40,25 +44,22 @@ TRAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def records(**changes: Any) -> tuple[ModelSettings, ContrastSettings, TrainSettings]:
+def recipe(**changes: Any) -> Recipe:
     def pick(numbers: dict[str, Any]) -> dict[str, Any]:
         return numbers | {k: v for k, v in changes.items() if k in numbers}
 
     augment = AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0)
-    return (
-        ModelSettings(**pick(MODEL)),
-        ContrastSettings(**pick(CONTRAST)),
-        TrainSettings(augment=augment, **pick(TRAIN)),
-    )
+    train = TrainSettings(augment=augment, **pick(TRAIN))
+    return Recipe(ModelSettings(**pick(MODEL)), ContrastSettings(**pick(CONTRAST)), train)
 
 
 def train(folder: Path, resume: dict[str, Any] | None = None, **changes: Any) -> list[Epoch]:
-    model, contrast, settings = records(**changes)
-    return list(fit(Tiles(folder, model.branches), model, contrast, settings, resume))
+    chosen = recipe(**changes)
+    return list(fit(Tiles(folder, chosen.model.branches), chosen, resume))
 
 
 def weights(epoch: Epoch) -> dict[str, torch.Tensor]:
-    return dict(epoch.state["learner"]["network"])
+    return dict(epoch.state["trainer"]["network"])
 
 
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], leave_out: str = " ") -> None:
@@ -77,13 +78,14 @@ def test_it_learns(tiles_folder: Path) -> None:
 
 
 def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: Path) -> None:
-    """Against a plain loop written here, without twin, queues, pairs or projection in sight."""
-    model, contrast, settings = records(weight=0.0, epochs=1)
+    """Against a plain loop written here, without momentum encoder, queues, pairs or projection in sight."""
+    plain = recipe(weight=0.0, epochs=1)
+    model, settings = plain.model, plain.train
     tiles = Tiles(tiles_folder, model.branches)
-    (epoch,) = fit(tiles, model, contrast, settings)
+    (epoch,) = fit(tiles, plain)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        network = HPCLNet(model, tiles.classes, contrast.embedding_dim)
+        network = HPCLNet(model, tiles.classes, plain.contrast.embedding_dim)
         torch.manual_seed(int(np.random.SeedSequence((settings.seed, 0, 0)).generate_state(1)[0]))
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -100,7 +102,7 @@ def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: P
     assert_same(weights(epoch), network.state_dict())
 
 
-def test_twin_and_queues_leave_the_network_alone_until_the_loss_acts(tiles_folder: Path) -> None:
+def test_momentum_encoder_and_queues_leave_the_network_alone_until_the_loss_acts(tiles_folder: Path) -> None:
     plain = train(tiles_folder, weight=0.0, epochs=1)[0]
     warm = train(tiles_folder, start_frac=1.0, epochs=1)[0]
     assert_same(weights(plain), weights(warm), leave_out="project")
@@ -111,13 +113,12 @@ def test_twin_and_queues_leave_the_network_alone_until_the_loss_acts(tiles_folde
 
 def test_resumed_run_equals_the_uninterrupted_one(tiles_folder: Path, tmp_path: Path) -> None:
     whole = train(tiles_folder)
-    first = next(fit(Tiles(tiles_folder, MODEL["branches"]), *records()))
+    first = next(fit(Tiles(tiles_folder, MODEL["branches"]), recipe()))
     checkpoint.save(tmp_path / "c.safetensors", first.state)
     rest = train(tiles_folder, resume=checkpoint.load(tmp_path / "c.safetensors"))
     assert [e.number for e in rest] == [1, 2]
     assert_same(weights(whole[-1]), weights(rest[-1]))
-    for part in ("twin", "queues"):
-        assert_same(whole[-1].state["learner"][part], rest[-1].state["learner"][part])
+    assert_same(whole[-1].state["trainer"]["contrast"], rest[-1].state["trainer"]["contrast"])
     assert rest[-1].metrics["val_iou"] == whole[-1].metrics["val_iou"]
 
 
@@ -164,15 +165,15 @@ def test_threshold_is_the_one_of_the_highest_iou() -> None:
 
 
 def test_calibration_lowers_the_loss_of_an_overconfident_network(tiles_folder: Path) -> None:
-    model, contrast, settings = records(epochs=2)
-    tiles = Tiles(tiles_folder, model.branches)
-    *_, epoch = fit(tiles, model, contrast, settings)
-    network = build(tiles, model, contrast, settings).network
+    chosen = recipe(epochs=2)
+    tiles = Tiles(tiles_folder, chosen.model.branches)
+    *_, epoch = fit(tiles, chosen)
+    network = new_network(chosen, tiles)
     network.load_state_dict(weights(epoch))
     with torch.no_grad():
         network.head.weight.mul_(30)
         network.head.bias.mul_(30)
-    temperature, threshold, iou = calibrate(tiles, network, settings)
+    temperature, threshold, iou = calibrate(tiles, network, chosen.train)
     assert temperature > 3
     assert 0 <= threshold < 1
     assert iou > 0.3
@@ -188,10 +189,10 @@ def test_no_threshold_without_validation_landslide(tiles_folder: Path, tmp_path:
     labels = np.load(tmp_path / "tiles/place.labels.npy")
     labels[:, 128:] = 0
     np.save(tmp_path / "tiles/place.labels.npy", labels)
-    model, contrast, settings = records()
-    tiles = Tiles(tmp_path / "tiles", model.branches)
+    chosen = recipe()
+    tiles = Tiles(tmp_path / "tiles", chosen.model.branches)
     with pytest.raises(FitError, match="validation windows show no landslide"):
-        calibrate(tiles, build(tiles, model, contrast, settings).network, settings)
+        calibrate(tiles, new_network(chosen, tiles), chosen.train)
 
 
 class Fourfold(Network):
@@ -203,7 +204,8 @@ class Fourfold(Network):
 
 
 def test_calibration_lowers_the_calibration_error_and_changes_no_answer(tiles_folder: Path) -> None:
-    model, _, settings = records()
+    chosen = recipe()
+    model, settings = chosen.model, chosen.train
     tiles = Tiles(tiles_folder, model.branches)
     network = Fourfold(model, 2, 8)
     temperature, _, _ = calibrate(tiles, network, settings)
@@ -243,13 +245,13 @@ KILLED = """
 import json, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_fit import MODEL, records
-from hpcl import checkpoint
-from hpcl.dataset import Tiles
-from hpcl.fit import fit
+from test_fit import MODEL, recipe
+from hpcl.training import checkpoint
+from hpcl.training.dataset import Tiles
+from hpcl.training.loop import fit
 place = Path({place!r})
 resume = checkpoint.load(place) if place.exists() else None
-for epoch in fit(Tiles(Path({folder!r}), MODEL["branches"]), *records(epochs=6), resume=resume):
+for epoch in fit(Tiles(Path({folder!r}), MODEL["branches"]), recipe(epochs=6), resume=resume):
     checkpoint.save(place, epoch.state)
     print(epoch.number, flush=True)
 """
@@ -274,8 +276,8 @@ def test_kill_dash_9_in_mid_training_then_resume_equals_never_killed(tiles_folde
     whole = tmp_path / "whole.safetensors"
     other = code.replace(json.dumps(str(place)), json.dumps(str(whole))).replace(repr(str(place)), repr(str(whole)))
     subprocess.run([sys.executable, "-c", other], env=env, capture_output=True, check=True)
-    a, b = checkpoint.load(place)["learner"], checkpoint.load(whole)["learner"]
-    for part in ("network", "twin", "queues"):
+    a, b = checkpoint.load(place)["trainer"], checkpoint.load(whole)["trainer"]
+    for part in ("network", "contrast"):
         assert_same(a[part], b[part])
 
 

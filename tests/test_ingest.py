@@ -179,8 +179,7 @@ def test_the_size_of_blocks_does_not_show(area, monkeypatch):
     write_tif(area / "fine.tif", np.random.default_rng(2).normal(size=(1, 190, 250)).astype(np.float32), fine)
     _, out = run(area)
     whole = {p.name: raster.read(p).values for p in out.glob("*.tif")}
-    blocks = blocks.walk
-    monkeypatch.setattr(raster, "blocks", partial(blocks, block_px=29))
+    monkeypatch.setattr(blocks, "walk", partial(blocks.walk, block_px=29))
     monkeypatch.setattr(onto, "MOST_PX", 6000)
     _, out = run(area)
     for name, values in whole.items():

@@ -188,7 +188,8 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
 def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its network is built and answers, with contrast where it has any."""
     monkeypatch.chdir(ROOT)
-    model, contrast, train, windows = _ladder.rung(name, 5)
+    recipe, windows = _ladder.rung(name, 5)
+    model, contrast, train = recipe.model, recipe.contrast, recipe.train
     network = build(model, 2, contrast.embedding_dim).eval()
     bands = {branch: torch.zeros(1, len(names), 64, 64) for branch, names in model.branches.items()}
     with torch.no_grad():
@@ -236,10 +237,10 @@ def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
     changed = (tmp_path / "params.yaml").read_text().replace("architecture: hpcl_net", "architecture: Unet")
     (tmp_path / "params.yaml").write_text(changed.replace("drop_branch_frac: 0.0", "drop_branch_frac: 0.2"))
     monkeypatch.chdir(tmp_path)
-    assert _ladder.rung("stack", 0).model.architecture == "hpcl_net"
-    assert _ladder.rung("hpcl_net", 0).model.fusion == "coordinate_attention"
-    assert _ladder.rung("hpcl_net", 0).train.augment.drop_branch_frac == 0
-    assert _ladder.rung("deeplabv3plus", 0).model.architecture == "DeepLabV3Plus"
+    assert _ladder.rung("stack", 0).recipe.model.architecture == "hpcl_net"
+    assert _ladder.rung("hpcl_net", 0).recipe.model.fusion == "coordinate_attention"
+    assert _ladder.rung("hpcl_net", 0).recipe.train.augment.drop_branch_frac == 0
+    assert _ladder.rung("deeplabv3plus", 0).recipe.model.architecture == "DeepLabV3Plus"
 
 
 def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +248,8 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     factor = ROWS["segformer_as_long"].steps_factor
     assert factor < 1
-    assert _ladder.rung("segformer_as_long", 0).train.steps_per_epoch == round(400 * factor)
-    assert _ladder.rung("segformer", 0).train.steps_per_epoch == 400
+    assert _ladder.rung("segformer_as_long", 0).recipe.train.steps_per_epoch == round(400 * factor)
+    assert _ladder.rung("segformer", 0).recipe.train.steps_per_epoch == 400
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,7 @@ def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)]
     )
-    whole, short = (_ladder.rung(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
+    whole, short = (_ladder.rung(name, 0).recipe.train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
     assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
 

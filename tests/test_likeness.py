@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from hpcl import terrain
+from hpcl import likeness, terrain
 from hpcl.geo import cog, raster
-from hpcl.maps import likeness
 from stages._stage import params
 
 ROOT = Path(__file__).parents[1]

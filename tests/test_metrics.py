@@ -13,6 +13,7 @@ from affine import Affine
 from scipy import ndimage
 
 from hpcl import metrics
+from hpcl.core import codes
 from hpcl.geo import cog, raster
 from stages import evaluate
 
@@ -40,11 +41,11 @@ def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[metrics.Scene, np.n
     guess = field / field.std() + ndimage.gaussian_filter(rng.normal(size=shape), 2) * 4
     probability = (1 / (1 + np.exp(-1.5 * (guess - 1)))).astype(np.float32)
     labels[field > np.quantile(field, 0.95)] = 2  # a second landslide class
-    labels[:6, 40:60] = metrics.UNKNOWN
+    labels[:6, 40:60] = codes.UNKNOWN
     probability[50:53, 30:50] = np.nan
     row, column = np.indices(shape) // block_px
     block = (row * (shape[1] // block_px + 1) + column).astype(np.int32)
-    split = np.where(block % 4 == 1, 0, metrics.TEST).astype(np.uint8)
+    split = np.where(block % 4 == 1, 0, codes.TEST).astype(np.uint8)
     split[:, 48:51] = 3
     block[:, 48:51] = -1
     return metrics.Scene(labels, split, block, pixel_m2=4.0), probability
@@ -55,7 +56,7 @@ def count(scene, probability, threshold=0.5, **changes) -> metrics.Tally:
 
 
 def chosen(scene, probability, threshold=0.5):
-    test = (scene.split == metrics.TEST) & (scene.labels != metrics.UNKNOWN)
+    test = (scene.split == codes.TEST) & (scene.labels != codes.UNKNOWN)
     return test, test & (scene.labels >= 1), test & (probability >= threshold)
 
 
@@ -177,7 +178,7 @@ def test_memory_does_not_grow_with_the_scene(monkeypatch):
     def peak(rows: int) -> int:
         flat = (rows, 500)
         labels = np.broadcast_to((np.arange(500) // 50 % 2).astype(np.uint8), flat)  # one row, however many
-        scene = metrics.Scene(labels, np.broadcast_to(np.uint8(metrics.TEST), flat), np.broadcast_to(0, flat), 4.0)
+        scene = metrics.Scene(labels, np.broadcast_to(np.uint8(codes.TEST), flat), np.broadcast_to(0, flat), 4.0)
         tracemalloc.start()
         metrics.tally(scene, lambda rows: np.full(labels[rows].shape, 0.7, np.float32), 0.5, settings())
         held = tracemalloc.get_traced_memory()[1]
@@ -245,7 +246,7 @@ def planted_objects() -> tuple[metrics.Scene, np.ndarray]:
     probability[2:6, 30:34].flat[:7] = 0.9
     probability[12:15, 30:33] = probability[38, 2] = 0.9
     block = (np.indices((40, 40)) // 20 * [[[2]], [[1]]]).sum(0)
-    return metrics.Scene(labels, np.full((40, 40), metrics.TEST, np.uint8), block, pixel_m2=4.0), probability
+    return metrics.Scene(labels, np.full((40, 40), codes.TEST, np.uint8), block, pixel_m2=4.0), probability
 
 
 def test_planted_objects_are_found_missed_and_false_as_planted():
@@ -305,7 +306,7 @@ def test_boundary_iou_sees_a_wrong_outline_that_pixel_iou_forgives():
     row, column = np.indices((200, 200))
     truth = (np.hypot(row - 100, column - 100) < 60).astype(np.uint8)
     wide = (np.hypot(row - 100, column - 100) < 64).astype(np.float32)
-    scene = metrics.Scene(truth, np.full(truth.shape, metrics.TEST), np.zeros(truth.shape, int), 1.0)
+    scene = metrics.Scene(truth, np.full(truth.shape, codes.TEST), np.zeros(truth.shape, int), 1.0)
     found = metrics.block_scores(count(scene, wide, boundary_px=3).blocks, np.ones((1, 1), int))
     assert found["landslide_iou"].item() > 0.85
     assert found["boundary_iou"].item() < 0.05

@@ -8,7 +8,7 @@ import torch
 from hpcl.core.artifacts import ArtifactError
 from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet, ModelError, ModelSettings
 from hpcl.networks.store import build, load, save
-from hpcl.training.momentum import MomentumTwin
+from hpcl.training.momentum import MomentumEncoder
 
 
 def settings(**changes: object) -> ModelSettings:
@@ -95,31 +95,33 @@ def test_size_that_is_no_multiple_is_refused() -> None:
         network()(bands((60, 64)))
 
 
-def test_twin_follows_parameters_and_statistics_and_stays_in_evaluation_mode() -> None:
+def test_momentum_encoder_follows_parameters_and_statistics_and_stays_in_evaluation_mode() -> None:
     net = network()
-    twin = MomentumTwin(net)
-    twin.train()
-    assert not twin.network.training
-    start = {k: v.clone() for k, v in twin.network.state_dict().items()}
+    encoder = MomentumEncoder(net)
+    encoder.train()
+    assert not encoder.network.training
+    start = {k: v.clone() for k, v in encoder.network.state_dict().items()}
     with torch.no_grad():
         for t in [*net.parameters(), *net.buffers()]:
             if t.is_floating_point():
                 t.add_(1.0)
-    twin.follow(net, 0.9, step=1000)
-    for name, value in twin.network.state_dict().items():
+    encoder.update(net, 0.9, step=1000)
+    for name, value in encoder.network.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, start[name] + 0.1, msg=name)
 
 
 @pytest.mark.parametrize(("step", "moved"), [(0, 1.0), (1, 0.5), (9, 0.1), (5000, 0.01)])
-def test_twin_follows_faster_in_early_steps(step: int, moved: float) -> None:
+def test_momentum_encoder_follows_faster_in_early_steps(step: int, moved: float) -> None:
     net = network()
-    twin = MomentumTwin(net)
-    before = twin.network.head.weight.clone()
+    encoder = MomentumEncoder(net)
+    before = encoder.network.head.weight.clone()
     with torch.no_grad():
         net.head.weight.add_(1.0)
-    twin.follow(net, 0.99, step)
-    torch.testing.assert_close(twin.network.head.weight - before, torch.full_like(before, moved), rtol=1e-4, atol=1e-5)
+    encoder.update(net, 0.99, step)
+    torch.testing.assert_close(
+        encoder.network.head.weight - before, torch.full_like(before, moved), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_contrast_head_leaves_the_rest_of_the_network_alone() -> None:

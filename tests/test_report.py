@@ -583,7 +583,7 @@ def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, mo
     from stages import report
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(raster, "BLOCK_PX", 32)
+    monkeypatch.setattr(blocks, "BLOCK_PX", 32)
     monkeypatch.setattr(blocks.walk, "__defaults__", (32,))
     whole, counts = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
     codes, same = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)

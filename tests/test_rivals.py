@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from test_fit import MODEL, records
+from test_fit import MODEL, recipe
 from test_model import bands, facts, settings
 
 from hpcl.networks.hpcl_net import ModelError
 from hpcl.networks.smp_models import Rival
 from hpcl.networks.store import build, load, save
 from hpcl.training.dataset import Tiles
-from hpcl.training.loop import FitError
-from hpcl.training.loop import build as build_learner
+from hpcl.training.loop import FitError, new_network
 
 ARCHITECTURES = ["DeepLabV3Plus", "Unet", "UPerNet", "Segformer"]
 
@@ -61,9 +60,9 @@ def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_architecture_is_told_before_its_lack_of_contrast(tiles_folder: Path) -> None:
-    model, contrast, train = records(weight=0.1, architecture="DeepLabV3plusplus")
+    chosen = recipe(weight=0.1, architecture="DeepLabV3plusplus")
     with pytest.raises(ModelError, match="there are hpcl_net, Unet"):
-        build_learner(Tiles(tiles_folder, model.branches), model, contrast, train)
+        new_network(chosen, Tiles(tiles_folder, chosen.model.branches))
 
 
 def test_an_encoder_without_a_dilated_form_is_refused_in_one_sentence() -> None:
@@ -82,13 +81,14 @@ def test_there_is_no_contrast_to_ask_for() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])
 def test_training_it_with_contrast_is_refused_before_it_starts(tiles_folder: Path, weight: float) -> None:
-    model, contrast, train = records(weight=weight)
-    tiles, model = Tiles(tiles_folder, MODEL["branches"]), replace(model, architecture="Unet")
+    chosen = recipe(weight=weight)
+    tiles = Tiles(tiles_folder, MODEL["branches"])
+    chosen = replace(chosen, model=replace(chosen.model, architecture="Unet"))
     if not weight:
-        assert isinstance(build_learner(tiles, model, contrast, train).network, Rival)
+        assert isinstance(new_network(chosen, tiles), Rival)
         return
     with pytest.raises(FitError, match=r"contrastive\.weight"):
-        build_learner(tiles, model, contrast, train)
+        new_network(chosen, tiles)
 
 
 def test_a_size_that_is_no_multiple_is_refused() -> None:

@@ -10,12 +10,13 @@ import pytest
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from hpcl.core.artifacts import read_json
+from hpcl.core.artifacts import read_json, write_json
 from hpcl.networks.hpcl_net import ModelSettings
 from hpcl.training.contrast import ContrastSettings
 from hpcl.training.loop import TrainSettings
+from hpcl.training.recipe import Recipe
 from stages import _train
-from stages._stage import ParameterError, params, progress, write_json
+from stages._stage import ParameterError, params, progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,25 +138,27 @@ def test_wrong_arguments_show_the_usage(tmp_path: Path) -> None:
 def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in ("tiles", "code"):
-        (tmp_path / folder).mkdir()
+    for folder in ("tiles", "code/training"):
+        (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a.py").write_text("before")
     monkeypatch.setattr(_train, "TILES", tmp_path / "tiles")
     monkeypatch.setattr(_train, "CODE", tmp_path / "code")
     monkeypatch.chdir(ROOT)
-    settings = params("model", ModelSettings), params("contrastive", ContrastSettings), params("train", TrainSettings)
-    seen = [_train._checkpoints(settings)]
-    assert _train._checkpoints(settings) == seen[0]
+    recipe = Recipe(
+        params("model", ModelSettings), params("contrastive", ContrastSettings), params("train", TrainSettings)
+    )
+    seen = [_train._checkpoints(recipe)]
+    assert _train._checkpoints(recipe) == seen[0]
     for change in (
-        lambda: (tmp_path / "code" / "a.py").write_text("after"),
+        lambda: (tmp_path / "code/training/a.py").write_text("after"),
         lambda: (tmp_path / "tiles" / "a.py").write_text("after"),
         lambda: monkeypatch.setattr(_train, "version", lambda package: "0"),
     ):
         change()
-        seen.append(_train._checkpoints(settings))
-    seen.append(_train._checkpoints((settings[0], settings[1], replace(settings[2], seed=9))))
+        seen.append(_train._checkpoints(recipe))
+    seen.append(_train._checkpoints(replace(recipe, train=replace(recipe.train, seed=9))))
     weights = tmp_path / "weights.safetensors"
     for content in (b"one", b"two"):
         weights.write_bytes(content)
-        seen.append(_train._checkpoints((replace(settings[0], pretrained=str(weights)), *settings[1:])))
+        seen.append(_train._checkpoints(replace(recipe, model=replace(recipe.model, pretrained=str(weights)))))
     assert len(set(seen)) == len(seen)

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpcl.core.codes import GAP, OUTSIDE, UNKNOWN
 from hpcl.tiles.split import (
-    GAP,
-    OUTSIDE,
-    UNKNOWN,
     Moments,
     TileError,
     TileSettings,

@@ -9,8 +9,9 @@ import pytest
 from affine import Affine
 from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
+from hpcl import likeness
 from hpcl.geo import cog, raster
-from hpcl.maps import likeness, raster_scene
+from hpcl.maps import raster_scene
 from hpcl.networks import store
 from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
 from stages import predict

@@ -420,7 +420,7 @@ def test_what_is_found_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, 
              partial(fault, tmp_path, scene, elevation=False), partial(fault, tmp_path, (dem * 0 - 1)),
              partial(check, tmp_path, cliff(2400, 126)(relief(base_m=3000)).astype(np.float32))]  # fmt: skip
     before = [ask() for ask in found]
-    monkeypatch.setattr(raster, "blocks", partial(blocks.walk, block_px=block_px))
+    monkeypatch.setattr(blocks, "walk", partial(blocks.walk, block_px=block_px))
     assert [ask() for ask in found] == before
 
 

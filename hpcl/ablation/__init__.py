@@ -1,0 +1,1 @@
+"""The ablation: what each part of the method buys, scored and compared with intervals."""

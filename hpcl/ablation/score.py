@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpcl import metrics
+from hpcl.core import codes
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import read_npy
 from hpcl.inference import predict, scene
@@ -41,11 +42,11 @@ def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: Inf
         labels, split, block = (
             read_npy(folder / f"{area}.{a}.npy", "iu", [None, None]) for a in ("labels", "split", "block")
         )
-        if not (split == metrics.TEST).any():
+        if not (split == codes.TEST).any():
             continue
         counts = np.zeros((int(block.max()) + 1, len(COUNTS)), np.int64)
         for part in predict.predict(TileScene(folder, area, facts, trained), trained, windows):
-            used = (split[part.roi] == metrics.TEST) & (labels[part.roi] != metrics.UNKNOWN)
+            used = (split[part.roi] == codes.TEST) & (labels[part.roi] != codes.UNKNOWN)
             truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts["threshold"]
             found = metrics.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))
             counts[: len(found)] += found

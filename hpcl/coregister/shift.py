@@ -124,12 +124,15 @@ def rounded_m(east_m: float, north_m: float) -> Point:
 
 
 def size_words(move_m: Point, pixel_m: Point) -> str:
+    """A move in metres and in pixels, as a sentence begins."""
     return f"Moving the DEM by {math.hypot(*move_m):.2f} m ({size_px(move_m, pixel_m):.2f} px)"
 
 
 def size_px(move_m: Point, pixel_m: Point) -> float:
+    """The length of a move in pixels."""
     return math.hypot(move_m[0] / pixel_m[0], move_m[1] / pixel_m[1])
 
 
 def below_words(settings: CoregisterSettings) -> str:
+    """What a sentence says of a gain that is too small."""
     return f", a gain below coregister.minimum_gain_frac ({settings.minimum_gain_frac:g}); it was not moved."

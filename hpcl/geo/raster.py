@@ -26,7 +26,6 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from hpcl.core.artifacts import remedy
-from hpcl.geo.blocks import fill
 
 __all__ = [
     "Band",
@@ -35,15 +34,9 @@ __all__ = [
     "RasterError",
     "Roi",
     "Shape",
-    "Sink",
     "Source",
     "common_grid",
-    "create",
-    "fill",
-    "map_blocks",
     "read",
-    "walk",
-    "write",
 ]
 
 Roi = tuple[slice, slice]

@@ -6,6 +6,6 @@ way there is, so they are opened with `Raw` and not with `hpcl.raster.Source`, w
 project. Everything goes window by window.
 """
 
-from hpcl.ingest.settings import UNKNOWN, IngestError, IngestSettings
+from hpcl.ingest.settings import IngestError, IngestSettings
 
-__all__ = ["UNKNOWN", "IngestError", "IngestSettings"]
+__all__ = ["IngestError", "IngestSettings"]

@@ -17,11 +17,12 @@ from odc.geo.crs import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.geo.raster import Grid
 from hpcl.ingest import outlines, vector_files
 from hpcl.ingest.grids import crs_of, horizontal, lattice, name_of
 from hpcl.ingest.operations import Operation, brought, operation
-from hpcl.ingest.settings import UNKNOWN, IngestError, IngestSettings
+from hpcl.ingest.settings import IngestError, IngestSettings
 
 DEFAULT_CLASS = "landslide"
 AROUND = 10.0

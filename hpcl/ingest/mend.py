@@ -21,6 +21,7 @@ from rasterio.transform import GCPTransformer
 from rasterio.warp import calculate_default_transform, reproject
 from scipy.ndimage import binary_propagation
 
+from hpcl.geo import blocks
 from hpcl.ingest.raw import Raw
 
 PLAIN = {
@@ -95,7 +96,7 @@ def mark_rim(path: Path, code: float, within: float) -> float:
     with Raw(path) as raw:  # it knows masks from data: GDAL calls the fourth band of any 8-bit file alpha
         masks = raw.alphas
         fill, gone = (np.zeros(raw.grid.shape, bool) for _ in range(2))
-        for at in blocks(raw.grid.shape):
+        for at in blocks.walk(raw.grid.shape):
             values, valid = raw.read_native(at)
             fill[at] = (np.abs(values.astype(np.float64) - code) <= within).all(axis=0)
             gone[at] = ~valid.any(axis=0)

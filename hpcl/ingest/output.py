@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rasterio.enums import Resampling
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.geo import blocks, cog, vector
 from hpcl.geo.raster import Band
 from hpcl.ingest.bands import flat_bands
@@ -21,7 +22,7 @@ from hpcl.ingest.metric import stretch_frac
 from hpcl.ingest.onto import read_onto
 from hpcl.ingest.plan import Layer, Plan
 from hpcl.ingest.raw import Raw
-from hpcl.ingest.settings import UNKNOWN, Progress
+from hpcl.ingest.settings import Progress
 
 
 def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:

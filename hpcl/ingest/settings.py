@@ -13,9 +13,6 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
-UNKNOWN = 255
-"""Label code of a pixel of which nobody knows whether it is landslide: outside the labelled extent, or no image."""
-
 
 class IngestError(ValueError):
     """A raw area that cannot be used; the message names file, finding and remedy."""

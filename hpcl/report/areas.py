@@ -12,8 +12,8 @@ from hpcl.report.html import (
     callout,
     counted,
     fact_list,
+    fixed,
     listed,
-    number,
     paragraph,
     percent,
     short,
@@ -25,15 +25,18 @@ from hpcl.report.style import layers_of
 
 
 def ground_km2(area: Area) -> float:
+    """Ground of an area that its image shows."""
     rows, columns = area.ingest["shape"]
     return float(rows * columns * area.ingest["pixel_m"] ** 2 * valid_frac_of(area) / 1e6)
 
 
 def valid_frac_of(area: Area) -> float:
+    """Share of the image that has data."""
     return float(area.ingest["valid_frac"]["image"])
 
 
 def role_of(area: Area) -> str:
+    """What an area is there for, by its blocks."""
     if area.tiles is None:
         return "mapped only"
     splits = [block["split"] for block in area.tiles["blocks"]]
@@ -47,12 +50,13 @@ def figure_key(*parts: str) -> str:
 
 
 def area_section(area: Area, report: Report) -> Section:
+    """All that is said of one area."""
     plates, name = Plates(report.figures), area.name
     ground = f"{short(ground_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
     intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
     intro += (
         f"Mapped: {counted(area.predict['landslides'], 'landslide')}, {short(area.predict['landslide_area_m2'] / 1e6)} km², "
-        f"where the probability is at least {number(area.predict['threshold'], 2)}."
+        f"where the probability is at least {fixed(area.predict['threshold'], 2)}."
     )
     for way in area.ingest.get("operations", []):
         right = "of unknown accuracy" if way["accuracy_m"] is None else f"right to {way['accuracy_m']:.3g} m"
@@ -66,7 +70,7 @@ def area_section(area: Area, report: Report) -> Section:
                 f"Map of {name}: probability of landslide over a hillshade, with {area.predict['landslides']} outlined "
                 "landslides, scale bar and north arrow.",
                 f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
-                f"probability ≥ {number(area.predict['threshold'], 2)}. Coordinates in km, {area.ingest['crs_name']}.",
+                f"probability ≥ {fixed(area.predict['threshold'], 2)}. Coordinates in km, {area.ingest['crs_name']}.",
             ),
             plates.one(
                 f"{name}_image.png",
@@ -118,7 +122,7 @@ def _judgement(area: Area, plates: Plates) -> str:
     sentence += f"{short(km2[HIT])} of {short(truth)} km² of landslide are found ({percent(km2[HIT] / truth, 0)})"
     if mapped:
         sentence += f"; {percent(km2[HIT] / mapped, 0)} of the mapped {short(mapped)} km² are landslide"
-    return paragraph(sentence + f"; landslide IoU {number(km2[HIT] / union, 2)}.")
+    return paragraph(sentence + f"; landslide IoU {fixed(km2[HIT] / union, 2)}.")
 
 
 _METHODS = {
@@ -155,7 +159,7 @@ def _coregistration(area: Area, plates: Plates) -> Section:
         east, north = signed(shift["east_px"], 3), signed(shift["north_px"], 3)
         rows.append((f"{label}, in DEM pixels", f"{east} east, {north} north"))
     if shift.get("standard_error_px") is not None:
-        rows.append(("standard error", f"{number(shift['standard_error_px'], 3)} DEM pixels"))
+        rows.append(("standard error", f"{fixed(shift['standard_error_px'], 3)} DEM pixels"))
     if shift["vertical_m"]:
         rows.append(("added to the elevation", f"{signed(shift['vertical_m'], 2)} m"))
     if shift["tilt_east_m_per_km"] or shift["tilt_north_m_per_km"]:
@@ -166,8 +170,8 @@ def _coregistration(area: Area, plates: Plates) -> Section:
         rows.append((name_of, f"{short(shift['quality_before'])} before, {short(shift['quality_after'])} after"))
     if shift["sun"]:
         azimuth, altitude = shift["sun"]["azimuth_deg"], shift["sun"]["altitude_deg"]
-        high = "altitude unknown" if altitude is None else f"altitude {number(altitude, 0)}°"
-        rows.append(("estimated sun of the image", f"azimuth {number(azimuth, 0)}°, {high}"))
+        high = "altitude unknown" if altitude is None else f"altitude {fixed(altitude, 0)}°"
+        rows.append(("estimated sun of the image", f"azimuth {fixed(azimuth, 0)}°, {high}"))
     pictures = [
         plates.one(
             f"{name}_residual_{when}.png",
@@ -193,7 +197,7 @@ def _band_looks(bands: Sequence[Facts]) -> str:
             "yes" if band["counts"] else "no",
             signed(band["east_m"], 1),
             signed(band["north_m"], 1),
-            number(band["correlation"], 3),
+            fixed(band["correlation"], 3),
         ]
         for band in bands
     ]

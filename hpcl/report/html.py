@@ -14,10 +14,10 @@ MOST_ROWS = 60
 NONE = "–"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def fixed(value: float | None, digits: int = 3) -> str:
     """A number with a fixed count of decimals and a true minus sign.
 
-    >>> number(-0.1234), number(None)
+    >>> fixed(-0.1234), fixed(None)
     ('−0.123', '–')
     """
     if value is None or math.isnan(value):
@@ -26,7 +26,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    return number(value, digits) if value is None or value < 0 else f"+{number(value, digits)}"
+    """A number with its sign, for differences."""
+    return fixed(value, digits) if value is None or value < 0 else f"+{fixed(value, digits)}"
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -44,12 +45,14 @@ def short(value: float | None, digits: int = 3) -> str:
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 3) -> str:
+    """``[low, high]`` with a blank before it; nothing where there is none."""
     low, high = bounds or (None, None)
-    return "" if low is None or high is None else f" [{number(low, digits)}, {number(high, digits)}]"
+    return "" if low is None or high is None else f" [{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return NONE if value is None else f"{number(value * 100, digits)} %"
+    """A share as per cent."""
+    return NONE if value is None else f"{fixed(value * 100, digits)} %"
 
 
 def counted(number: int, thing: str) -> str:
@@ -73,18 +76,22 @@ class Section:
 
 
 def paragraph(text: str, kind: str = "") -> str:
+    """Text, escaped; ``kind`` is its CSS class."""
     return f"<p{css_class(kind)}>{escape(text)}</p>"
 
 
 def css_class(kind: str) -> str:
+    """The attribute of an element of this kind, if it has one."""
     return f' class="{kind}"' if kind else ""
 
 
 def bullets(items: Sequence[str]) -> str:
+    """A list of sentences."""
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
 def callout(title: str, text: str, kind: str) -> str:
+    """What a reader must not miss, set apart."""
     return f'<aside class="callout {kind}"><p><strong>{escape(title)}</strong> {escape(text)}</p></aside>'
 
 
@@ -114,6 +121,7 @@ def fact_list(caption: str, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def details(summary: str, body: str) -> str:
+    """HTML that opens on a click."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
@@ -124,6 +132,7 @@ class Plates:
         self._figures = figures
 
     def one(self, name: str, alt: str, caption: str, kind: str = "") -> str:
+        """One figure with its words."""
         if name not in self._figures:
             return ""
         png = self._figures[name]
@@ -136,16 +145,19 @@ class Plates:
 
     @staticmethod
     def row(*plates: str) -> str:
+        """Figures side by side."""
         drawn = [plate for plate in plates if plate]
         return f'<div class="plates">{"".join(drawn)}</div>' if drawn else ""
 
 
 def section_html(section: Section, level: int) -> str:
+    """A section and those under it."""
     inner = "\n".join(part for part in section.body if part)
     below = "\n".join(section_html(part, level + 1) for part in section.subsections)
     return f'<section id="{section.key}">\n<h{level}>{escape(section.title)}</h{level}>\n{inner}\n{below}\n</section>'
 
 
 def contents(sections: Sequence[Section]) -> str:
+    """The list of sections, with links."""
     entries = "".join(f'<li><a href="#{section.key}">{escape(section.title)}</a></li>' for section in sections)
     return f'<nav aria-label="Contents"><p>On this page</p><ol>{entries}</ol></nav>'

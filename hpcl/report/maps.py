@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from hpcl.core.codes import GAP, OUTSIDE, TEST, TRAIN, UNKNOWN, VALIDATION
 from hpcl.report.style import (
     BAR_IN,
     BLUE,
@@ -33,9 +34,9 @@ from hpcl.report.style import (
     styled,
 )
 
-SPLITS = {0: "train", 1: "validation", 2: "test", 3: "gap", 255: "not labelled"}
+SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test", GAP: "gap", OUTSIDE: "not labelled"}
 
-_SPLIT_COLOR = {0: "#88CCEE", 1: "#DDCC77", 2: "#CC6677", 3: "#FFFFFF", 255: "#9A9A9A"}
+_SPLIT_COLOR = {TRAIN: "#88CCEE", VALIDATION: "#DDCC77", TEST: "#CC6677", GAP: "#FFFFFF", OUTSIDE: "#9A9A9A"}
 
 NOT_SCORED, BACKGROUND, HIT, MISS, FALSE_ALARM = range(5)
 
@@ -53,7 +54,7 @@ def outcomes(probability: Array, labels: Array, split: Array, threshold: float) 
     """
     mapped, truth = probability >= threshold, labels >= 1
     codes = np.select([mapped & truth, truth, mapped], [HIT, MISS, FALSE_ALARM], BACKGROUND)
-    return np.where((split == 2) & (labels != 255), codes, NOT_SCORED).astype(np.uint8)
+    return np.where((split == TEST) & (labels != UNKNOWN), codes, NOT_SCORED).astype(np.uint8)
 
 
 def sample(length: int, longest: int, max_px: int) -> npt.NDArray[np.int64]:
@@ -312,7 +313,7 @@ def split_map(ground: Ground, split: Array, block: Array) -> Figure:
             x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "lw": 0},
         )  # fmt: skip
-    handles = [patch(_mixed(code), name) for code, name in SPLITS.items()]
+    handles = [patch(_mixed(code), name) for code, name in SPLIT_NAMES.items()]
     legend(figure, [*handles, line(INVENTORY, "landslides of the inventory")], 3)
     return figure
 

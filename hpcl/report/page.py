@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from hpcl.report.areas import area_section, ground_km2, role_of, valid_frac_of
@@ -22,9 +23,9 @@ from hpcl.report.html import (
     counted,
     details,
     fact_list,
+    fixed,
     interval,
     listed,
-    number,
     paragraph,
     percent,
     section_html,
@@ -34,72 +35,7 @@ from hpcl.report.html import (
 from hpcl.report.results import ladder_section, scores_section, training_section
 from hpcl.report.style import MAPS, SCORES
 
-STYLE = """
-:root { --ink: #1d2329; --quiet: #5b6570; --line: #d9dee3; --soft: #f5f7f8; --accent: #0b5a8c; }
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; }
-body { margin: 0; color: var(--ink); background: #fff; font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
-  "Helvetica Neue", "Liberation Sans", Arial, sans-serif; }
-.frame { max-width: 74rem; margin: 0 auto; padding: 0 1.25rem 4rem; }
-header { padding: 2.2rem 0 0; border-top: 4px solid var(--accent); }
-header .kind { color: var(--quiet); margin: 0; font-size: .9rem; letter-spacing: .02em; }
-h1 { font-size: 2rem; line-height: 1.2; margin: .15rem 0 .6rem; letter-spacing: -.01em; }
-h2 { font-size: 1.45rem; line-height: 1.25; margin: 3rem 0 .8rem; padding-top: .7rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p, ul { max-width: 46rem; margin: .6rem 0; }
-ul { padding-left: 1.2rem; }
-li { margin: .25rem 0; }
-.lead { font-size: 1.12rem; }
-.note { color: var(--quiet); font-size: .88rem; }
-.top { display: grid; grid-template-columns: minmax(0, 46rem) minmax(12rem, 18rem); gap: 1rem 3rem;
-  justify-content: space-between; align-items: start; }
-nav { font-size: .92rem; border-left: 1px solid var(--line); padding-left: 1.2rem; margin-top: .8rem; }
-nav p { margin: 0 0 .3rem; font-weight: 600; }
-nav ol { list-style: none; margin: 0; padding: 0; }
-nav li { margin: .2rem 0; }
-nav a { color: var(--accent); text-decoration: none; }
-nav a:hover { text-decoration: underline; }
-.callout { border-left: 4px solid var(--quiet); background: var(--soft); padding: .55rem 1rem; margin: 1rem 0; max-width: 46rem; }
-.callout p { margin: .2rem 0; }
-.callout.warn { border-color: #d58a00; background: #fdf6e8; }
-.callout.bad { border-color: #b3401a; background: #fcf0ec; }
-.callout.good { border-color: #0b7a55; background: #edf7f3; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.2rem 0; }
-.card { border: 1px solid var(--line); border-radius: 3px; padding: .55rem .8rem .6rem; }
-.card b { display: block; font-size: 1.65rem; line-height: 1.2; font-weight: 600; font-variant-numeric: tabular-nums; }
-.card span { display: block; font-size: .82rem; color: var(--quiet); line-height: 1.35; }
-.card .name { color: var(--ink); font-weight: 600; }
-.plates { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem 1.6rem;
-  align-items: start; margin: 1rem 0; }
-figure { margin: 0; break-inside: avoid; }
-figure.wide { margin: 1rem 0 1.6rem; max-width: 58rem; }
-figure.wide div { overflow-x: auto; }
-figure.wide img { min-width: 36rem; }
-img { display: block; width: 100%; height: auto; }
-.plates figure { max-width: 36rem; }
-figcaption { font-size: .88rem; color: var(--quiet); line-height: 1.45; margin-top: .3rem; max-width: 46rem; }
-.table { overflow-x: auto; margin: 1rem 0 .4rem; }
-table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; }
-caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .85rem .3rem 0; border-bottom: 1px solid var(--line); }
-thead th { border-bottom: 2px solid #9aa5af; font-weight: 600; vertical-align: bottom; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.facts th { font-weight: 500; color: var(--quiet); white-space: nowrap; }
-.facts td { overflow-wrap: anywhere; }
-details { margin: 1rem 0; }
-summary { cursor: pointer; color: var(--accent); }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; color: var(--quiet); font-size: .88rem; }
-@media (max-width: 56rem) { .top { grid-template-columns: minmax(0, 1fr); } }
-@media (max-width: 40rem) {
-  h1 { font-size: 1.55rem; } h2 { font-size: 1.25rem; } header { padding-top: 1.2rem; }
-  .facts th { white-space: normal; }
-}
-@media print {
-  body { font-size: 10pt; } .frame { max-width: none; padding: 0; } nav { display: none; }
-  .plates { grid-template-columns: 1fr 1fr; } h2, h3 { break-after: avoid; } tr { break-inside: avoid; }
-  .table { overflow: visible; }
-}
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 def render(report: Report) -> str:
@@ -117,7 +53,7 @@ def render(report: Report) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
         f'<div class="frame">\n{_header(report, title, sections)}\n<main>\n'
         + "\n".join(section_html(section, 2) for section in sections)
         + "\n</main>\n<footer>Made by the stage <code>report</code>. The figures are in <code>reports/figures</code>, the numbers"
@@ -158,7 +94,7 @@ def _how_well(report: Report) -> str:
     judged = (
         f"On {counted(counts['test_blocks'], 'test block')} ({percent(counts['landslide_frac'])} landslide) that had no part in "
         f"training or in choosing the threshold, its landslide IoU is "
-        f"{number(ours['landslide_iou'], 2)}{interval(ours['landslide_iou_interval'], 2)}. "
+        f"{fixed(ours['landslide_iou'], 2)}{interval(ours['landslide_iou_interval'], 2)}. "
     )
     return judged + _leads(report)
 
@@ -173,9 +109,9 @@ def _leads(report: Report) -> str:
         bounds = (low, high)
         if gap < 0 and low is not None and high is not None:
             bounds = (-high, -low)
-        floor = f"the {MAPS[name]} ({number(report.metrics[name]['landslide_iou'], 2)})"
+        floor = f"the {MAPS[name]} ({fixed(report.metrics[name]['landslide_iou'], 2)})"
         side = "above" if gap >= 0 else "below"
-        gaps.append(f"{number(abs(gap), 2)}{interval(bounds, 2)} {side} {floor}")
+        gaps.append(f"{fixed(abs(gap), 2)}{interval(bounds, 2)} {side} {floor}")
     said = f"That is {listed(gaps)}."
     if open_:
         said += f" Whether it is better than the {listed(open_)} cannot be told from these blocks."
@@ -221,7 +157,7 @@ def _cards(report: Report) -> str:
     for score in ("landslide_iou", "f1", "precision", "recall", "object_detection_rate", "boundary_iou"):
         bounds = interval(ours[f"{score}interval"], 2).strip() or "no interval"
         cards.append(
-            f'<div class="card"><span class="name">{escape(SCORES[score])}</span><b>{number(ours[score], 2)}</b>'
+            f'<div class="card"><span class="name">{escape(SCORES[score])}</span><b>{fixed(ours[score], 2)}</b>'
             f"<span>{escape(bounds)}</span></div>"
         )
     confidence = report.metrics["counts"].get("confidence_frac")
@@ -311,8 +247,8 @@ def _judged(report: Report) -> Section:
     ]
     assumed = [
         "Outside a labelled extent nobody knows: such ground is neither background nor scored.",
-        f"The threshold ({number(report.model['threshold'], 2)}) and the temperature "
-        f"({number(report.model['temperature'], 2)}) that calibrates the probabilities were chosen on validation ground.",
+        f"The threshold ({fixed(report.model['threshold'], 2)}) and the temperature "
+        f"({fixed(report.model['temperature'], 2)}) that calibrates the probabilities were chosen on validation ground.",
         f"Between splits, {report.tiles['gap_px']} pixels of labels are left out; neighbouring pixels are alike.",
         "The inventory counts as the truth. Where a mapper missed a landslide or drew loosely, the scores blame the map.",
         "Intervals come from resampling test blocks of these areas. They do not cover other regions, other sensors or "
@@ -331,8 +267,8 @@ def _provenance(report: Report) -> Section:
     model = report.model
     rows: list[tuple[str, str]] = [
         ("weights (SHA-256)", model["weights_sha256"]),
-        ("threshold", number(model["threshold"], 4)),
-        ("temperature", number(model["temperature"], 4)),
+        ("threshold", fixed(model["threshold"], 4)),
+        ("temperature", fixed(model["temperature"], 4)),
         ("parameters", f"{report.training['parameters']:,}"),
         ("classes", ", ".join(model["classes"])),
         ("window", f"{model['window_px']} pixels"),
@@ -347,7 +283,7 @@ def _provenance(report: Report) -> Section:
             area.name,
             area.predict.get("input_sha256", NONE),
             area.predict.get("weights_sha256", NONE),
-            number(area.predict["threshold"], 4),
+            fixed(area.predict["threshold"], 4),
         ]
         for area in report.areas
     ]

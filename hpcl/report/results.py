@@ -14,9 +14,9 @@ from hpcl.report.html import (
     callout,
     counted,
     details,
+    fixed,
     interval,
     listed,
-    number,
     paragraph,
     percent,
     short,
@@ -30,6 +30,7 @@ LARGEST = 20
 
 
 def scores_section(report: Report) -> Section:
+    """The scores, whole and by area and block, with their intervals."""
     counts, plates = report.metrics["counts"], Plates(report.figures)
     areas = [row["area"] for row in report.metrics["areas"]]
     intro = (
@@ -109,7 +110,7 @@ def _slope_rule(report: Report) -> str:
 def _scored(scores: Facts, score: str) -> str:
     if scores.get(score) is None:
         return NONE
-    return f"{number(scores[score])}{interval(scores.get(f'{score}interval'))}"
+    return f"{fixed(scores[score])}{interval(scores.get(f'{score}interval'))}"
 
 
 def _objects(report: Report) -> str:
@@ -136,8 +137,8 @@ def _largest(report: Report) -> str:
             [
                 str(found["area"]),
                 str(found["block"]),
-                number((a * column + b * row + c) / 1e3, 2),
-                number((d * column + e * row + f) / 1e3, 2),
+                fixed((a * column + b * row + c) / 1e3, 2),
+                fixed((d * column + e * row + f) / 1e3, 2),
                 short(found["area_m2"] / 1e4),
                 *(percent(found[f"{name}_mapped_frac"], 0) for name in MAPS),
             ]
@@ -157,7 +158,7 @@ def _by_area(report: Report) -> str:
             str(row["test_blocks"]),
             f"{row['test_px']:,}",
             percent(row["landslide_frac"]),
-            *(number(row[f"{name}_landslide_iou"]) for name in MAPS),
+            *(fixed(row[f"{name}_landslide_iou"]) for name in MAPS),
         ]
         for row in report.metrics["areas"]
     ]
@@ -178,7 +179,7 @@ def _by_block(report: Report) -> str:
                 str(block),
                 f"{int(pixels):,}",
                 percent((ours["tp"] + ours["fn"]) / pixels),
-                *(number(of[name]["landslide_iou"]) if name in of else NONE for name in MAPS),
+                *(fixed(of[name]["landslide_iou"]) if name in of else NONE for name in MAPS),
                 f"{int(ours['objects_found'])} of {int(ours['objects'])}",
                 str(int(ours["false_objects"])),
             ]
@@ -192,10 +193,11 @@ def _by_block(report: Report) -> str:
 
 
 def training_section(report: Report) -> Section:
+    """How the training went."""
     facts, plates = report.training, Plates(report.figures)
     intro = (
         f"{counted(facts['epochs'], 'epoch')}; the weights of epoch {facts['best_epoch'] + 1} were kept, the best on validation "
-        f"ground (landslide IoU {number(facts['val_iou'], 2)}). {facts['parameters']:,} parameters."
+        f"ground (landslide IoU {fixed(facts['val_iou'], 2)}). {facts['parameters']:,} parameters."
     )
     body = [
         paragraph(intro),
@@ -264,7 +266,7 @@ def ladder_section(report: Report) -> Section:
                 tried.add(line["row"])
                 paid |= {line["row"]} if said == "pays" else set()
             lead = f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE
-            iou = f"{number(line['landslide_iou'])} ± {number(line['sd'])}"
+            iou = f"{fixed(line['landslide_iou'])} ± {fixed(line['sd'])}"
             other = labels.get(line["against"], "") if compared else NONE
             parameters = f"{int(line['parameters']):,}"
             rows.append(
@@ -274,7 +276,7 @@ def ladder_section(report: Report) -> Section:
                     other,
                     iou,
                     lead,
-                    number(line["probe_auc"]),
+                    fixed(line["probe_auc"]),
                     parameters,
                     f"{int(line['seeds'])}",
                 ]

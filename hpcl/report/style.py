@@ -89,6 +89,8 @@ SCORES = {
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the style of this project, whatever style the user has set."""
+
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style.context(["default", STYLE]):
@@ -122,11 +124,13 @@ def png(figure: Figure, settings: ReportSettings) -> bytes:
 
 
 def data_note(figure: Figure, source: str) -> None:
+    """Where the data come from, small at the foot."""
     width, height = figure.get_size_inches()
     figure.text(0.06 / width, 0.06 / height, f"Data: {source}", size=6, color=QUIET, va="bottom")
 
 
 def legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """A legend below the drawing."""
     height = figure.get_size_inches()[1]
     figure.legend(
         handles=list(handles), loc="lower center", bbox_to_anchor=(0.5, 0.2 / height), ncols=columns,
@@ -135,10 +139,12 @@ def legend(figure: Figure, handles: Sequence[Any], columns: int) -> None:
 
 
 def line(colour: str, label: str, width: float = 1.4) -> Line2D:
+    """A line for a legend."""
     return Line2D([], [], color=colour, linewidth=width, label=label)
 
 
 def patch(colour: Any, label: str) -> Patch:
+    """A patch for a legend."""
     return Patch(facecolor=colour, edgecolor="#777777", linewidth=0.5, label=label)
 
 

@@ -1,0 +1,1 @@
+"""Tiles: ground split by place, windows laid on it, and the arrays that training reads."""

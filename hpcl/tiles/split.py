@@ -18,15 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage, sparse
 
+from hpcl.core.codes import GAP, OUTSIDE, SPLITS, UNKNOWN
 from hpcl.settings.tile import TileError, TileSettings, check_shares, check_test_areas
 from hpcl.windows import starts, strips
-
-SPLITS = ("train", "val", "test")
-GAP = 3
-OUTSIDE = 255
-"""Split code of ground without a usable label."""
-UNKNOWN = 255
-"""Label code of ground that nobody has mapped, or without data."""
 
 Codes = npt.NDArray[np.uint8]
 

@@ -1,0 +1,1 @@
+"""Training: data, pairs, contrast, losses, the loop and its calibration. No GDAL."""

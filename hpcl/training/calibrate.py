@@ -14,9 +14,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.networks.base import Network
 from hpcl.settings.train import FitError, TrainSettings
-from hpcl.training.dataset import UNKNOWN, Tiles, Windows, batches
+from hpcl.training.dataset import Tiles, Windows, batches
 from hpcl.training.devices import to_device
 
 BINS = 512

@@ -1,12 +1,14 @@
-"""Hyper-pixel contrast: which vectors of the deep map are pairs, what they are compared with, and the loss.
+"""Hyper-pixel-wise contrastive learning, the method's idea, in the order in which a batch passes through it.
 
 A hyper-pixel is one vector of the fused deepest feature map and stands for one s x s block of pixels. Pairs come from
-landslide boundaries (CSPC), the other side of the comparison from one global queue per class (GCQC), filled by a
-momentum twin of the network (HPCL-Net, arXiv 2308.01251). What the paper leaves open is our choice and marked so.
+landslide boundaries (CSPC, pairs.py), the other side of the comparison from one global queue per class (GCQC), filled by
+a momentum encoder (HPCL-Net, arXiv 2308.01251). `HyperPixelContrast` is all of it. What the paper leaves open is our
+choice and marked so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +16,70 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hpcl.networks.base import Network, Outputs
+from hpcl.settings.contrastive import ContrastSettings
 from hpcl.training import distributed
+from hpcl.training.devices import joint_seed
+from hpcl.training.momentum import MomentumEncoder
+from hpcl.training.pairs import Pairs, sample_pairs
+
+
+class HyperPixelContrast(nn.Module):
+    """What the contrast holds (momentum encoder, queues), and its loss of a batch; it moves, saves and resumes as one."""
+
+    def __init__(self, network: Network, settings: ContrastSettings, seed: int) -> None:
+        super().__init__()
+        self.settings, self.seed = settings, seed
+        self.momentum_encoder = MomentumEncoder(network)
+        self.queues = ClassQueues(network.classes, settings.queue_size, network.embedding_dim)
+
+    def loss(self, output: Outputs, batch: Mapping[str, Any], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one batch of this process, and what says how the contrast fares; the keys enter the queues.
+
+        ``output`` is the network's of ``batch["bands"]``, embeddings included. Keys are the momentum encoder's of
+        ``batch["key_bands"]``: other light on the same ground.
+        """
+        assert output.embeddings is not None
+        pairs = self._pairs(output, batch, step)
+        keys, classes = self._keys(pairs, batch)
+        anchors = pairs.take(output.embeddings)
+        loss = contrast_loss(anchors, pairs.classes, keys, classes, self.queues, self.settings.temperature)
+        self.queues.push(keys, classes, step)
+        return loss, {"contrast_loss": loss.detach(), **self._signs(keys, classes)}
+
+    @torch.no_grad()
+    def _pairs(self, output: Outputs, batch: Mapping[str, Any], step: int) -> Pairs:
+        assert output.embeddings is not None
+        stride_px = batch["labels"].shape[-1] // output.embeddings.shape[-1]
+        predicted = F.avg_pool2d(output.logits.float().softmax(1), stride_px).argmax(1)
+        # A generator of its own per step: the draw must not shift the network's dropout, and resumes by itself.
+        generator = torch.Generator().manual_seed(joint_seed(self.seed, step))
+        classes = len(self.queues.keys)
+        return sample_pairs(batch["labels"], predicted, classes, stride_px, self.settings, generator, batch.get("toe"))
+
+    @torch.no_grad()
+    def _keys(self, pairs: Pairs, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Keys of all processes, normalised, and their classes."""
+        embedded = self.momentum_encoder.network.embed(batch["bands"] | batch["key_bands"])
+        return distributed.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
+
+    @torch.no_grad()
+    def _signs(self, keys: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """``key_spread``: 1 for keys in all directions, 0 for a collapse. ``positives_per_anchor``: what it is pulled to."""
+        none = keys.new_zeros(())
+        positives = torch.bincount(classes, minlength=len(self.queues.keys)) + self.queues.filled
+        return {
+            "key_spread": keys.std(0).mean() * keys.shape[1] ** 0.5 if len(keys) > 1 else none,
+            "positives_per_anchor": positives[classes].float().mean() if len(classes) else none,
+        }
+
+    def update(self, network: Network, step: int) -> None:
+        """After a step of the optimiser: the momentum encoder follows ``network``."""
+        self.momentum_encoder.update(network, self.settings.momentum, step)
+
+    def facts(self, step: int) -> dict[str, float]:
+        """What an epoch's end says of the queues; nothing if there are none."""
+        return self.queues.facts(step) if self.settings.queue_size else {}
 
 
 class ClassQueues(nn.Module):

@@ -17,15 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import Count, Finite, read_csv, read_json, read_npy
+from hpcl.core.codes import SPLITS, UNKNOWN
 from hpcl.core.prefetch import ahead
 from hpcl.networks.d4 import turn
 from hpcl.networks.normalise import BandFacts, Float32, normalise
 from hpcl.settings.train import AugmentSettings
 from hpcl.training.toe import toe
-
-SPLITS = ("train", "val", "test")
-UNKNOWN = 255
-"""Label code of pixels that take no part."""
 
 
 class DatasetError(ValueError):

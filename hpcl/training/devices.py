@@ -48,6 +48,7 @@ def own_share(draws: Sequence[Draw], batch_size: int) -> list[Draw]:
 
 
 def to_device(fabric: lightning_fabric.Fabric, batch: Sample, train: TrainSettings) -> Sample:
+    """A batch on the device, in the layout that the settings ask for."""
     batch = fabric.to_device(batch)
     if train.channels_last:
         for views in (batch["bands"], batch.get("key_bands", {})):

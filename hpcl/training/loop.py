@@ -14,22 +14,20 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hpcl.networks.base import Network
 from hpcl.networks.store import build as build_network
-from hpcl.settings.contrastive import ContrastSettings
-from hpcl.settings.model import ModelSettings
-from hpcl.settings.train import FitError, TrainSettings, check_training
+from hpcl.settings.train import FitError
 from hpcl.training import distributed
 from hpcl.training.calibrate import best_threshold, validate
-from hpcl.training.contrast import ClassQueues, contrast_loss
-from hpcl.training.dataset import Tiles, Windows, batches, draw_epoch
+from hpcl.training.contrast import HyperPixelContrast
+from hpcl.training.dataset import Sample, Tiles, Windows, batches, draw_epoch
 from hpcl.training.devices import fabric_of, joint_seed, own_share, to_device, windows_per_process
 from hpcl.training.losses import segmentation_loss
-from hpcl.training.momentum import MomentumTwin
-from hpcl.training.pairs import sample_pairs
+from hpcl.training.recipe import Recipe
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -57,202 +55,157 @@ def learning_rate_at(step: int, steps: int, warmup_frac: float) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-@dataclass
-class Learner:
-    """Everything that changes while training, so that it can be saved and brought back as one; equal on all ranks."""
+class Trainer:
+    """A training under way: everything that changes from step to step, so that it is saved and brought back as one.
 
-    network: Network
-    optimizer: torch.optim.Optimizer
-    twin: MomentumTwin | None
-    queues: ClassQueues | None
+    Equal in all processes. Random weights follow from ``train.seed`` alone.
+    """
 
-    def predictor(self, train: TrainSettings) -> Network:
+    def __init__(self, fabric: lightning_fabric.Fabric, recipe: Recipe, tiles: Tiles) -> None:
+        """Raises `FitError` and `ModelError` for sections that do not fit together, or tiles that they do not fit."""
+        train = recipe.train
+        if train.batch_size % distributed.count():
+            raise FitError(
+                f"train.batch_size {train.batch_size} cannot be shared by {distributed.count()} processes equally."
+            )
+        self.fabric, self.recipe, self.tiles = fabric, recipe, tiles
+        self.network = new_network(recipe, tiles)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay
+        )
+        self.contrast: HyperPixelContrast | None = None
+        if recipe.has_contrast:
+            self.contrast = HyperPixelContrast(self.network, recipe.contrast, train.seed)
+        distributed.join_batch_norms(self.network)
+        if train.channels_last:
+            for part in (self.network, self.contrast and self.contrast.momentum_encoder):
+                if part is not None:
+                    part.to(memory_format=torch.channels_last)
+        body: Any = torch.compile(self.network) if train.compile else self.network
+        self._run, self.optimizer = fabric.setup(body, optimizer)
+        if self.contrast is not None:
+            self.contrast.to(fabric.device)
+        self._windows = Windows(tiles, train.augment, train.seed, toes=recipe.needs_toe)
+
+    @property
+    def predictor(self) -> Network:
         """What validation looks at and what ships."""
-        return self.twin.network if self.twin and train.predictor == "twin" else self.network
+        if self.contrast is not None and self.recipe.train.predictor == "twin":
+            return self.contrast.momentum_encoder.network
+        return self.network
 
     def state(self) -> dict[str, Any]:
         """All tensors and numbers that the next step depends on."""
         return {
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
-            "twin": dict(self.twin.state_dict()) if self.twin else None,
-            "queues": dict(self.queues.state_dict()) if self.queues else None,
+            "contrast": dict(self.contrast.state_dict()) if self.contrast is not None else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take a saved state over."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.twin and self.queues:
-            self.twin.load_state_dict(state["twin"])
-            self.queues.load_state_dict(state["queues"])
+        if self.contrast is not None:
+            self.contrast.load_state_dict(state["contrast"])
+
+    def epoch(self, number: int, progress: Progress) -> dict[str, float]:
+        """Train for one epoch; its metrics. Raises `FitError` if the loss is no number any more."""
+        train = self.recipe.train
+        draws = draw_epoch(
+            self.tiles, number, train.steps_per_epoch * train.batch_size, train.landslide_windows_frac, train.seed
+        )
+        self._run.train()
+        sums: dict[str, float] = {}
+        waiting = 0.0
+        began = asked = time.perf_counter()
+        own = own_share(draws, train.batch_size)
+        for i, batch in enumerate(batches(self._windows, own, windows_per_process(train), train.workers)):
+            batch = to_device(self.fabric, batch, train)
+            waiting += time.perf_counter() - asked
+            step = number * train.steps_per_epoch + i
+            for name, value in self.step(batch, step).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            progress(step + 1, self.recipe.steps)
+            asked = time.perf_counter()
+        metrics = {name: total / train.steps_per_epoch for name, total in sums.items()}
+        if not np.isfinite(metrics["loss"]):
+            raise FitError(
+                f"The loss is no number any more in epoch {number}; lower train.learning_rate (the best weights so far are kept)."
+            )
+        if self.contrast is not None:
+            metrics |= self.contrast.facts((number + 1) * train.steps_per_epoch - 1)
+        metrics["windows_per_s"] = len(draws) / (time.perf_counter() - began)
+        metrics["data_wait_frac"] = waiting / (time.perf_counter() - began)
+        return metrics
+
+    def step(self, batch: Sample, step: int) -> dict[str, Tensor]:
+        """One step of the optimiser; the losses before it."""
+        contrast, train = self.recipe.contrast, self.recipe.train
+        acting = step >= contrast.start_frac * self.recipe.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = train.learning_rate * learning_rate_at(step, self.recipe.steps, train.warmup_frac)
+        output = self._run(batch["bands"], contrast=self.contrast is not None)
+        loss = segmentation_loss(output.logits, batch["labels"], train.dice_weight)
+        facts = {"loss": loss.detach()}
+        if self.contrast is not None:
+            with self.fabric.autocast():
+                extra, more = self.contrast.loss(output, batch, step)
+            facts |= more
+            if acting:
+                loss = loss + contrast.weight * extra
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if not acting:  # several processes leave zeros there, and AdamW would let those weights decay
+            for parameter in self.network.contrast_head():
+                parameter.grad = None
+        self.fabric.clip_gradients(self._run, self.optimizer, max_norm=train.gradient_norm, error_if_nonfinite=False)
+        self.optimizer.step()
+        if self.contrast is not None:
+            self.contrast.update(self.network, step)
+        return facts
 
 
-def build(tiles: Tiles, model: ModelSettings, contrast: ContrastSettings, train: TrainSettings) -> Learner:
-    """A fresh network and its optimiser, twin and queues; random weights follow from ``train.seed`` alone."""
-    check_training(model, contrast, train, tiles.window_px)
+def new_network(recipe: Recipe, tiles: Tiles) -> Network:
+    """A fresh network for these tiles. Raises `FitError` and `ModelError`."""
+    recipe.check(tiles.window_px)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(train.seed)
-        network = build_network(model, tiles.classes, contrast.embedding_dim)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay)
-    if contrast.weight == 0:
-        return Learner(network, optimizer, None, None)
-    queues = ClassQueues(tiles.classes, contrast.queue_size, contrast.embedding_dim)
-    return Learner(network, optimizer, MomentumTwin(network), queues)
+        torch.manual_seed(recipe.train.seed)
+        return build_network(recipe.model, tiles.classes, recipe.contrast.embedding_dim)
 
 
 def fit(
     tiles: Tiles,
-    model: ModelSettings,
-    contrast: ContrastSettings,
-    train: TrainSettings,
+    recipe: Recipe,
     resume: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[Epoch]:
     """Train, and yield an `Epoch` after each; ``resume`` is the ``state`` of an earlier one, of any number of processes.
 
     Of several processes the first one's ``resume`` counts, for only that one need see the checkpoints. ``progress`` gets
     (steps done, steps in all). The caller's random state is left as it was.
     """
+    train = recipe.train
     fabric = fabric_of(train)
     resume = fabric.broadcast(resume)
-    learner = build(tiles, model, contrast, train)
-    if train.batch_size % distributed.count():
-        raise FitError(
-            f"train.batch_size {train.batch_size} cannot be shared by {distributed.count()} processes equally."
-        )
-    distributed.join_batch_norms(learner.network)
-    if train.channels_last:
-        learner.network.to(memory_format=torch.channels_last)
-        if learner.twin is not None:
-            learner.twin.to(memory_format=torch.channels_last)
-    body: Any = torch.compile(learner.network) if train.compile else learner.network
-    network, optimizer = fabric.setup(body, learner.optimizer)
-    for part in (learner.twin, learner.queues):
-        if part is not None:
-            part.to(fabric.device)
+    trainer = Trainer(fabric, recipe, tiles)
     first, best, waited = 0, -1.0, 0
     forked = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         if resume is not None:
-            learner.restore(resume["learner"])
+            trainer.restore(resume["trainer"])
             first, best, waited = resume["epoch"] + 1, resume["best"], resume["waited"]
-        windows = Windows(tiles, train.augment, train.seed, toes=contrast.weight > 0 and contrast.sampling == "walls")
         for number in range(first, train.epochs):
             if waited >= train.patience_epochs:
                 return
-            # Anew for each epoch and rank: dropout then needs no state to resume.
+            # Again for each epoch and process: dropout then needs no state to resume.
             torch.manual_seed(joint_seed(train.seed, number, distributed.number()))
-            metrics = _train_epoch(fabric, network, learner, optimizer, windows, contrast, train, number, progress)
-            histograms = validate(fabric, learner.predictor(train), tiles, train)
+            metrics = trainer.epoch(number, progress)
+            histograms = validate(fabric, trainer.predictor, tiles, train)
             iou, _ = best_threshold(histograms)
-            metrics["val_iou"] = iou
-            metrics["val_loss"] = histograms.loss
+            metrics |= {"val_iou": iou, "val_loss": histograms.loss}
             better = iou > best
             best, waited = max(best, iou), 0 if better else waited + 1
             last = number + 1 == train.epochs or waited >= train.patience_epochs
-            state = {
-                "learner": learner.state(),
-                "epoch": number,
-                "best": best,
-                "waited": waited,
-            }
-            yield Epoch(number, metrics, better, last, dict(learner.predictor(train).state_dict()), state)
-
-
-def _train_epoch(
-    fabric: lightning_fabric.Fabric,
-    network: Any,
-    learner: Learner,
-    optimizer: Any,
-    windows: Windows,
-    contrast: ContrastSettings,
-    train: TrainSettings,
-    number: int,
-    progress: Callable[[int, int], None],
-) -> dict[str, float]:
-    steps = train.epochs * train.steps_per_epoch
-    draws = draw_epoch(
-        windows.tiles, number, train.steps_per_epoch * train.batch_size, train.landslide_windows_frac, train.seed
-    )
-    network.train()
-    sums: dict[str, float] = {}
-    waiting = 0.0
-    began = asked = time.perf_counter()
-    for i, batch in enumerate(
-        batches(windows, own_share(draws, train.batch_size), windows_per_process(train), train.workers)
-    ):
-        batch = to_device(fabric, batch, train)
-        waiting += time.perf_counter() - asked
-        step = number * train.steps_per_epoch + i
-        acting = step >= contrast.start_frac * steps
-        for group in optimizer.param_groups:
-            group["lr"] = train.learning_rate * learning_rate_at(step, steps, train.warmup_frac)
-        output = network(batch["bands"], contrast=learner.twin is not None)
-        loss = segmentation_loss(output.logits, batch["labels"], train.dice_weight)
-        facts = {"loss": loss.detach()}
-        if learner.twin is not None and learner.queues is not None:
-            extra, more = _contrast_step(
-                fabric, learner.twin, learner.queues, output, batch, contrast, train.seed, step
-            )
-            facts |= more
-            if acting:
-                loss = loss + contrast.weight * extra
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        if not acting:  # several processes leave zeros there, and AdamW would let those weights decay
-            for parameter in learner.network.contrast_head():
-                parameter.grad = None
-        fabric.clip_gradients(network, optimizer, max_norm=train.gradient_norm, error_if_nonfinite=False)
-        optimizer.step()
-        if learner.twin is not None:
-            learner.twin.follow(learner.network, contrast.momentum, step)
-        for name, value in facts.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        progress(step + 1, steps)
-        asked = time.perf_counter()
-    metrics = {name: total / train.steps_per_epoch for name, total in sums.items()}
-    if not np.isfinite(metrics["loss"]):
-        raise FitError(
-            f"The loss is no number any more in epoch {number}; lower train.learning_rate (the best weights so far are kept)."
-        )
-    if learner.queues is not None and contrast.queue_size:
-        metrics |= learner.queues.facts((number + 1) * train.steps_per_epoch - 1)
-    metrics["windows_per_s"] = len(draws) / (time.perf_counter() - began)
-    metrics["data_wait_frac"] = waiting / (time.perf_counter() - began)
-    return metrics
-
-
-def _contrast_step(
-    fabric: lightning_fabric.Fabric,
-    twin: MomentumTwin,
-    queues: ClassQueues,
-    output: Any,
-    batch: Mapping[str, Any],
-    contrast: ContrastSettings,
-    seed: int,
-    step: int,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The contrast loss of one batch; its keys enter the queues afterwards."""
-    stride = batch["labels"].shape[-1] // output.embeddings.shape[-1]
-    # A generator of its own per step: the draw must not shift the network's dropout, and resumes by itself.
-    generator = torch.Generator().manual_seed(joint_seed(seed, step))
-    with torch.no_grad():
-        predicted = F.avg_pool2d(output.logits.float().softmax(1), stride).argmax(1)
-        pairs = sample_pairs(
-            batch["labels"], predicted, len(queues.keys), stride, contrast, generator, batch.get("toe")
-        )
-        with fabric.autocast():
-            embedded = twin.network.embed(batch["bands"] | batch["key_bands"])
-        keys, classes = distributed.gather(F.normalize(pairs.take(embedded).float(), dim=1), pairs.classes)
-    anchors = pairs.take(output.embeddings)
-    loss = contrast_loss(anchors, pairs.classes, keys, classes, queues, contrast.temperature)
-    queues.push(keys, classes, step)
-    spread = keys.std(0).mean() * keys.shape[1] ** 0.5 if len(keys) > 1 else keys.new_zeros(())
-    positives = torch.bincount(classes, minlength=len(queues.keys)) + queues.filled
-    facts = {
-        "contrast_loss": loss.detach(),
-        "key_spread": spread,
-        "positives_per_anchor": positives[classes].float().mean() if len(classes) else keys.new_zeros(()),
-    }
-    return loss, facts
+            state = {"trainer": trainer.state(), "epoch": number, "best": best, "waited": waited}
+            yield Epoch(number, metrics, better, last, dict(trainer.predictor.state_dict()), state)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.training import distributed
-from hpcl.training.dataset import UNKNOWN
 
 
 def segmentation_loss(

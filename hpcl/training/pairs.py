@@ -9,11 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hpcl.core.codes import UNKNOWN
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.training import distributed
-
-UNKNOWN = 255
-"""Label code of pixels that take no part."""
 
 
 def class_fractions(

@@ -1,0 +1,202 @@
+"""What all stages wrote, gathered for the report: an area's metadata, and every figure as the bytes of its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from hpcl.core import artifacts
+from hpcl.core.codes import UNKNOWN
+from hpcl.geo import blocks, raster, vector
+from hpcl.report import charts, facts, maps, style
+from hpcl.settings.report import ReportSettings
+from hpcl.tiles import stored
+
+DATA, REPORTS = Path("data"), Path("reports")
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What of a map's facts its figures depend on."""
+
+    threshold: artifacts.Share
+
+
+def curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, bytes]:
+    """The figures of training and scores, by file name."""
+    table = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"epoch": int, "loss": float})
+    losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
+    watches = {
+        "val_iou": "validation landslide IoU",
+        "key_spread": "spread of keys",
+        "queue_fill_frac": "filled queues",
+        "queue_purity_frac": "purity of queues",
+        "separation": "separation of classes",
+    }
+    best = training["best_epoch"]
+    drawn = {
+        "scores": charts.score_intervals(metrics),
+        "precision_recall": charts.precision_recall(
+            artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
+        ),
+        "reliability": charts.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
+        "training_loss": charts.training(table, losses, "Losses", best, "loss [-]", logarithmic=True),
+        "training_watch": charts.training(
+            table, watches, "Validation and watches", best, "value [-]", logarithmic=False
+        ),
+    }
+    return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
+
+
+def read_area(name: str, tiles: Any, settings: ReportSettings) -> tuple[facts.Area, Array]:
+    """The facts of one area, and what became of its test ground, as codes that stand for the map."""
+    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", Mapped)
+    split = tiles["areas"].get(name)
+    codes, counts = (
+        _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    )
+    pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
+    area = facts.Area(
+        name=name,
+        ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
+        shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
+        predict=predict,
+        explain=artifacts.read_json(DATA / "explain" / name / "facts.json"),
+        terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json"),
+        tiles=split,
+        outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
+    )
+    return area, codes
+
+
+def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Array, Array]:
+    """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
+
+    Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
+    """
+    labels, split = stored.arrays(name, tiles, "labels", "split")
+    rows, columns = (maps.sample(length, max(labels.shape), max_px) for length in labels.shape)
+    shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
+    counts = np.zeros(5, dtype=np.int64)
+    with raster.Source(DATA / "predict" / name / "probability.tif") as source:
+        raster.common_grid({stored.FACTS: stored.grid(tiles), source.path: source.grid})
+        for down, across in blocks.walk(source.grid.shape):
+            roi = down, across
+            codes = maps.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
+            counts += np.bincount(codes.ravel(), minlength=5)
+            i, j = (
+                np.flatnonzero((at >= part.start) & (at < part.stop)) for at, part in ((rows, down), (columns, across))
+            )
+            shown[np.ix_(i, j)] = codes[np.ix_(rows[i] - down.start, columns[j] - across.start)]
+    return shown, counts
+
+
+def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
+    """Every figure of one area, by kind."""
+    drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
+    return {kind: style.png(figure, settings) for kind, figure in drawn.items()}
+
+
+def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
+    name, most = area.name, settings.map_px
+    with (
+        raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
+        raster.Source(DATA / "ingest" / name / "image.tif") as optical,
+        raster.Source(DATA / "predict" / name / "probability.tif") as mapped,
+    ):
+        grid = raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
+        hillshade = relief.thumbnail(most, ["hillshade"])[0]
+        shown = _shown([band.name for band in optical.bands])
+        image = optical.thumbnail(most, shown)
+        probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
+    ground = maps.Ground(
+        area=name,
+        crs_name=area.ingest["crs_name"],
+        extent_km=_extent_km(grid),
+        hillshade=hillshade,
+        mapped=_outlines(DATA / "predict" / name / "landslides.gpkg"),
+        inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
+    )
+    drawn = {
+        "map": maps.landslide_map(ground, probability, area.predict["threshold"]),
+        "image": maps.image_map(ground, image, shown),
+        "uncertainty": maps.uncertainty_map(ground, uncertainty),
+    }
+    if area.tiles is not None:
+        split, block = stored.arrays(name, area.tiles, "split", "block")
+        at = np.ix_(*(maps.sample(length, max(grid.shape), most) for length in grid.shape))
+        drawn["split"] = maps.split_map(ground, split[at], block[at])
+        if area.outcome_km2 is not None:
+            drawn["outcomes"] = maps.outcome_map(ground, outcomes, area.outcome_km2)
+    return drawn
+
+
+def _shown(bands: list[str]) -> list[str]:
+    """The bands to show: true colour if there is one, else the first three, else the first."""
+    colour = ["red", "green", "blue"]
+    if set(colour) <= set(bands):
+        return colour
+    return bands[:3] if len(bands) >= 3 else bands[:1]
+
+
+def _extent_km(grid: raster.Grid) -> tuple[float, float, float, float]:
+    box = grid.boundingbox
+    return box.left / 1e3, box.right / 1e3, box.bottom / 1e3, box.top / 1e3
+
+
+def _outlines(path: Path) -> list[Array]:
+    """Every ring of the polygons of a file, in km."""
+    shapes = vector.read(path).geometry.to_numpy()
+    rings = shapely.get_rings(shapely.get_parts(shapes))
+    return [shapely.get_coordinates(ring) / 1e3 for ring in rings]
+
+
+def _residuals(name: str, settings: ReportSettings) -> dict[str, Any]:
+    """Residuals before and after the coregistration, if it compared anything."""
+    paths = {when: DATA / "coregister" / name / f"residual_{when}.tif" for when in ("before", "after")}
+    values, extents, bands = {}, {}, {}
+    for when, path in paths.items():
+        if path.exists():
+            with raster.Source(path) as source:
+                values[when] = source.thumbnail(settings.map_px)[0]
+                extents[when], bands[when] = _extent_km(source.grid), source.bands[0]
+    limit = maps.residual_limit(*values.values())
+    return {
+        f"residual_{when}": maps.residual_map(
+            name, when, residual, extents[when], limit, bands[when].name, bands[when].unit
+        )
+        for when, residual in values.items()
+    }
+
+
+def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
+    """The first explained windows, and the shares of all of them."""
+    name, explained = area.name, area.explain
+    folder, drawn = DATA / "explain" / name, {}
+    for number, window in enumerate(explained["windows"][: settings.attention_windows], start=1):
+        seen, top, left = raster.read(folder / f"attention_{number:02d}.tif"), window["row_px"], window["column_px"]
+        cams = dict(zip([band.name for band in seen.bands], seen.values, strict=True))
+        height, width = seen.grid.shape
+        roi = slice(top, top + height), slice(left, left + width)
+        with raster.Source(DATA / "ingest" / name / "image.tif") as source:
+            image = source.read(roi, _shown([band.name for band in source.bands]))
+        with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
+            hillshade = source.read(roi, ["hillshade"])[0]
+        landslide = np.zeros(hillshade.shape, bool)
+        if area.tiles is not None:
+            labels = stored.arrays(name, area.tiles, "labels")[0][roi]
+            landslide = (labels >= 1) & (labels != UNKNOWN)
+        title = f"{name}: window {number}, rows from {top}, columns from {left}"
+        drawn[f"attention_{number}"] = maps.attention(
+            title, image, hillshade, landslide, cams, f"data/explain/{name}/attention_{number:02d}.tif"
+        )
+    known = [share["boundary_ground_frac"] for share in explained["attention"].values()]
+    if explained["windows"] and any(value is not None for value in known):
+        drawn["attention_shares"] = charts.attention_shares(name, explained["attention"])
+    return drawn
