@@ -10,8 +10,9 @@ from torch import nn
 from hpcl.inference import adabn, predict, scene
 from hpcl.inference.adabn import adapted, too_small
 from hpcl.networks.base import Network, Outputs
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
+from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.networks.store import Trained
+from hpcl.settings.model import ModelSettings
 from hpcl.windows import spread
 
 SETTINGS = ModelSettings(

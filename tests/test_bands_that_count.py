@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.ground import DEM_GRID, DEM_M, IMAGE_GRID, IMAGE_M, Ground, colours, displaced, picture, save
 from hpcl.coregister.image import align_to_image
-from hpcl.coregister.reference import CoregisterError, CoregisterSettings
 from hpcl.coregister.shift import Shift
+from hpcl.settings.coregister import CoregisterError, CoregisterSettings
 
 ALL = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
 MOVE_M = (2.1, -1.3)

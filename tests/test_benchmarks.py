@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import hpcl.training.loop
 from benchmarks import measure, training
 from hpcl.training.dataset import Tiles
+from hpcl.training.recipe import Recipe
 from stages._stage import params
 
 
@@ -41,10 +41,10 @@ def test_the_share_of_the_contrast_is_measured_on_real_steps(tmp_path: Path, mon
     monkeypatch.setattr(training, "STEPS", 2)
     monkeypatch.chdir(Path(__file__).parents[1])
     model = params("model", training.ModelSettings, {"branches": {"optical": ["red"], "terrain": ["slope"]}})
-    train = params("train", hpcl.training.loop.TrainSettings, {"batch_size": 2})
+    train = params("train", training.TrainSettings, {"batch_size": 2})
     contrast = params("contrastive", training.ContrastSettings, {"queue_size": 64})
     training.make_tiles(tmp_path, ["red", "slope"], 128)
     tiles = Tiles(tmp_path, model.branches)
-    shares = training.contrast_share(tiles, (model, contrast, train), 3)
+    shares = training.contrast_share(tiles, Recipe(model, contrast, train), 3)
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)

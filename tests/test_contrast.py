@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hpcl.training.contrast import ClassQueues, ContrastSettings, contrast_loss
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.training.contrast import ClassQueues, contrast_loss
 from hpcl.training.pairs import candidates, class_fractions, sample_pairs
 
 

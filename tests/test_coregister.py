@@ -34,11 +34,12 @@ from benchmarks.ground import (
 )
 from hpcl.coregister import reference, sampling, shading
 from hpcl.coregister.apply import apply, in_pixels, residuals
-from hpcl.coregister.image import align_to_image
-from hpcl.coregister.reference import CoregisterSettings, align
+from hpcl.coregister.image import _lit_patches, align_to_image
+from hpcl.coregister.reference import align
 from hpcl.coregister.sampling import read_on
 from hpcl.coregister.shift import Shift
 from hpcl.geo import raster
+from hpcl.settings.coregister import CoregisterSettings
 
 SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
 
@@ -313,7 +314,7 @@ def test_relief_in_one_direction(tmp_path):
     dem = save(tmp_path / "d.tif", DEM_GRID, 100 + ridges)
     assert not align_to_image(image, dem, SETTINGS).accepted
     with raster.Source(image) as seen, raster.Source(dem) as ground:
-        patches = image._lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
+        patches = _lit_patches(seen, ground, DEM_GRID, SETTINGS)[0]
     assert shading.refine(patches, (0, 0)) == "the relief runs in one direction, along which nothing can be seen"
 
 
@@ -475,7 +476,7 @@ def test_memory_is_flat(tmp_path, monkeypatch):
     with raster.Source(save(tmp_path / "d.tif", fine, z)) as source:
         target = grid_of((30, 30), 12.0, WEST + 11, NORTH - 13)
         whole = read_on(source, target, Resampling.cubic)
-        monkeypatch.setattr(reference, "MOST_PX", 10_000)
+        monkeypatch.setattr(sampling, "MOST_PX", 10_000)
         np.testing.assert_allclose(read_on(source, target, Resampling.cubic), whole, atol=1e-3)
     east, north = centres(target)
     assert np.abs(whole[0] - Ground().elevation(east, north))[2:-2, 2:-2].max() < 3

@@ -173,7 +173,7 @@ def outlines() -> gpd.GeoDataFrame:
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "a.json": lambda path: _stage.write_json(path, list(range(4000))),
+    "a.json": lambda path: artifacts.write_json(path, list(range(4000))),
     "a.csv": lambda path: artifacts.write_csv(path, pd.DataFrame({"a": range(4000)})),
     "a.html": lambda path: artifacts.write_bytes(path, bytes(9000)),
     "a.gpkg": lambda path: vector.write(path, outlines()),

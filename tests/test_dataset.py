@@ -6,7 +6,8 @@ import pytest
 from hpcl.core.codes import UNKNOWN
 from hpcl.networks.d4 import TurnError, hillshade, turn
 from hpcl.networks.normalise import CLIP_STD, BandFacts, normalise
-from hpcl.training.dataset import AugmentSettings, DatasetError, Tiles, Windows, batches, draw_epoch, jitter
+from hpcl.settings.train import AugmentSettings
+from hpcl.training.dataset import DatasetError, Tiles, Windows, batches, draw_epoch, jitter
 from hpcl.training.toe import toe
 
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
@@ -72,7 +73,7 @@ def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None
     split = np.load(tiles_folder / "place.split.npy")
     for number in [*tiles.numbers("train"), *tiles.numbers("val")]:
         at = tiles.windows.iloc[number]
-        _, labels = tiles.raw(number)
+        _, labels = tiles.raw(int(number))
         code = ("train", "val").index(at["split"])
         roi = slice(at["row_px"], at["row_px"] + 64), slice(at["column_px"], at["column_px"] + 64)
         assert (labels[split[roi] != code] == UNKNOWN).all()

@@ -175,8 +175,8 @@ def declared_as(code: set[str]) -> set[str]:
     """What dvc.yaml names for these files: a package of hpcl as a whole, any other file itself; so too each of the settings,
     of which a stage needs its own.
 
-    >>> sorted(declared_as({"stages/ingest.py", "hpcl/ingest/raw.py", "hpcl/ingest/plan.py", "hpcl/raster.py"}))
-    ['hpcl/ingest', 'hpcl/raster.py', 'stages/ingest.py']
+    >>> sorted(declared_as({"stages/ingest.py", "hpcl/ingest/raw.py", "hpcl/ingest/plan.py", "hpcl/scale.py"}))
+    ['hpcl/ingest', 'hpcl/scale.py', 'stages/ingest.py']
     >>> sorted(declared_as({"hpcl/settings/tile.py"}))
     ['hpcl/settings/tile.py']
     """

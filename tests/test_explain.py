@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from hpcl.explain import Shares, boundary_zone, grad_cam, untrained
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
+from hpcl.networks.hpcl_net import HPCLNet
+from hpcl.settings.model import ModelSettings
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",

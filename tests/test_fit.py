@@ -131,8 +131,8 @@ def test_the_callers_random_state_is_left_alone(tiles_folder: Path) -> None:
 def test_early_stopping_waits_its_patience(tiles_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.2, 0.5, 0.4, 0.5, 0.9])
     nothing = Histograms(np.zeros(512, int), np.zeros(512, int), 0.0)
-    monkeypatch.setattr("hpcl.fit.validate", lambda *_: nothing)
-    monkeypatch.setattr("hpcl.fit.best_threshold", lambda _: (next(scores), 0.5))
+    monkeypatch.setattr("hpcl.training.loop.validate", lambda *_: nothing)
+    monkeypatch.setattr("hpcl.training.loop.best_threshold", lambda _: (next(scores), 0.5))
     epochs = train(tiles_folder, epochs=5, steps_per_epoch=1, patience_epochs=2)
     assert [e.best for e in epochs] == [True, True, False, False]
     assert [e.last for e in epochs] == [False, False, False, True]
@@ -217,9 +217,12 @@ def test_calibration_lowers_the_calibration_error_and_changes_no_answer(tiles_fo
         return torch.nn.functional.cross_entropy(logits, labels)
 
     with pytest.MonkeyPatch.context() as patch:  # few of the pixels say the same
-        patch.setattr("hpcl.fit.CALIBRATION_PX", 1000)
-        patch.setattr("hpcl.fit.F", type("F", (), {"cross_entropy": staticmethod(loss)}))
-        patch.setattr("hpcl.fit.validate", lambda *_: Histograms(np.ones(512, np.int64), np.ones(512, np.int64), 0.0))
+        patch.setattr("hpcl.training.calibrate.CALIBRATION_PX", 1000)
+        patch.setattr("hpcl.training.calibrate.F", type("F", (), {"cross_entropy": staticmethod(loss)}))
+        patch.setattr(
+            "hpcl.training.calibrate.validate",
+            lambda *_: Histograms(np.ones(512, np.int64), np.ones(512, np.int64), 0.0),
+        )
         assert calibrate(tiles, network, settings)[0] == pytest.approx(4, rel=0.3)
     assert 100 < max(held) <= 1000 + len(tiles.numbers("val"))
 

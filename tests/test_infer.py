@@ -14,8 +14,9 @@ from hpcl.geo import cog, raster
 from hpcl.inference import predict
 from hpcl.maps import raster_scene as scene_module
 from hpcl.networks.base import Outputs
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
+from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.networks.store import Trained
+from hpcl.settings.model import ModelSettings
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",

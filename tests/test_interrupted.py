@@ -19,7 +19,9 @@ import os, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 os.chdir({root!r})
-from hpcl import raster, terrain
+from hpcl import terrain
+from hpcl.geo import cog, raster
+from hpcl.settings.terrain import TerrainSettings
 from stages._stage import params
 killed_at, limit = {killed_at}, {limit}
 if limit:
@@ -29,14 +31,14 @@ def watch(done, total):
         os.kill(os.getpid(), signal.SIGKILL)
 if killed_at == "copying":
     killed_at = None
-    copy = raster.rasterio.shutil.copy
+    copy = cog.rasterio.shutil.copy
     def half(draft, final, **options):
         copy(draft, final, **options)
         os.truncate(final, os.path.getsize(final) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-    raster.rasterio.shutil.copy = half
+    cog.rasterio.shutil.copy = half
 try:
-    terrain.derive(Path({dem!r}), Path({out!r}), params("terrain", terrain.TerrainSettings), block_px=128, progress=watch)
+    terrain.derive(Path({dem!r}), Path({out!r}), params("terrain", TerrainSettings), block_px=128, progress=watch)
 except raster.RasterError as error:
     sys.exit(str(error))
 """

@@ -15,10 +15,10 @@ from test_infer import BANDS, trained
 
 import hpcl.training.loop
 from hpcl.ablation import compare, score
-from hpcl.inference.predict import InferSettings
-from hpcl.metrics import EvaluateSettings
-from hpcl.networks.hpcl_net import ModelError
 from hpcl.networks.store import build
+from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.settings.model import ModelError
+from hpcl.settings.predict import InferSettings
 from stages import _ladder
 from stages import ladder as command
 from stages._ladder import Row

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from hpcl.core.artifacts import ArtifactError
-from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet, ModelError, ModelSettings
+from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet
 from hpcl.networks.store import build, load, save
+from hpcl.settings.model import ModelError, ModelSettings
 from hpcl.training.momentum import MomentumEncoder
 
 

@@ -14,8 +14,9 @@ from test_unlike_area import ROOT, area, ground, model
 import hpcl.maps.polygons
 from hpcl.core.artifacts import ArtifactError
 from hpcl.networks import store
-from hpcl.networks.hpcl_net import ModelError
-from hpcl.training import calibrate, loop
+from hpcl.settings.model import ModelError
+from hpcl.settings.train import TrainSettings
+from hpcl.training import calibrate
 from stages import predict
 from stages._stage import params
 
@@ -134,7 +135,7 @@ def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest
     [(0.4, 0.5, 0), (1.2, 0.3, 0), (40.0, 0.5, 1), (0.4, 0.0, 1), (0.4, 511 / 512, 1), (9e9, 0.0, 2), (1.69, 0.01, 0)],
 )
 def test_a_training_that_learnt_nothing_is_named(loss: float, threshold: float, count: int) -> None:
-    train = replace(params("train", loop.TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
+    train = replace(params("train", TrainSettings, file=ROOT / "params.yaml"), dice_weight=1.0)
     told = calibrate.findings({"loss": loss}, threshold, 2, train)
     assert len(told) == count
     assert not told or "train.learning_rate" in " ".join(told)

@@ -16,8 +16,10 @@ from test_unlike_area import ROOT, area, model
 from hpcl.geo import blocks, cog, raster
 from hpcl.geo.raster import Grid, RasterError, common_grid
 from hpcl.maps import polygons, raster_scene
-from hpcl.tiles.split import TileError
+from hpcl.settings.tile import TileError
+from hpcl.tiles.area import Area
 from stages import explain, predict, tile
+from stages._stage import params
 
 UTM = "EPSG:32648"
 HERE = Grid((160, 160), Affine(2, 0, 5e5, 0, -2, 4e6), UTM)
@@ -135,10 +137,10 @@ def labelled(folder: Path) -> None:
 def test_tile_joins_no_two_grids(which: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled(tmp_path)
     monkeypatch.chdir(tmp_path)
-    tile._check_grids("valley")
+    Area("valley").check_grids()
     rewrite(Path("data") / which, OTHERS[other])
     with pytest.raises(RasterError, match=re.escape(which)):
-        tile._check_grids("valley")
+        Area("valley").check_grids()
 
 
 @pytest.mark.parametrize("lost", ["labels.tif", "landslides.gpkg"])
@@ -147,17 +149,20 @@ def test_an_area_whose_inventory_lost_a_file_is_refused(
 ) -> None:
     labelled(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert tile._has_inventory("valley")
+    assert Area("valley").has_inventory()
     (Path("data/ingest/valley") / lost).unlink()
     with pytest.raises(TileError, match=rf"{lost} does not exist, though .*dvc repro -s -f ingest@valley"):
-        tile._has_inventory("valley")
+        Area("valley").has_inventory()
 
 
 def test_an_area_without_inventory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     area(tmp_path, ground(), 5)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     Path("data/ingest/valley/facts.json").write_text(json.dumps({"classes": [], "inventory": None}))
-    assert not tile._has_inventory("valley")
+    monkeypatch.setattr(tile, "params", lambda name, kind: ["valley"] if name == "areas" else params(name, kind))
+    with pytest.raises(TileError):
+        tile.main()
     assert "tile: valley has no inventory of landslides; it is mapped" in capsys.readouterr().out
 
 

@@ -272,7 +272,7 @@ def test_gdal_keeps_no_more_blocks_than_it_may(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from rasterio.env import get_gdal_config
-from hpcl import raster
+from hpcl.geo import raster
 raster.read(Path({str(tmp_path / "a.tif")!r}))
 print(get_gdal_config("GDAL_CACHEMAX"))
 """
@@ -289,7 +289,7 @@ def test_memory_of_a_block_serves_the_next(tmp_path: Path) -> None:
 import resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-import hpcl.raster
+import hpcl.geo.raster
 def block(_=0):
     arrays = [np.ones((512, 512), np.float32) for _ in range(8)]
 with ThreadPoolExecutor(2) as threads:

@@ -23,10 +23,11 @@ from scipy import ndimage
 
 from hpcl.geo import blocks, cog, raster, vector
 from hpcl.geo.raster import Band
-from hpcl.report import charts, facts, figures, maps, page, style
+from hpcl.report import charts, facts, maps, page, style
+from hpcl.settings.report import ReportSettings
 
 CRS = "EPSG:32648"
-SETTINGS = figures.ReportSettings(dpi=60, map_px=200, attention_windows=2)
+SETTINGS = ReportSettings(dpi=60, map_px=200, attention_windows=2)
 
 
 # ---- a project that the stages before `report` have left -------------------------------------------------------------
@@ -535,7 +536,7 @@ def tiles_of(area: str) -> Any:
 
 
 def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import report
+    from hpcl.report import collect
 
     monkeypatch.chdir(project)
     ground, threshold = GROUNDS[0], 0.45
@@ -550,7 +551,7 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
         else:
             wanted[maps.FALSE_ALARM if mapped else maps.BACKGROUND] += 1
     assert min(wanted.values()) > 0
-    codes, counts = report._outcomes(ground.name, tiles_of(ground.name), threshold, max_px=200)
+    codes, counts = collect._outcomes(ground.name, tiles_of(ground.name), threshold, max_px=200)
     assert dict(enumerate(counts.tolist())) == wanted
     assert codes.shape == ground.shape
 
@@ -580,13 +581,13 @@ def test_every_watch_is_drawn_and_named_clear_of_the_axis() -> None:
 
 
 def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import report
+    from hpcl.report import collect
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(blocks, "BLOCK_PX", 32)
     monkeypatch.setattr(blocks.walk, "__defaults__", (32,))
-    whole, counts = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
-    codes, same = report._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)
+    whole, counts = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
+    codes, same = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)
     assert (same == counts).all()
     rows, columns = (maps.sample(n, 120, 50) for n in GROUNDS[0].shape)
     assert codes.shape == (40, 50)
@@ -605,7 +606,7 @@ def test_a_colour_of_few_pixels_survives_the_palette() -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(rgb, interpolation="nearest")
-    data = style.png(figure, figures.ReportSettings(dpi=100, map_px=100, attention_windows=0))
+    data = style.png(figure, ReportSettings(dpi=100, map_px=100, attention_windows=0))
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     np.testing.assert_allclose(shown, rgb * 255, atol=25)
     assert (shown[:, 99] == 255).all(), "paper stays white"

@@ -9,11 +9,12 @@ import torch
 from test_fit import MODEL, recipe
 from test_model import bands, facts, settings
 
-from hpcl.networks.hpcl_net import ModelError
 from hpcl.networks.smp_models import Rival
 from hpcl.networks.store import build, load, save
+from hpcl.settings.model import ModelError
+from hpcl.settings.train import FitError
 from hpcl.training.dataset import Tiles
-from hpcl.training.loop import FitError, new_network
+from hpcl.training.loop import new_network
 
 ARCHITECTURES = ["DeepLabV3Plus", "Unet", "UPerNet", "Segformer"]
 

@@ -13,9 +13,10 @@ from test_dvc_yaml import ROOT, read_yaml
 
 from hpcl import scale
 from hpcl.geo import cog, raster
-from hpcl.report import page
+from hpcl.report import facts, page
 from hpcl.scale import Sizes
-from stages import terrain, tile
+from hpcl.tiles.area import Area
+from stages import terrain
 
 
 def shipped(**over: Any) -> dict[str, Any]:
@@ -205,13 +206,13 @@ def test_counts_tell_what_is_seen(pixel_m: float, tmp_path: Path, monkeypatch: p
     rows, columns = np.indices(labels.shape) + 0.5
     centres = shapely.points(5e5 + columns * pixel_m, 4e6 - rows * pixel_m)
     inside = np.array([shapely.contains(shape, centres) for shape in shapes])
-    found = tile._polygons("valley", labels)
+    found = Area("valley").seen(labels)
     np.testing.assert_array_equal(found["pixels"], inside.sum((1, 2)))
     np.testing.assert_array_equal(found["labelled_px"], (inside & (labels == 1)).sum((1, 2)))
     none, few = (inside.sum((1, 2)) == 0).sum(), ((found["labelled_px"] > 0) & (found["labelled_px"] < 4)).sum()
     apart = ((found["pixels"] > 0) & (found["labelled_px"] == 0)).sum()
     assert min(none, few, apart) > 1
-    (sentence,) = scale.seen(tile._sizes("valley"), *found[["pixels", "labelled_px"]].to_numpy().T)
+    (sentence,) = scale.seen(Area("valley").sizes(), *found[["pixels", "labelled_px"]].to_numpy().T)
     assert sentence.startswith(
         f"Of {len(shapes)} polygons {none} hold no pixel (of {pixel_m:g} m) and {few} hold fewer than 4"
     )
@@ -237,9 +238,9 @@ def test_terrain_keeps_the_dems_own_pixel_in_mind(tmp_path: Path, monkeypatch: p
 
 
 def test_the_report_lists_what_each_stage_found_by_area() -> None:
-    facts: dict[str, Any] = {"findings": [], "reprojected": [], "inventory": None, "valid_frac": {"image": 1.0}}
+    said: dict[str, Any] = {"findings": [], "reprojected": [], "inventory": None, "valid_frac": {"image": 1.0}}
     shift = {"accepted": True, "reason": "Moved.", "findings": ["shift"]}
-    place = facts.Area("place", facts, shift, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
+    place = facts.Area("place", said, shift, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
                       {"findings": ["window"]}, None)  # fmt: skip
     none: Any = {}
     report = facts.Report(

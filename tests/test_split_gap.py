@@ -9,8 +9,9 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
 from hpcl.core.codes import GAP, OUTSIDE, SPLITS, UNKNOWN
+from hpcl.settings.tile import TileSettings
 from hpcl.tiles import split
-from hpcl.tiles.split import Block, TileSettings, check, keep_whole, lay_blocks, paint
+from hpcl.tiles.split import Block, check, keep_whole, lay_blocks, paint
 
 NO_WINDOWS = np.empty(0, split.WINDOW).view(np.recarray)
 DENSE, SPARSE = 1.0, 0.5

@@ -11,9 +11,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from hpcl.core.artifacts import read_json, write_json
-from hpcl.networks.hpcl_net import ModelSettings
-from hpcl.training.contrast import ContrastSettings
-from hpcl.training.loop import TrainSettings
+from hpcl.settings.contrastive import ContrastSettings
+from hpcl.settings.model import ModelSettings
+from hpcl.settings.train import TrainSettings
 from hpcl.training.recipe import Recipe
 from stages import _train
 from stages._stage import ParameterError, params, progress

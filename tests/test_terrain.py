@@ -11,7 +11,8 @@ import pytest
 import rasterio
 
 from hpcl.geo import cog, raster
-from hpcl.terrain import ATTRIBUTES, TerrainError, TerrainSettings, attributes, derive, facts, hillshade, kind, names
+from hpcl.settings.terrain import TerrainSettings
+from hpcl.terrain import ATTRIBUTES, TerrainError, attributes, derive, facts, hillshade, kind, names
 
 PLAIN = TerrainSettings(
     smoothing_m=0.0, sun_azimuth_deg=315.0, sun_altitude_deg=45.0, relief_radii_m=(10.0, 31.0), roughness_radius_m=8.0

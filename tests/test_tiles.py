@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from hpcl.core.codes import GAP, OUTSIDE, UNKNOWN
+from hpcl.settings.tile import TileError, TileSettings
 from hpcl.tiles.split import (
     Moments,
-    TileError,
-    TileSettings,
     Windows,
     assign,
     check,

@@ -13,7 +13,8 @@ from hpcl import likeness
 from hpcl.geo import cog, raster
 from hpcl.maps import raster_scene
 from hpcl.networks import store
-from hpcl.networks.hpcl_net import HPCLNet, ModelSettings
+from hpcl.networks.hpcl_net import HPCLNet
+from hpcl.settings.model import ModelSettings
 from stages import predict
 
 SETTINGS = ModelSettings(

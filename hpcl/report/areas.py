@@ -24,7 +24,7 @@ from hpcl.report.maps import BACKGROUND, FALSE_ALARM, HIT, MISS
 from hpcl.report.style import layers_of
 
 
-def ground_km2(area: Area) -> float:
+def image_km2(area: Area) -> float:
     """Ground of an area that its image shows."""
     rows, columns = area.ingest["shape"]
     return float(rows * columns * area.ingest["pixel_m"] ** 2 * valid_frac_of(area) / 1e6)
@@ -52,7 +52,7 @@ def figure_key(*parts: str) -> str:
 def area_section(area: Area, report: Report) -> Section:
     """All that is said of one area."""
     plates, name = Plates(report.figures), area.name
-    ground = f"{short(ground_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
+    ground = f"{short(image_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
     intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
     intro += (
         f"Mapped: {counted(area.predict['landslides'], 'landslide')}, {short(area.predict['landslide_area_m2'] / 1e6)} km², "

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hpcl.report.areas import area_section, ground_km2, role_of, valid_frac_of
+from hpcl.report.areas import area_section, image_km2, role_of, valid_frac_of
 from hpcl.report.facts import Report
 from hpcl.report.html import (
     NONE,
@@ -80,7 +80,7 @@ def _header(report: Report, title: str, sections: Sequence[Section]) -> str:
 def _what(report: Report) -> str:
     slides = sum(area.predict["landslides"] for area in report.areas)
     mapped_km2 = sum(area.predict["landslide_area_m2"] for area in report.areas) / 1e6
-    ground_km2 = sum(ground_km2(area) for area in report.areas)
+    ground_km2 = sum(image_km2(area) for area in report.areas)
     branches = report.model["settings"]["branches"]
     bands = "; ".join(f"{name}: {', '.join(names)}" for name, names in branches.items())
     return (
@@ -155,7 +155,7 @@ def _cards(report: Report) -> str:
     ours = report.metrics["hpcl_net"]
     cards = []
     for score in ("landslide_iou", "f1", "precision", "recall", "object_detection_rate", "boundary_iou"):
-        bounds = interval(ours[f"{score}interval"], 2).strip() or "no interval"
+        bounds = interval(ours[f"{score}_interval"], 2).strip() or "no interval"
         cards.append(
             f'<div class="card"><span class="name">{escape(SCORES[score])}</span><b>{fixed(ours[score], 2)}</b>'
             f"<span>{escape(bounds)}</span></div>"
@@ -172,12 +172,12 @@ def _overview(report: Report) -> str:
             area.name,
             "synthetic" if area.synthetic else "as delivered",
             role_of(area),
-            short(ground_km2(area)),
+            short(image_km2(area)),
             f"{area.ingest['pixel_m']:.4g} / {area.ingest['dem_pixel_m']:.4g}",
             f"{area.ingest['inventory']['n']:,}" if area.ingest["inventory"] else "none",
             f"{area.predict['landslides']:,}",
             short(area.predict["landslide_area_m2"] / 1e6),
-            percent(area.predict["landslide_area_m2"] / 1e6 / ground_km2(area)),
+            percent(area.predict["landslide_area_m2"] / 1e6 / image_km2(area)),
         ]
         for area in report.areas
     ]

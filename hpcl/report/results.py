@@ -110,7 +110,7 @@ def _slope_rule(report: Report) -> str:
 def _scored(scores: Facts, score: str) -> str:
     if scores.get(score) is None:
         return NONE
-    return f"{fixed(scores[score])}{interval(scores.get(f'{score}interval'))}"
+    return f"{fixed(scores[score])}{interval(scores.get(f'{score}_interval'))}"
 
 
 def _objects(report: Report) -> str:
