@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ladder bench bench-large map test lint types ui clean requirements
+.PHONY: help setup demo ablation bench bench-large map test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,12 +31,12 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 	dvc repro
 	@python -m stages.tracking sync
 	@echo
-	@echo "map     data/predict/<area>/probability.tif, landslides.gpkg   ($$(ls data/predict | tr '\n' ' '))"
+	@echo "map     data/predict/<area>/probability.tif, data/outline/<area>/landslides.gpkg   ($$(ls data/outline | tr '\n' ' '))"
 	@echo "report  reports/report.html"
 	@echo "MLflow  'make ui', then http://127.0.0.1:5000 (experiment hpcl)"
 
-ladder: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ladder.csv
-	python -m stages.ladder
+ablation: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ablation.csv
+	python -m stages.ablation
 	@python -m stages.tracking sync
 
 bench: setup  ## measure speed side by side (about 10 minutes), and keep reports/benchmarks.csv
@@ -46,7 +46,7 @@ bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; G
 	python -m benchmarks.rasters
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
-	@for stage in ingest coregister terrain predict; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
+	@for stage in ingest coregister terrain predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
@@ -65,4 +65,4 @@ requirements: setup  ## compile requirements.txt anew from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
 clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
-	git clean -fdxq -- data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,explain} reports/{train,evaluate,figures} reports/report.html ladder/results
+	git clean -fdxq -- data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,outline,explain} reports/{train,evaluate,figures} reports/report.html ablation/results

@@ -47,7 +47,8 @@ def maps() -> None:
                 file.crs is not None and file.descriptions[0] == "probability",
                 f"{folder}/probability.tif is a map in {file.crs}",
             )
-        check((folder / "landslides.gpkg").stat().st_size > 0, f"{folder}/landslides.gpkg")
+        outlines = Path("data/outline") / folder.name / "landslides.gpkg"
+        check(outlines.stat().st_size > 0, str(outlines))
         shift = json.loads((Path("data/coregister") / folder.name / "shift.json").read_text())
         planted = json.loads((Path("data/raw") / folder.name / "truth.json").read_text())["shift"]
         off_m = ((shift["east_m"] + planted["east_m"]) ** 2 + (shift["north_m"] + planted["north_m"]) ** 2) ** 0.5

@@ -35,7 +35,7 @@ from hpcl.coregister.reference import align
 from hpcl.coregister.shift import Shift
 from hpcl.settings.coregister import CoregisterSettings
 from stages._stage import params
-from stages.ladder import put
+from stages.ablation import put
 
 DOCS = Path("docs/coregistration.md")
 SEEDS = 5

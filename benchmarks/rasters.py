@@ -29,11 +29,10 @@ from hpcl.inference.scene import device
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
 from hpcl.settings.coregister import CoregisterSettings
+from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelSettings
-from hpcl.settings.predict import InferSettings
 from hpcl.windows import starts
 from stages._stage import params
-from stages._windows import Predict
 
 SIDE_PX, SMALL_PX, ROUNDS = 20_000, 4_000, 3
 PEAK_ROUNDS = 2  # memory hardly varies, and mapping takes long
@@ -146,7 +145,9 @@ def map_scene(folder: str, overlap_frac: float) -> int:
     """Map a scene as the stage does, into a probability raster; how many windows that took."""
     place = Path(folder)
     trained = store.load(place / "model")
-    settings = InferSettings(overlap_frac=overlap_frac, batch_size=16, turns=1, adapt_windows=0)
+    settings = InferenceSettings(
+        overlap_frac=overlap_frac, batch_size=16, tta="none", adapt_windows=0, missing_bands="refuse"
+    )
     with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with cog.create(place / "probability.tif", scene.grid, bands) as sink:
@@ -177,7 +178,7 @@ def prediction(folder: Path) -> list[Row]:
         windows = map_scene(str(folder), overlap_frac)
         return (time.perf_counter() - began) / windows
 
-    shipped = params("predict", Predict).windows.overlap_frac
+    shipped = params("inference", InferenceSettings).overlap_frac
     forward, *mapped = in_turn(5, bare, partial(whole, shipped), partial(whole, 0.25))
     what = "windows/s of a map of 2048 x 2048 px, files included, over those of the bare forward pass, overlap"
     return [

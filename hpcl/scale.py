@@ -319,14 +319,14 @@ def hyper_pixels(pixel_m: float, labelled_px: npt.NDArray[np.int64], *, output_s
 # ---- predict, evaluate -----------------------------------------------------------------------------------------------
 
 
-def polygons(sizes: Sizes, *, minimum_area_m2: float, simplify_px: float) -> list[str]:
+def outline(sizes: Sizes, *, minimum_area_m2: float, simplify_px: float) -> list[str]:
     """What a mapped polygon must be, against a pixel and the median landslide."""
-    found = _minimum_area(sizes, "predict.polygons.minimum_area_m2", minimum_area_m2, "mapped")
+    found = _minimum_area(sizes, "outline.minimum_area_m2", minimum_area_m2, "mapped")
     # What goes with a corner is up to a square of this side.
     corner_m2 = (simplify_px * sizes.pixel_m) ** 2
     if sizes.median_m2 is not None and simplify_px > 0 and corner_m2 > 0.1 * sizes.median_m2:
         found.append(
-            f"predict.polygons.simplify_px of {simplify_px:g} smooths corners of up to {figure(corner_m2)} m2 away, over a "
+            f"outline.simplify_px of {simplify_px:g} smooths corners of up to {figure(corner_m2)} m2 away, over a "
             f"tenth of {sizes.median()}; lower it, to 0 for none."
         )
     return found

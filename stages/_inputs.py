@@ -18,7 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-PIPELINES = {"rung": Path("ladder/dvc.yaml")}
+PIPELINES = {"variant": Path("ablation/dvc.yaml")}
 """Where a stage is declared, if not in dvc.yaml."""
 
 

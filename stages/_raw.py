@@ -30,8 +30,8 @@ def check_area(area: str, image: tuple[str, ...], labelled: bool) -> None:
     """Raise a sentence if an area with these bands cannot be trained on, or mapped if it is not ``labelled``."""
     terrain = names(params("terrain", TerrainSettings))
     check_own_bands(area, image, terrain)
-    may_lack = params("predict.missing_bands", str) == "mean"
+    may_lack = params("inference.missing_bands", str) == "mean"
     if labelled or not may_lack:
-        remedy = "" if labelled else " (predict.missing_bands: mean would map it nevertheless)"
+        remedy = "" if labelled else " (inference.missing_bands: mean would map it nevertheless)"
         branches = params("model.branches", Branches)
         check_bands(branches, (*image, *terrain), f"area {area}", remedy)

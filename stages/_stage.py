@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from hpcl.core import areas
-from stages import _track
+from stages import _renamed, _track
 from stages._inputs import Inputs, parsed
 from stages._outs import protected
 
@@ -39,6 +39,8 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
     dictionaries merge.
     """
     given = _document(file)
+    if old := _renamed.findings(given):
+        raise ParameterError(f"{file}: {'; '.join(old)}. README.md says what each does.")
     for name in section.split("."):
         if not isinstance(given, Mapping) or name not in given:
             there = given if isinstance(given, Mapping) else {}

@@ -799,7 +799,7 @@ def init(root: Path) -> None:
     DVC's default site cache is world-writable (CVE-2025-69872); the option takes an absolute path only, so it goes
     into .dvc/config.local, which git does not keep and which DVC copies into its temporary clones.
     """
-    for folder in (root / ".dvc", root / "ladder" / ".dvc"):
+    for folder in (root / ".dvc", root / "ablation" / ".dvc"):
         if folder.is_dir():
             _private_site_cache(folder)
     if _mode() != "off":

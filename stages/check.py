@@ -17,8 +17,9 @@ from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.coregister import CoregisterSettings
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.explain import ExplainSettings
+from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelSettings, check_weights
-from hpcl.settings.predict import PredictSettings
+from hpcl.settings.outline import OutlineSettings
 from hpcl.settings.report import ReportSettings
 from hpcl.settings.synthesize import BANDS, SynthesizeSettings
 from hpcl.settings.terrain import TerrainSettings
@@ -53,7 +54,8 @@ def _sections() -> TileSettings:
     model, contrast = params("model", ModelSettings), params("contrastive", ContrastSettings)
     train = params("train", TrainSettings)
     params("baselines", BaselinesSettings)
-    params("predict", PredictSettings)
+    params("inference", InferenceSettings)
+    params("outline", OutlineSettings)
     params("evaluate", EvaluateSettings)
     params("explain", ExplainSettings)
     params("report", ReportSettings)

@@ -15,10 +15,10 @@ from hpcl.inference.adabn import adapted
 from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
 from hpcl.settings.explain import ExplainSettings
+from hpcl.settings.inference import InferenceSettings
 from hpcl.tiles import stored
 from hpcl.windows import pad, starts
 from stages._stage import params, progress, run
-from stages._windows import Predict
 
 
 def main(area: str) -> None:
@@ -27,7 +27,7 @@ def main(area: str) -> None:
     Not one raster of the area: its size would grow with the scene for a dozen windows.
     """
     settings = params("explain", ExplainSettings)
-    windows = params("predict", Predict).windows
+    windows = params("inference", InferenceSettings)
     trained = store.load(Path("data/model"))
     control = explain.untrained(trained.network, settings.seed)
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]

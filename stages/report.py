@@ -38,7 +38,9 @@ def main() -> None:
         metrics=metrics,
         objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),
         blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),
-        ladder=artifacts.read_csv(REPORTS / "ladder.csv", {"ground": str, "row": str, "label": str, "status": str}),
+        ablation=artifacts.read_csv(
+            REPORTS / "ablation.csv", {"ground": str, "variant": str, "label": str, "status": str}
+        ),
     )
     html = page.render(report).encode()
     folder, draft = REPORTS / "figures", REPORTS / ".draft.figures"

@@ -1,4 +1,4 @@
-"""AdaBN is off unless it is asked for: in the parameters, in every row of the ladder but its own, and in what `predict` says."""
+"""AdaBN is off unless it is asked for: in the parameters, in every row of the ablation but its own, and in what `predict` says."""
 
 import re
 import shutil
@@ -8,12 +8,12 @@ import pytest
 from test_adapt import Held, OneNorm, ground
 
 from hpcl.inference.adabn import adapted, too_small
-from stages import _ladder
+from hpcl.settings.inference import InferenceSettings
+from stages import _ablation
 from stages._stage import params
-from stages._windows import Predict
 
 ROOT = Path(__file__).parents[1]
-ROWS = params("rows", dict[str, _ladder.Row], file=ROOT / _ladder.FILE)
+VARIANTS = params("variants", dict[str, _ablation.Variant], file=ROOT / _ablation.FILE)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (64, 96), (256, 320)])
@@ -21,7 +21,7 @@ def test_by_default_a_new_area_keeps_the_network_as_it_is_and_nothing_is_said(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    most = params("predict", Predict).windows.adapt_windows
+    most = params("inference", InferenceSettings).adapt_windows
     network = OneNorm()
     scene = Held(ground(shape), network)
     assert adapted(network, scene, 32, most) is network
@@ -29,19 +29,19 @@ def test_by_default_a_new_area_keeps_the_network_as_it_is_and_nothing_is_said(
 
 
 @pytest.mark.parametrize("wanted", [0, 256])
-def test_rows_of_the_ladder_measure_adabn_against_off_whatever_the_workspace_does(
+def test_rows_of_the_ablation_measure_adabn_against_off_whatever_the_workspace_does(
     wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "ladder").mkdir()
-    shutil.copy(ROOT / _ladder.FILE, tmp_path / _ladder.FILE)
+    (tmp_path / "ablation").mkdir()
+    shutil.copy(ROOT / _ablation.FILE, tmp_path / _ablation.FILE)
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     text = re.sub(r"\badapt_windows: \d+", f"adapt_windows: {wanted}", text)
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert params("predict", Predict).windows.adapt_windows == wanted
-    for name, row in ROWS.items():
-        assert (_ladder.rung(name, 0).windows.adapt_windows > 0) == name.endswith("adabn")
+    assert params("inference", InferenceSettings).adapt_windows == wanted
+    for name, row in VARIANTS.items():
+        assert (_ablation.training(name, 0).inference.adapt_windows > 0) == name.endswith("adabn")
         if name.endswith("adabn"):
-            one, other = _ladder.rung(name, 0), _ladder.rung(row.against, 0)
+            one, other = _ablation.training(name, 0), _ablation.training(row.against, 0)
             assert one.recipe == other.recipe
-            assert other.windows.adapt_windows == 0
+            assert other.inference.adapt_windows == 0

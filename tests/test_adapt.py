@@ -141,7 +141,9 @@ def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch)
     facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
 
     def mapped(model: Network, most: int) -> np.ndarray:
-        settings = predict.InferSettings(overlap_frac=0.0, batch_size=5, turns=1, adapt_windows=most)
+        settings = predict.InferenceSettings(
+            overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=most, missing_bands="refuse"
+        )
         return np.concatenate([part.probability for part in predict.predict(scene, Trained(model, facts), settings)])
 
     own = adapted(network, scene, 32, 64)

@@ -16,7 +16,7 @@ from test_dvc_yaml import ROOT
 
 from hpcl.core.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
 from hpcl.core.artifacts import write_json
-from stages import baselines, coregister, evaluate, explain, ingest, predict, synthesize, terrain
+from stages import baselines, coregister, evaluate, explain, ingest, outline, predict, synthesize, terrain
 from stages._stage import ParameterError, params, run
 
 SOUND = [
@@ -106,7 +106,7 @@ def test_make_map_deletes_nothing_for_a_bad_name(project: Path, name: str) -> No
 
 
 STAGES = {
-    "ingest": ingest, "coregister": coregister, "terrain": terrain, "predict": predict, "explain": explain,
+    "ingest": ingest, "coregister": coregister, "terrain": terrain, "predict": predict, "outline": outline, "explain": explain,
     "synthesize": synthesize, "baselines": baselines, "evaluate": evaluate,
 }  # fmt: skip
 
@@ -121,7 +121,7 @@ def stage(name: str, *arguments: str) -> str:
     return str(stopped.value)
 
 
-@pytest.mark.parametrize("name", ["ingest", "coregister", "terrain", "predict", "explain", "synthesize"])
+@pytest.mark.parametrize("name", ["ingest", "coregister", "terrain", "predict", "outline", "explain", "synthesize"])
 def test_each_stage_of_an_area_checks_its_name(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     before = files(project)

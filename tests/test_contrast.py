@@ -249,7 +249,7 @@ def test_walls_leave_the_toe_out() -> None:
     toe = torch.zeros(1, 40, 40, dtype=torch.bool)
     toe[:, 27:] = True
     boundary, _ = candidates(square_slide(), 2, 4, settings())
-    walls, background = candidates(square_slide(), 2, 4, settings(sampling="walls"), toe)
+    walls, background = candidates(square_slide(), 2, 4, settings(sampling="boundary_without_toe"), toe)
     assert boundary[0, :, 7].any()
     assert not walls[0, :, 7:].any()
     assert torch.equal(walls[0, :, :7], boundary[0, :, :7])
@@ -258,7 +258,7 @@ def test_walls_leave_the_toe_out() -> None:
 
 def test_walls_need_to_know_the_toe() -> None:
     with pytest.raises(ValueError, match="where the toe is"):
-        candidates(square_slide(), 2, 4, settings(sampling="walls"))
+        candidates(square_slide(), 2, 4, settings(sampling="boundary_without_toe"))
 
 
 @pytest.mark.parametrize("inside_blocks", [1, 2])

@@ -62,7 +62,9 @@ def test_normalise_gives_zero_for_nodata_and_clips() -> None:
 
 def test_jitter_is_another_gain_and_offset_for_each_band() -> None:
     values = np.random.default_rng(0).normal(size=(2, 9, 9)).astype(np.float32)
-    out = jitter(values, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), np.random.default_rng(1))
+    out = jitter(
+        values, AugmentSettings(gain_std=0.2, offset_std=0.2, branch_dropout_frac=0.0), np.random.default_rng(1)
+    )
     gain = (out - out.mean((1, 2), keepdims=True)) / (values - values.mean((1, 2), keepdims=True))
     np.testing.assert_allclose(gain, gain[:, :1, :1].repeat(9, 1).repeat(9, 2), rtol=1e-3)
     assert abs(gain[0, 0, 0] - gain[1, 0, 0]) > 1e-3  # partly each band's own
@@ -82,7 +84,7 @@ def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None
 
 def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path) -> None:
     tiles = Tiles(tiles_folder, BRANCHES)
-    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), seed=0)[
+    sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, branch_dropout_frac=0.0), seed=0)[
         (int(tiles.numbers("train")[0]), 0, 0)
     ]
     assert not sample["bands"]["optical"].equal(sample["key_bands"]["optical"])
@@ -92,7 +94,7 @@ def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path)
 def test_labels_turn_with_the_bands(tiles_folder: Path) -> None:
     """The red band is brighter on landslides: whatever the turn, it must stay so."""
     tiles = Tiles(tiles_folder, BRANCHES)
-    windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0, drop_branch_frac=0.0), seed=0)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0, branch_dropout_frac=0.0), seed=0)
     for position in range(12):
         sample = windows[(int(tiles.numbers("train")[position % 12]), 0, position)]
         red, labels = sample["bands"]["optical"][0], sample["labels"]
@@ -108,7 +110,7 @@ def test_epochs_are_functions_of_seed_and_number(tiles_folder: Path) -> None:
 
 def test_workers_change_nothing(tiles_folder: Path) -> None:
     tiles = Tiles(tiles_folder, BRANCHES)
-    windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, drop_branch_frac=0.0), seed=0)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, branch_dropout_frac=0.0), seed=0)
     draws = draw_epoch(tiles, 0, 6, 0.5, seed=0)
     here, there = (list(batches(windows, draws, 4, workers)) for workers in (0, 1))
     for a, b in zip(here, there, strict=True):
@@ -122,7 +124,7 @@ def test_unknown_band_is_named(tiles_folder: Path) -> None:
 
 
 def dropping(tiles: Tiles, frac: float) -> Windows:
-    return Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=frac), seed=0)
+    return Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=frac), seed=0)
 
 
 def test_a_lost_branch_is_lost_in_both_views_and_the_other_stays_as_it_is(tiles_folder: Path) -> None:
@@ -151,7 +153,7 @@ def test_the_only_branch_is_never_lost(tiles_folder: Path) -> None:
 def test_samples_know_the_toe_of_the_ground_as_it_lies(tiles_folder: Path) -> None:
     """The tiles' mean is 0 and their spread 1, so the terrain that a sample shows is the normal itself, turned."""
     tiles = Tiles(tiles_folder, BRANCHES)
-    windows = Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0), seed=0, toes=True)
+    windows = Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=0.0), seed=0, toes=True)
     found = 0
     for position, number in enumerate(tiles.numbers("train").tolist()):
         sample = windows[number, 0, position]
@@ -163,7 +165,7 @@ def test_samples_know_the_toe_of_the_ground_as_it_lies(tiles_folder: Path) -> No
 
 
 def test_a_toe_needs_the_normal_whether_a_branch_sees_it_or_not(tiles_folder: Path) -> None:
-    augment = AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0)
+    augment = AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=0.0)
     blind = {"optical": ("red",), "terrain": ("slope",)}
     with pytest.raises(DatasetError, match="the tiles need the bands n_east and n_north"):
         Windows(Tiles(tiles_folder, blind), augment, seed=0, toes=True)

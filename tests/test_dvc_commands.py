@@ -1,6 +1,6 @@
-"""DVC's own commands, as a user types them: on a fresh clone, after a run, and after the ladder.
+"""DVC's own commands, as a user types them: on a fresh clone, after a run, and after the ablation.
 
-The pipelines are the project's, dvc.yaml and ladder/dvc.yaml; what they run is not: a `python` of ours writes the outs that
+The pipelines are the project's, dvc.yaml and ablation/dvc.yaml; what they run is not: a `python` of ours writes the outs that
 a stage declares, with its parameters as their content, within milliseconds.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 stage, arguments = sys.argv[1].removeprefix("stages."), [word for word in sys.argv[2:] if word[:2] != "--"]
 read = lambda path: YAML(typ="safe", pure=True).load(Path(path))
-folder = Path("ladder") if stage == "rung" else Path(".")
+folder = Path("ablation") if stage == "training" else Path(".")
 body = read(folder / "dvc.yaml")["stages"][stage]
 body = body.get("do", body)
 params = read("params.yaml")
@@ -65,7 +65,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     origin = place / "origin.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(clone), str(origin)], check=True)
     subprocess.run(["git", "remote", "add", "origin", str(origin)], cwd=clone, check=True)
-    for settings in (clone / ".dvc", clone / "ladder" / ".dvc"):
+    for settings in (clone / ".dvc", clone / "ablation" / ".dvc"):
         (settings / "config.local").write_text(
             f"[core]\n    site_cache_dir = {settings / 'site_cache'}\n    remote = storage\n"
             f"['remote \"storage\"']\n    url = {place / 'storage'}\n"
@@ -95,7 +95,7 @@ class TestCommands:
     """In this order: each test leaves the clone to the next."""
 
     def test_on_a_fresh_clone(self, typed: Callable[..., str]) -> None:
-        assert "rung" not in typed("dvc status")
+        assert "training" not in typed("dvc status")
         assert len(typed("dvc status").splitlines()) < 400
         for line in ("dvc exp show --csv", "dvc params diff", "dvc dag"):
             typed(line)
@@ -114,16 +114,16 @@ class TestCommands:
         ):
             typed(line)
 
-    @pytest.mark.parametrize("after_the_ladder", [False, True])
+    @pytest.mark.parametrize("after_the_ablation", [False, True])
     def test_experiments_are_run_compared_applied_and_shared(
-        self, typed: Callable[..., str], clone: Path, after_the_ladder: bool
+        self, typed: Callable[..., str], clone: Path, after_the_ablation: bool
     ) -> None:
-        if after_the_ladder:
-            typed("dvc repro --single-item rung@hpcl_net-0", "ladder")
-            assert (clone / "ladder/results/hpcl_net-0.json").exists()
-            typed("git add -A && git commit -qm 'one training of the ladder' --allow-empty")
-        name = f"wide{int(after_the_ladder)}"
-        rate = 0.01 + 0.01 * after_the_ladder
+        if after_the_ablation:
+            typed("dvc repro --single-item variant@hpcl_net-0", "ablation")
+            assert (clone / "ablation/results/hpcl_net-0.json").exists()
+            typed("git add -A && git commit -qm 'one training of the ablation' --allow-empty")
+        name = f"wide{int(after_the_ablation)}"
+        rate = 0.01 + 0.01 * after_the_ablation
         typed(f"dvc exp run -n {name} -S train.learning_rate={rate}")
         assert name in typed("dvc exp show --only-changed --csv")
         for line in ("dvc exp diff", "dvc params diff", "dvc metrics diff", "git stash -q && dvc checkout"):

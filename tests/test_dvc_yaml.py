@@ -33,12 +33,13 @@ EXEMPT = {
     "stages/_caller.py",
     "stages/_inputs.py",
     "stages/_outs.py",
+    "stages/_renamed.py",
     "hpcl/core/__init__.py",
     "hpcl/core/areas.py",
     "hpcl/core/artifacts.py",
 }  # none changes a result
 PACKAGES = ("hpcl", "stages")
-COMMANDS = {"coregister_pair", "tracking", "ladder", "mend"}  # typed by hand, no stages
+COMMANDS = {"coregister_pair", "tracking", "ablation", "mend"}  # typed by hand, no stages
 LAST = "track"  # declares whole folders and all parameters; tests/test_track.py runs it with a store
 
 
@@ -52,7 +53,7 @@ class Stage:
     data: tuple[str, ...]
     sections: frozenset[str]
     outs: tuple[str, ...]
-    ladder: tuple[str, ...] = ()  # what it reads of ladder/params.yaml
+    ablation: tuple[str, ...] = ()  # what it reads of ablation/params.yaml
 
     @property
     def module(self) -> str:
@@ -60,10 +61,10 @@ class Stage:
 
 
 def resolve(pipeline: Path, params: Mapping[str, Any], folder: Path) -> list[Stage]:
-    """The stages of a dvc.yaml under these parameters, and those of its ladder, in the order in which DVC would run them."""
+    """The stages of a dvc.yaml under these parameters, and those of its ablation, in the order in which DVC would run them."""
     shares = {folder: (pipeline, params)}
-    if (pipeline.parent / "ladder").exists():
-        shares[folder / "ladder"] = pipeline.parent / "ladder" / "dvc.yaml", tiny_ladder()
+    if (pipeline.parent / "ablation").exists():
+        shares[folder / "ablation"] = pipeline.parent / "ablation" / "dvc.yaml", tiny_ablation()
     for place, (file, values) in shares.items():
         (place / ".dvc").mkdir(parents=True)
         (place / ".dvc" / "config").write_text(f"[core]\n no_scm = true\n site_cache_dir = {place / '.dvc' / 'site'}\n")
@@ -95,7 +96,7 @@ def _resolved(place: Path, root: Path) -> Iterator[Stage]:
                 tuple(path for path in paths if path not in code),
                 frozenset(read.get("params.yaml", ())),
                 tuple(from_root(out.def_path) for out in stage.outs),
-                read.get("ladder/params.yaml", ()),
+                read.get("ablation/params.yaml", ()),
             )
 
 
@@ -126,10 +127,10 @@ def tiny_params() -> dict[str, Any]:
 
 
 @functools.cache
-def tiny_ladder() -> dict[str, Any]:
-    """One row of the ladder, the one that needs the most, with a budget of seconds."""
-    document: dict[str, Any] = read_yaml(ROOT / "ladder" / "params.yaml")
-    return document | {"run": ["walls"], "seeds": [0], "budget": {"epochs": 1, "steps_per_epoch": 2}}
+def tiny_ablation() -> dict[str, Any]:
+    """One row of the ablation, the one that needs the most, with a budget of seconds."""
+    document: dict[str, Any] = read_yaml(ROOT / "ablation" / "params.yaml")
+    return document | {"run": ["boundary_without_toe"], "seeds": [0], "budget": {"epochs": 1, "steps_per_epoch": 2}}
 
 
 @functools.cache
@@ -235,11 +236,13 @@ class Bench:
             made = (self.pool / path).exists()
             copy((self.pool if made else self.root) / path, folder / path)  # some data is part of the project
         write_yaml(folder / "params.yaml", parts(self.params, stage.sections))
-        if stage.ladder:
-            part = {name: tiny_ladder()[name] for name in stage.ladder if "." not in name}
-            part["rows"] = {name[5:]: tiny_ladder()["rows"][name[5:]] for name in stage.ladder if name[:5] == "rows."}
-            (folder / "ladder").mkdir()
-            write_yaml(folder / "ladder" / "params.yaml", part)
+        if stage.ablation:
+            part = {name: tiny_ablation()[name] for name in stage.ablation if "." not in name}
+            part["variants"] = {
+                name[9:]: tiny_ablation()["variants"][name[9:]] for name in stage.ablation if name[:9] == "variants."
+            }
+            (folder / "ablation").mkdir()
+            write_yaml(folder / "ablation" / "params.yaml", part)
         before = content(folder)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHON"))}
         # Checkpoints are no outs: they go to DVC's root, which is elsewhere.

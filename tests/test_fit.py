@@ -48,7 +48,7 @@ def recipe(**changes: Any) -> Recipe:
     def pick(numbers: dict[str, Any]) -> dict[str, Any]:
         return numbers | {k: v for k, v in changes.items() if k in numbers}
 
-    augment = AugmentSettings(gain_std=0.1, offset_std=0.1, drop_branch_frac=0.0)
+    augment = AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=0.0)
     train = TrainSettings(augment=augment, **pick(TRAIN))
     return Recipe(ModelSettings(**pick(MODEL)), ContrastSettings(**pick(CONTRAST)), train)
 

@@ -132,7 +132,12 @@ def test_clean_leaves_what_git_tracks(tmp_path: Path) -> None:
     """Scores that were committed are the user's results; what is only here goes."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / ".gitignore", tmp_path)
-    committed = ["reports/train/summary.json", "reports/evaluate/metrics.json", "reports/ladder.csv", "data/README.md"]
+    committed = [
+        "reports/train/summary.json",
+        "reports/evaluate/metrics.json",
+        "reports/ablation.csv",
+        "data/README.md",
+    ]
     made = [
         "data/predict/valley/landslides.gpkg",
         "data/model/model.json",

@@ -22,7 +22,7 @@ SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
     pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
-SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0}
+SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0, "missing_bands": "refuse"}
 SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
 BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
 
@@ -60,10 +60,12 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
     return paths, values
 
 
-def run(paths: list[Path], model: Trained, overlap: float = 0.5, turns: Literal[1, 8] = 1) -> dict[str, np.ndarray]:
+def run(
+    paths: list[Path], model: Trained, overlap: float = 0.5, tta: Literal["none", "d4"] = "none"
+) -> dict[str, np.ndarray]:
     with scene_module.RasterScene("here", paths, model, "refuse") as opened:
         return whole(
-            predict.predict(opened, model, predict.InferSettings(**SETTING, overlap_frac=overlap, turns=turns))
+            predict.predict(opened, model, predict.InferenceSettings(**SETTING, overlap_frac=overlap, tta=tta))
         )
 
 
@@ -183,7 +185,7 @@ def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi[0].start) or plain(at, roi))
     model = trained()
     with scene_module.RasterScene("here", paths, model, "refuse") as ground:
-        rows = predict.predict(ground, model, predict.InferSettings(**SETTING, overlap_frac=0.0, turns=1))
+        rows = predict.predict(ground, model, predict.InferenceSettings(**SETTING, overlap_frac=0.0, tta="none"))
         for number in range(3):
             next(rows)
             assert len(read) <= number + 1 + 2 * torch.get_num_threads()
@@ -206,7 +208,7 @@ def test_a_band_that_comes_twice_is_refused(tmp_path: Path) -> None:
 def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_others_have_data(tmp_path: Path) -> None:
     paths, _ = scene(tmp_path, (100, 100), nan=True)
     model = trained(HPCLNet)
-    settings = predict.InferSettings(**SETTING, overlap_frac=0.5, turns=1)
+    settings = predict.InferenceSettings(**SETTING, overlap_frac=0.5, tta="none")
     with scene_module.RasterScene("here", paths[:1], model, "mean") as ground:
         assert ground.absent == ("slope",)
         got = whole(predict.predict(ground, model, settings))["probability"]
@@ -220,7 +222,7 @@ def test_a_declared_missing_branch_is_mapped_as_its_mean_and_only_where_the_othe
     np.testing.assert_allclose(got, same, atol=1e-6)  # 1 is slope's mean
 
 
-def test_turns_ask_the_network_about_the_ground_as_it_lies_eightfold(tmp_path: Path) -> None:
+def test_d4_asks_the_network_about_the_ground_as_it_lies_eightfold(tmp_path: Path) -> None:
     """A network that looks at one side only answers evenly when asked from all sides."""
 
     class Eastward(PerPixel):
@@ -230,11 +232,11 @@ def test_turns_ask_the_network_about_the_ground_as_it_lies_eightfold(tmp_path: P
             return Outputs(torch.cat([-ramp, ramp], 1), red, None)
 
     paths, _ = scene(tmp_path, (64, 64))
-    once, eight = (run(paths, trained(Eastward), turns=n) for n in (1, 8))
+    once, eight = (run(paths, trained(Eastward), tta=tta) for tta in ("none", "d4"))
     assert once["probability"][32, 60] > 0.9
     assert once["uncertainty"].max() < 1e-3
     np.testing.assert_allclose(eight["probability"], eight["probability"][::-1, ::-1], atol=1e-5)
     assert abs(eight["probability"][32, 60] - 0.5) < abs(once["probability"][32, 60] - 0.5)
     assert eight["uncertainty"][32, 60] > 0.2
-    level = run(paths, trained(), turns=8)["probability"]
+    level = run(paths, trained(), tta="d4")["probability"]
     np.testing.assert_allclose(level, run(paths, trained())["probability"], atol=1e-6)

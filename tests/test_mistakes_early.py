@@ -147,7 +147,7 @@ def test_a_value_of_another_kind_is_named(folder: Path, key: str) -> None:
         ({"model__architecture": "UperNett"}, "is 'UperNett' (did you mean UPerNet?)"),
         ({"model__pretrained": "weights/none.safetensors"}, "names weights/none.safetensors, which is no file"),
         ({"model__pretrained": "x", "model__architecture": "Unet"}, "takes model.pretrained true or false"),
-        ({"contrastive__weight": 0.0, "train__predictor": "twin"}, "train.predictor is twin"),
+        ({"contrastive__weight": 0.0, "train__predictor": "ema"}, "train.predictor is ema"),
         ({"tile__split": "areas", "tile__test_areas": ["kaghn"]}, "tile.test_areas names kaghn, but the labelled areas are kaghan"),
         ({"model__branches": {"optical": ["red", "grean"]}}, "asks for band 'grean', which area kaghan does not have"),
         ({"model__branches": {"optical": ["red"], "terrain": ["relief_35m"]}}, "asks for band 'relief_35m'"),
@@ -162,8 +162,16 @@ def test_a_value_of_another_kind_is_named(folder: Path, key: str) -> None:
         ({"areas": []}, "at least one is needed to train on"),
         ({"synthesize__areas": {"north": SHIPPED["synthesize"]["areas"]["synthetic_north"]}}, "synthesize.areas.north"),
         ({"report__dpi": 5}, "'report.dpi' is 5"),
+        ({"train__predictor": "twin"}, "'train.predictor' of 'twin' is called 'ema' now"),
+        ({"contrastive__sampling": "walls"}, "'contrastive.sampling' of 'walls' is called 'boundary_without_toe' now"),
+        ({"train__augment": {"gain_std": 0.1, "offset_std": 0.1, "drop_branch_frac": 0.3}},
+         "'train.augment.drop_branch_frac' is called train.augment.branch_dropout_frac now"),
+        ({"predict": {"windows": {"turns": 8}}}, "'predict.windows.turns' is called inference.tta (none for 1, d4 for 8) now."),
+        ({"predict": {"missing_bands": "mean", "polygons": {"simplify_px": 0.0}}},
+         "'predict.missing_bands' is called inference.missing_bands now; 'predict.polygons' is called outline now."),
+        ({"predict": {"anything": 1}}, "'predict' is called inference and outline now."),
         ({"explain__windows": 0}, "'explain.windows' is 0"),
-        ({"predict__missing_bands": "refuze"}, "'predict.missing_bands' is 'refuze'"),
+        ({"inference__missing_bands": "refuze"}, "'inference.missing_bands' is 'refuze'"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_one_sentence(folder: Path, values: dict[str, Any], said: str) -> None:
@@ -221,8 +229,8 @@ def test_an_area_without_inventory_may_lack_bands_where_that_is_allowed(folder: 
     write_area(folder / "data/raw/kaghan")
     write_area(folder / "data/raw/far", ("red", "green", "blue"), inventory=False)
     document = changed() | {"areas": ["kaghan", "far"]}
-    assert "band 'nir', which area far does not have (predict.missing_bands: mean would map it" in refusal(document)
-    document["predict"]["missing_bands"] = "mean"
+    assert "band 'nir', which area far does not have (inference.missing_bands: mean would map it" in refusal(document)
+    document["inference"]["missing_bands"] = "mean"
     assert refusal(document) == ""
     (folder / "data/raw/far/landslides.gpkg").touch()
     assert "band 'nir', which area far does not have;" in refusal(document)

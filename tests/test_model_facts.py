@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from test_unlike_area import ROOT, area, ground, model
 
-import hpcl.maps.polygons
 from hpcl.core.artifacts import ArtifactError
+from hpcl.maps import class_map, polygons
 from hpcl.networks import store
 from hpcl.settings.model import ModelError
 from hpcl.settings.train import TrainSettings
 from hpcl.training import calibrate
-from stages import predict
+from stages import outline, predict
 from stages._stage import params
 
 NAN, INF = float("nan"), float("inf")
@@ -110,22 +110,23 @@ def test_what_is_no_object_is_refused(folder: Path, text: str) -> None:
 def test_a_map_that_says_everything_or_nothing_is_named(
     probabilities: list[float], threshold: float, beginning: str | None
 ) -> None:
-    seen = predict._Seen()
+    covered = class_map.Coverage()
     for part in np.array_split(np.array(probabilities, np.float32), 2):
-        seen.add(part, threshold)
-    told = seen.findings(threshold)
+        covered = covered.with_part(part, threshold)
+    told = covered.findings(threshold)
     assert len(told) == (beginning is not None)
     assert beginning is None or told[0].startswith(beginning)
 
 
-def test_predict_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_outline_keeps_that_all_is_landslide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     area(tmp_path, ground(1), 5)
     model(tmp_path, threshold=0.0)
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hpcl.maps.polygons, "_relief", lambda *_: {})  # this terrain has no normals
+    monkeypatch.setattr(polygons, "_relief", lambda *_: {})  # this terrain has no normals
     predict.main("valley")
-    found = json.loads(Path("data/predict/valley/facts.json").read_text())["findings"]
+    outline.main("valley")
+    found = json.loads(Path("data/outline/valley/facts.json").read_text())["findings"]
     assert found[-1].startswith("The map calls 100.0% of the area a landslide")
     assert found[-1] in capsys.readouterr().out
 

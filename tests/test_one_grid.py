@@ -93,7 +93,7 @@ def test_predict_makes_no_map_of_two_grids(
         Path("data") / p for p in ("ingest/valley/image.tif", "terrain/valley/terrain.tif", "coregister/valley/dem.tif")
     )
     model_free = {"provenance": {}, "classes": ["landslide"], "terrain": relief, "elevation": dem}
-    settings = polygons.PolygonSettings(minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0)
+    settings = polygons.OutlineSettings(minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0)
     probability = Path("data/predict/valley/probability.tif")
     cog.write(probability, raster.Raster(np.zeros((1, 160, 160), np.float32), HERE, (raster.Band("probability"),)))
     if "ingest" not in which:

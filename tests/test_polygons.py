@@ -29,7 +29,7 @@ def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649") -> Path:
 def vectorise(
     path: Path, minimum_area_m2: float = 0.0, simplify_px: float = 0.0, sure: float = 0.0, **provenance: object
 ):
-    settings = polygons.PolygonSettings(
+    settings = polygons.OutlineSettings(
         minimum_area_m2=minimum_area_m2, simplify_px=simplify_px, minimum_mean_probability=sure
     )
     return polygons.landslides(path, 0.5, settings, classes=["landslide"], provenance=provenance)
@@ -198,7 +198,7 @@ def test_a_planted_slope_gives_its_dip_direction_and_relief(tmp_path):
     cog.write(
         tmp_path / "z.tif", raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),))
     )
-    settings = polygons.PolygonSettings(minimum_area_m2=0.0, simplify_px=0.0, minimum_mean_probability=0.0)
+    settings = polygons.OutlineSettings(minimum_area_m2=0.0, simplify_px=0.0, minimum_mean_probability=0.0)
     (row,) = polygons.landslides(
         plant(tmp_path / "p.tif", probability), 0.5, settings, classes=["landslide"], provenance={},
         terrain=tmp_path / "t.tif", elevation=tmp_path / "z.tif",

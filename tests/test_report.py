@@ -143,15 +143,16 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
         [ground.probability, uncertainty],
         [Band("probability"), Band("uncertainty")],
     )
-    n = _polygons(data / "predict" / name / "landslides.gpkg", ground.probability >= threshold, ground)
+    n = _polygons(data / "outline" / name / "landslides.gpkg", ground.probability >= threshold, ground)
     _json(
         data / "predict" / name / "facts.json",
         {
             "area": name, "threshold": threshold, "temperature": 1.3, "weights_sha256": "ab" * 32, "findings": [],
-            "input_sha256": "cd" * 32, "classes": ["landslide"], "landslides": n,
-            "landslide_area_m2": float((ground.probability >= threshold).sum() * 4.0),
+            "input_sha256": "cd" * 32, "classes": ["landslide"],
         },
     )  # fmt: skip
+    mapped_m2 = float((ground.probability >= threshold).sum() * 4.0)
+    _json(data / "outline" / name / "facts.json", {"landslides": n, "landslide_area_m2": mapped_m2, "findings": []})
     _write_attention(data, ground, size)
     if ground.labelled:
         for what in ("labels", "split", "block"):
@@ -304,7 +305,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     _json(reports / "train" / "summary.json", facts)
     line = {
         "ground": "west -> east",
-        "row": "concat",
+        "variant": "concat",
         "label": "two encoders",
         "status": "run",
         "seeds": 3,
@@ -312,16 +313,23 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     }
     line |= {"parameters": 1234567, "landslide_iou": 0.61, "sd": 0.01, "val_iou": 0.7, "probe_auc": 0.81}
     lead = {
-        "row": "attention",
+        "variant": "attention",
         "label": "<b>attention</b>",
         "against": "concat",
         "difference": 0.02,
         "low": 0.01,
         "high": 0.03,
     }
-    worse = {"row": "queues", "label": "queues", "against": "attention", "difference": 0.0, "low": -0.01, "high": 0.01}
-    idle = {"ground": "west -> east", "row": "walls", "label": "walls", "status": "not run"}
-    pd.DataFrame([line, line | lead, line | worse, idle]).to_csv(reports / "ladder.csv", index=False)
+    worse = {
+        "variant": "queues",
+        "label": "queues",
+        "against": "attention",
+        "difference": 0.0,
+        "low": -0.01,
+        "high": 0.01,
+    }
+    idle = {"ground": "west -> east", "variant": "walls", "label": "walls", "status": "not run"}
+    pd.DataFrame([line, line | lead, line | worse, idle]).to_csv(reports / "ablation.csv", index=False)
     names = ", ".join(g.name for g in grounds)
     numbers = f"dpi: {SETTINGS.dpi}, map_px: {SETTINGS.map_px}, attention_windows: {SETTINGS.attention_windows}"
     (root / "params.yaml").write_text(f"areas: [{names}]\nreport: {{{numbers}}}\n")
@@ -402,7 +410,7 @@ def test_equal_input_gives_equal_bytes_whatever_the_users_style(project: Path, t
     assert len([path for path in made if path.suffix == ".png"]) > 20
 
 
-def test_the_ladder_says_what_pays_and_what_was_not_run(project: Path) -> None:
+def test_the_ablation_says_what_pays_and_what_was_not_run(project: Path) -> None:
     text = _text(project)
     part = text[text.index("What each component buys</h2>") :]
     part = part[: part.index("<h2>")]

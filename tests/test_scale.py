@@ -22,9 +22,9 @@ from stages import terrain
 def shipped(**over: Any) -> dict[str, Any]:
     """The parameters of the project by name, some of them changed."""
     document = read_yaml(ROOT / "params.yaml")
-    sections = [document[s] for s in ("ingest", "coregister", "terrain", "tile", "model", "evaluate")]
+    sections = [document[s] for s in ("ingest", "coregister", "terrain", "tile", "model", "outline", "evaluate")]
     values: dict[str, Any] = {}
-    for section in (*sections, document["predict"]["polygons"]):
+    for section in sections:
         values |= section
     return values | over
 
@@ -40,7 +40,7 @@ def told(sizes: Sizes, **over: Any) -> dict[str, str]:
         *scale.coregister(sizes, **some("maximum_shift_px"), on_reference=bool(over.get("on_reference"))),
         *scale.terrain(sizes, **some("smoothing_m", "relief_radii_m", "roughness_radius_m")),
         *scale.tile(sizes, **some("window_px", "stride_px", "block_px", "gap_px")),
-        *scale.polygons(sizes, **some("minimum_area_m2", "simplify_px")),
+        *scale.outline(sizes, **some("minimum_area_m2", "simplify_px")),
         *scale.evaluate(sizes, **some("object_minimum_area_m2", "object_size_edges_m2", "boundary_px")),
     ]
     names = [sentence.split(" ")[0].rstrip(":").rpartition(".")[2] for sentence in sentences]
@@ -240,14 +240,14 @@ def test_terrain_keeps_the_dems_own_pixel_in_mind(tmp_path: Path, monkeypatch: p
 def test_the_report_lists_what_each_stage_found_by_area() -> None:
     said: dict[str, Any] = {"findings": [], "reprojected": [], "inventory": None, "valid_frac": {"image": 1.0}}
     shift = {"accepted": True, "reason": "Moved.", "findings": ["shift"]}
-    place = facts.Area("place", said, shift, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
+    place = facts.Area("place", said, shift, {}, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
                       {"findings": ["window"]}, None)  # fmt: skip
     none: Any = {}
     report = facts.Report(
         areas=[place], figures={}, tiles=none, model=none, baselines=none, training={"findings": {"place": ["stride"]}},
-        metrics={"findings": {"place": ["band"]}}, objects=none, blocks=none, ladder=none,
+        metrics={"findings": {"place": ["band"]}}, objects=none, blocks=none, ablation=none,
     )  # fmt: skip
     assert [found[1:] for found in page.findings(report)] == [
         ("coregister", "Accepted: Moved."), ("coregister", "shift"), ("terrain", "smooth"), ("tile", "window"),
-        ("train", "stride"), ("predict", "polygon"), ("evaluate", "band"),
+        ("train", "stride"), ("outline", "polygon"), ("evaluate", "band"),
     ]  # fmt: skip

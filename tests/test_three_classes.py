@@ -28,7 +28,7 @@ def configure(project: Path, missing_bands: str = "refuse") -> None:
         {
             "areas": ["place"],
             "train": {"steps_per_epoch": 4, "batch_size": 4},
-            "predict": {"windows": {"overlap_frac": 0.0}, "missing_bands": missing_bands},
+            "inference": {"overlap_frac": 0.0, "missing_bands": missing_bands},
         },
     )
     model = params["model"]
@@ -126,7 +126,7 @@ def test_an_area_without_a_band_of_the_model_is_refused_in_one_sentence(project:
     sentence = refused.stderr.removesuffix("\n")
     assert sentence.startswith("predict: The model was trained with band 'thermal', which this area lacks")
     assert "\n" not in sentence
-    assert sentence.endswith("; predict.missing_bands: mean maps it without.")
+    assert sentence.endswith("; inference.missing_bands: mean maps it without.")
     assert not (project / "data" / "predict" / "bare").exists()
 
 

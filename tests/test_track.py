@@ -122,9 +122,8 @@ def plant(root: Path) -> None:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    for name in ("areas", "artifacts"):
-        shutil.copy(ROOT / "hpcl" / f"{name}.py", root / "hpcl")
-    for name in ("__init__", "_caller", "_inputs", "_outs", "_stage", "_track", "track"):
+    shutil.copytree(ROOT / "hpcl" / "core", root / "hpcl" / "core")
+    for name in ("__init__", "_caller", "_inputs", "_outs", "_renamed", "_stage", "_track", "track"):
         shutil.copy(ROOT / "stages" / f"{name}.py", root / "stages")
 
 

@@ -1,5 +1,5 @@
-"""The ladder: what each component buys. A rung is one training, scored on the test split of the tiles as a map would
-be; the table compares rungs with seeds and blocks resampled together.
+"""The ablation: what each component buys. A training is one training, scored on the test split of the tiles as a map would
+be; the table compares trainings with seeds and blocks resampled together.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from hpcl.ablation.score import COUNTS
 from hpcl.settings.evaluate import EvaluateSettings
 
 
-class LadderError(ValueError):
-    """Rungs that cannot be compared."""
+class AblationError(ValueError):
+    """Trainings that cannot be compared."""
 
 
 def ground(facts: Mapping[str, Any]) -> str:
@@ -28,7 +28,7 @@ def ground(facts: Mapping[str, Any]) -> str:
     """
     train, test = _areas(facts, "train"), _areas(facts, "test")
     if not test:
-        raise LadderError("The tiles have no test ground to score on; raise tile.test_frac or name tile.test_areas.")
+        raise AblationError("The tiles have no test ground to score on; raise tile.test_frac or name tile.test_areas.")
     if set(train) & set(test):
         return f"{' + '.join(test)}, test blocks"
     return f"{' + '.join(train)} -> {' + '.join(test)}"
@@ -44,25 +44,27 @@ def _areas(facts: Mapping[str, Any], split: str) -> list[str]:
 
 
 def compare(
-    rungs: Mapping[str, Sequence[pd.DataFrame]], against: Mapping[str, str], settings: EvaluateSettings
+    trainings: Mapping[str, Sequence[pd.DataFrame]], against: Mapping[str, str], settings: EvaluateSettings
 ) -> pd.DataFrame:
-    """One line per rung: mean and standard deviation of its landslide IoU over seeds, and how far it is ahead.
+    """One line per training: mean and standard deviation of its landslide IoU over seeds, and how far it is ahead.
 
-    ``rungs``: the block counts of each rung, one table per seed, the same seeds in the same order for all;
-    ``against``: the rung that each is compared with. The interval resamples seeds and blocks, both paired; with one
+    ``trainings``: the block counts of each training, one table per seed, the same seeds in the same order for all;
+    ``against``: the training that each is compared with. The interval resamples seeds and blocks, both paired; with one
     seed or one block there is none (NaN). Means of a handful of drawn seeds scatter too little and never leave the range of
     the seeds, so their deviations are widened as far as Student's distribution of so few seeds is wider than their own.
     """
-    counts = {name: _stack(tables) for name, tables in rungs.items()}
+    counts = {name: _stack(tables) for name, tables in trainings.items()}
     shapes = {(len(c), c.shape[1]) for c in counts.values()}
     truths = [c.sum(-1) for c in counts.values()]
     places = {
         tuple(zip(*(t.sort_values(["area", "block"])[c] for c in ("area", "block")), strict=True))
-        for r in rungs.values()
+        for r in trainings.values()
         for t in r
     }
     if len(shapes) != 1 or len(places) != 1 or any((truth != truths[0]).any() for truth in truths):
-        raise LadderError("The rungs were not scored on the same blocks with the same seeds; run the ladder again.")
+        raise AblationError(
+            "The trainings were not scored on the same blocks with the same seeds; run the ablation again."
+        )
     seeds, blocks = shapes.pop()
     weights = metrics.resample(blocks, settings)
     drawn = np.random.default_rng([settings.seed, 1]).integers(seeds, size=(len(weights), seeds))
@@ -70,9 +72,9 @@ def compare(
     iou = {name: metrics.scores(c.sum(1))["landslide_iou"] for name, c in counts.items()}
     draws = {name: _draws(c, weights, drawn, widening) for name, c in counts.items()}
     lines = []
-    for name in rungs:
+    for name in trainings:
         line = {
-            "row": name,
+            "variant": name,
             "seeds": seeds,
             "landslide_iou": iou[name].mean(),
             "sd": iou[name].std(ddof=1) if seeds > 1 else np.nan,
@@ -84,7 +86,9 @@ def compare(
             lead = {"against": other, "difference": (iou[name] - iou[other]).mean(), "low": low, "high": high}
             line |= lead
         lines.append(line)
-    return pd.DataFrame(lines, columns=["row", "seeds", "landslide_iou", "sd", "against", "difference", "low", "high"])
+    return pd.DataFrame(
+        lines, columns=["variant", "seeds", "landslide_iou", "sd", "against", "difference", "low", "high"]
+    )
 
 
 def _stack(tables: Sequence[pd.DataFrame]) -> metrics.Array:

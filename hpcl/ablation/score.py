@@ -16,7 +16,7 @@ from hpcl.core.artifacts import read_npy
 from hpcl.inference import predict, scene
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
-from hpcl.settings.predict import InferSettings
+from hpcl.settings.inference import InferenceSettings
 
 COUNTS = ["tn", "fp", "fn", "tp"]
 
@@ -35,7 +35,7 @@ class TileScene(scene.Scene):
         return np.stack([self._values[layer, roi[0], roi[1]] for layer in self._layers])
 
 
-def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: InferSettings) -> pd.DataFrame:
+def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: InferenceSettings) -> pd.DataFrame:
     """Confusion of the trained network's map in every test block of the tiles: ``area, block, tn, fp, fn, tp``."""
     tables = []
     for area in distinct(sorted(facts["areas"])):

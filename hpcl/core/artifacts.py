@@ -53,8 +53,8 @@ def remedy(path: Path) -> str:
             stage, keeper = FOLDERS.get(folder, folder), "dvc checkout -f"
         case ("reports", stage, _):
             keeper = "git checkout"
-        case ("reports", "ladder.csv"):
-            return "restore it (git checkout reports/ladder.csv) or make it again (python -m stages.ladder)"
+        case ("reports", "ablation.csv"):
+            return "restore it (git checkout reports/ablation.csv) or make it again (python -m stages.ablation)"
         case _:
             return "give a complete file there"
     return f"restore it ({keeper} {quote(str(path))}) or make it again (dvc repro -s -f {quote(stage)})"

@@ -21,7 +21,7 @@ from hpcl.networks.base import Network
 from hpcl.networks.d4 import turn, turn_back
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
-from hpcl.settings.predict import InferSettings
+from hpcl.settings.inference import InferenceSettings
 from hpcl.windows import Stitcher, pad, starts
 
 PANEL_PX = 8192
@@ -46,7 +46,7 @@ class Part:
 def predict(
     scene: Scene,
     trained: Trained,
-    settings: InferSettings,
+    settings: InferenceSettings,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Generator[Part, None, None]:
     """Map a scene, panels of `PANEL_PX` columns from west to east and each from north to south; a part comes as soon as no
@@ -65,7 +65,7 @@ def predict(
     threads = torch.get_num_threads() if where.type == "cpu" else 1
     tops = starts(height, window_px, stride)
     panels = list(_panels(width, window_px, stride, -(-settings.batch_size // threads)))
-    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: settings.turns]
+    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: 8 if settings.tta == "d4" else 1]
 
     def look(place: Place) -> Ground:
         return _look(scene, window_px, *place)

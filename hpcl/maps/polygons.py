@@ -21,7 +21,7 @@ from scipy import ndimage, sparse
 from shapely.affinity import affine_transform
 
 from hpcl.geo import raster
-from hpcl.settings.predict import PolygonSettings
+from hpcl.settings.outline import OutlineSettings
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,7 @@ STRIP_ROWS = 512
 def landslides(
     path: Path,
     threshold: float,
-    settings: PolygonSettings,
+    settings: OutlineSettings,
     *,
     classes: Sequence[str],
     provenance: Mapping[str, Any],

@@ -12,7 +12,7 @@ from hpcl.geo import raster
 from hpcl.inference.scene import Scene
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
-from hpcl.settings.predict import Missing
+from hpcl.settings.inference import Missing
 
 
 class SceneError(ValueError):
@@ -42,7 +42,7 @@ class RasterScene(Scene):
         super().__init__(trained, area, (rows, columns), absent)
         if absent and (missing == "refuse" or not self._present):
             known = ", ".join(name for names in there for name in names)
-            remedy = "" if missing == "mean" else "; predict.missing_bands: mean maps it without"
+            remedy = "" if missing == "mean" else "; inference.missing_bands: mean maps it without"
             self._stack.close()
             raise SceneError(
                 f"The model was trained with band '{absent[0]}', which this area lacks (it has {known}){remedy}."

@@ -55,7 +55,7 @@ def area_section(area: Area, report: Report) -> Section:
     ground = f"{short(image_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
     intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
     intro += (
-        f"Mapped: {counted(area.predict['landslides'], 'landslide')}, {short(area.predict['landslide_area_m2'] / 1e6)} km², "
+        f"Mapped: {counted(area.outline['landslides'], 'landslide')}, {short(area.outline['landslide_area_m2'] / 1e6)} km², "
         f"where the probability is at least {fixed(area.predict['threshold'], 2)}."
     )
     for way in area.ingest.get("operations", []):
@@ -67,7 +67,7 @@ def area_section(area: Area, report: Report) -> Section:
         plates.row(
             plates.one(
                 f"{name}_map.png",
-                f"Map of {name}: probability of landslide over a hillshade, with {area.predict['landslides']} outlined "
+                f"Map of {name}: probability of landslide over a hillshade, with {area.outline['landslides']} outlined "
                 "landslides, scale bar and north arrow.",
                 f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
                 f"probability ≥ {fixed(area.predict['threshold'], 2)}. Coordinates in km, {area.ingest['crs_name']}.",

@@ -67,6 +67,7 @@ def read_area(name: str, tiles: Any, settings: ReportSettings) -> tuple[facts.Ar
         ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
         shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
         predict=predict,
+        outline=artifacts.read_json(DATA / "outline" / name / "facts.json"),
         explain=artifacts.read_json(DATA / "explain" / name / "facts.json"),
         terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json"),
         tiles=split,
@@ -120,7 +121,7 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
         crs_name=area.ingest["crs_name"],
         extent_km=_extent_km(grid),
         hillshade=hillshade,
-        mapped=_outlines(DATA / "predict" / name / "landslides.gpkg"),
+        mapped=_outlines(DATA / "outline" / name / "landslides.gpkg"),
         inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
     )
     drawn = {

@@ -22,6 +22,7 @@ class Area:
     ingest: Facts
     shift: Facts
     predict: Facts
+    outline: Facts
     explain: Facts
     terrain: Facts
     tiles: Facts | None
@@ -49,5 +50,5 @@ class Report:
     objects: pd.DataFrame
     blocks: pd.DataFrame
     """objects.csv and blocks.csv of the stage evaluate."""
-    ladder: pd.DataFrame
-    """reports/ladder.csv: what each component buys, by ground."""
+    ablation: pd.DataFrame
+    """reports/ablation.csv: what each component buys, by ground."""

@@ -32,7 +32,7 @@ from hpcl.report.html import (
     short,
     table_html,
 )
-from hpcl.report.results import ladder_section, scores_section, training_section
+from hpcl.report.results import ablation_section, scores_section, training_section
 from hpcl.report.style import MAPS, SCORES
 
 STYLE = Path(__file__).with_name("page.css")
@@ -45,7 +45,7 @@ def render(report: Report) -> str:
         *[area_section(area, report) for area in report.areas],
         scores_section(report),
         training_section(report),
-        ladder_section(report),
+        ablation_section(report),
         _judged(report),
         _provenance(report),
         _reading(report),
@@ -57,7 +57,8 @@ def render(report: Report) -> str:
         f'<div class="frame">\n{_header(report, title, sections)}\n<main>\n'
         + "\n".join(section_html(section, 2) for section in sections)
         + "\n</main>\n<footer>Made by the stage <code>report</code>. The figures are in <code>reports/figures</code>, the numbers"
-        " in <code>reports/evaluate</code> and <code>reports/train</code>, the maps in <code>data/predict</code>."
+        " in <code>reports/evaluate</code> and <code>reports/train</code>, the maps in "
+        "<code>data/predict</code> and <code>data/outline</code>."
         "</footer>\n</div>\n</body>\n</html>\n"
     )
 
@@ -78,8 +79,8 @@ def _header(report: Report, title: str, sections: Sequence[Section]) -> str:
 
 
 def _what(report: Report) -> str:
-    slides = sum(area.predict["landslides"] for area in report.areas)
-    mapped_km2 = sum(area.predict["landslide_area_m2"] for area in report.areas) / 1e6
+    slides = sum(area.outline["landslides"] for area in report.areas)
+    mapped_km2 = sum(area.outline["landslide_area_m2"] for area in report.areas) / 1e6
     ground_km2 = sum(image_km2(area) for area in report.areas)
     branches = report.model["settings"]["branches"]
     bands = "; ".join(f"{name}: {', '.join(names)}" for name, names in branches.items())
@@ -175,9 +176,9 @@ def _overview(report: Report) -> str:
             short(image_km2(area)),
             f"{area.ingest['pixel_m']:.4g} / {area.ingest['dem_pixel_m']:.4g}",
             f"{area.ingest['inventory']['n']:,}" if area.ingest["inventory"] else "none",
-            f"{area.predict['landslides']:,}",
-            short(area.predict["landslide_area_m2"] / 1e6),
-            percent(area.predict["landslide_area_m2"] / 1e6 / image_km2(area)),
+            f"{area.outline['landslides']:,}",
+            short(area.outline["landslide_area_m2"] / 1e6),
+            percent(area.outline["landslide_area_m2"] / 1e6 / image_km2(area)),
         ]
         for area in report.areas
     ]
@@ -230,6 +231,8 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
             tell("train", sentence)
         for sentence in area.predict.get("findings", []):
             tell("predict", sentence)
+        for sentence in area.outline.get("findings", []):
+            tell("outline", sentence)
         for sentence in report.metrics.get("findings", {}).get(area.name, []):
             tell("evaluate", sentence)
         blank = {name: share["blank_windows"] for name, share in area.explain["attention"].items()}

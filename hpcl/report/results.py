@@ -223,7 +223,7 @@ def training_section(report: Report) -> Section:
 
 
 def steps_of(ran: pd.DataFrame) -> str:
-    """How many optimiser steps the rows of the ladder took.
+    """How many optimiser steps the variants of the ablation took.
 
     >>> steps_of(pd.DataFrame({"steps": [120.0, 135.0]})), steps_of(pd.DataFrame({"steps": [120.0]}))
     ('120 to 135 steps', '120 steps')
@@ -243,19 +243,19 @@ def verdict(low: float, high: float) -> str:
     return "pays" if low > 0 else "costs" if high < 0 else "no difference seen"
 
 
-def ladder_section(report: Report) -> Section:
-    """One table per ground that the ladder was run on; which rows were not run is said below it."""
+def ablation_section(report: Report) -> Section:
+    """One table per ground that the ablation was run on; which variants were not run is said below it."""
     intro = (
-        "Every row is trained by the same loop on the same tiles with the same steps unless its name says "
+        "Every variant is trained by the same loop on the same tiles with the same steps unless its name says "
         "otherwise, each with several seeds, and scored on "
-        "the same test blocks. The difference is to the row it builds upon; its interval resamples seeds and blocks, both "
+        "the same test blocks. The difference is to the variant it builds upon; its interval resamples seeds and blocks, both "
         "paired. A rival is behind HPCL-Net where its difference is negative."
     )
-    table = report.ladder
-    labels = dict(zip(table["row"], table["label"], strict=True))
+    table = report.ablation
+    labels = dict(zip(table["variant"], table["label"], strict=True))
     tables, paid, tried = [], set(), set()
-    for ground, rung in table.groupby("ground", sort=False):
-        ran, idle = rung[rung["status"] == "run"], rung[rung["status"] != "run"]
+    for ground, training in table.groupby("ground", sort=False):
+        ran, idle = training[training["status"] == "run"], training[training["status"] != "run"]
         if ran.empty:
             continue
         rows = []
@@ -263,8 +263,8 @@ def ladder_section(report: Report) -> Section:
             compared = isinstance(line["against"], str)
             said = verdict(line["low"], line["high"]) if compared else ""
             if compared:
-                tried.add(line["row"])
-                paid |= {line["row"]} if said == "pays" else set()
+                tried.add(line["variant"])
+                paid |= {line["variant"]} if said == "pays" else set()
             lead = f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE
             iou = f"{fixed(line['landslide_iou'])} ± {fixed(line['sd'])}"
             other = labels.get(line["against"], "") if compared else NONE
@@ -285,7 +285,7 @@ def ladder_section(report: Report) -> Section:
         note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science. " if invented else "")
         note += f"Not run: {'; '.join(idle['label'])}." if len(idle) else ""
         head = [
-            "row",
+            "variant",
             "verdict",
             "against",
             "landslide IoU (mean ± sd)",
@@ -296,7 +296,9 @@ def ladder_section(report: Report) -> Section:
         ]
         tables.append(table_html(str(ground), head, rows, words=3, note=note))
     if not tables:
-        return Section("ladder", "What each component buys", [paragraph("The ladder has not been run: make ladder.")])
+        return Section(
+            "ablation", "What each component buys", [paragraph("The ablation has not been run: make ablation.")]
+        )
     vain = [labels[name] for name in labels if name in tried - paid]
     told = paragraph(f"Paid on no ground at this budget: {'; '.join(vain)}.") if vain else ""
     probe = paragraph(
@@ -304,4 +306,4 @@ def ladder_section(report: Report) -> Section:
         "frozen fused map; .5 is chance.",
         "note",
     )
-    return Section("ladder", "What each component buys", [paragraph(intro), *tables, told, probe])
+    return Section("ablation", "What each component buys", [paragraph(intro), *tables, told, probe])

@@ -12,12 +12,12 @@ from pydantic.dataclasses import dataclass
 class ContrastSettings:
     """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
 
-    ``weight`` 0 switches the contrast off, twin and queues included. ``momentum`` is the twin's: it keeps this share of
+    ``weight`` 0 switches the contrast off, momentum encoder and queues included. ``momentum`` is the encoder's: it keeps this share of
     itself at every step (less in the first steps); 0 means that the network itself is the source of the keys.
     ``queue_size`` 0 compares with the keys of the current batch alone. ``start_frac`` is the share of all steps in
     which the queues fill but the loss does not act yet. ``sampling`` says where landslide samples and most of the
-    background samples lie: on both sides of the ``boundary`` (published), of its ``walls`` (the boundary without the
-    toe), in the ``interior`` of either, or ``random``.
+    background samples lie: on both sides of the ``boundary`` (published), of the ``boundary_without_toe``, in the
+    ``interior`` of either, or ``random``.
     """
 
     weight: float = Field(ge=0)
@@ -25,7 +25,7 @@ class ContrastSettings:
     queue_size: int = Field(ge=0)
     momentum: float = Field(ge=0, lt=1)
     embedding_dim: int = Field(ge=2)
-    sampling: Literal["boundary", "walls", "interior", "random"]
+    sampling: Literal["boundary", "boundary_without_toe", "interior", "random"]
     start_frac: float = Field(ge=0, le=1)
     positive_frac: float = Field(gt=0, le=1)
     negative_frac: float = Field(ge=0, lt=1)

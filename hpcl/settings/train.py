@@ -20,22 +20,22 @@ class AugmentSettings:
     """Augmentation of training windows: quarter turns and mirrors always; image bands get a random gain and
     offset of these standard deviations (in units of a band's standard deviation), half of it common to all bands.
 
-    With probability ``drop_branch_frac`` a window loses one of several branches: its bands become their mean, as those
+    With probability ``branch_dropout_frac`` a window loses one of several branches: its bands become their mean, as those
     of an area do that lacks them.
     """
 
     gain_std: float = Field(ge=0)
     offset_std: float = Field(ge=0)
-    drop_branch_frac: float = Field(ge=0, lt=1)
+    branch_dropout_frac: float = Field(ge=0, lt=1)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class TrainSettings:
     """The budget and the optimiser (AdamW, one cycle: linear warm-up over ``warmup_frac``, then a cosine to zero).
 
-    An epoch is ``steps_per_epoch`` batches drawn anew; ``batch_size`` windows are shared among all processes. Training
+    An epoch is ``steps_per_epoch`` batches, drawn again each time; ``batch_size`` windows are shared among all processes. Training
     stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
-    ``network`` or its averaged momentum ``twin`` (which needs the contrast). ``precision`` is Lightning Fabric's;
+    ``network`` or its exponential moving average, ``ema``, the momentum encoder of the contrast. ``precision`` is Lightning Fabric's;
     ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
     """
 
@@ -52,7 +52,7 @@ class TrainSettings:
     landslide_windows_frac: float = Field(ge=0, le=1)
     augment: AugmentSettings
     workers: int = Field(ge=0)
-    predictor: Literal["network", "twin"]
+    predictor: Literal["network", "ema"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     channels_last: bool
     compile: bool
@@ -64,7 +64,7 @@ def check_training(model: ModelSettings, contrast: ContrastSettings, train: Trai
     multiple_px = RIVAL_STRIDE_PX if stranger else model.output_stride
     if window_px % multiple_px:
         raise FitError(f"tile.window_px is {window_px}, but the network needs a multiple of {multiple_px}.")
-    if contrast.weight == 0 and train.predictor == "twin":
-        raise FitError("train.predictor is twin, but contrastive.weight 0 makes no twin; set it to network.")
+    if contrast.weight == 0 and train.predictor == "ema":
+        raise FitError("train.predictor is ema, but contrastive.weight 0 makes no momentum encoder; set it to network.")
     if contrast.weight > 0 and stranger:
         raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")

@@ -150,7 +150,7 @@ class Windows(Dataset[Sample]):
         query = self.tiles.by_branch(turned)
         turned[self._image] = jitter(plain, self.augment, rng)
         key = {branch: view for branch, view in self.tiles.by_branch(turned).items() if branch in self._lit}
-        if len(query) > 1 and rng.random() < self.augment.drop_branch_frac:
+        if len(query) > 1 and rng.random() < self.augment.branch_dropout_frac:
             lost = str(rng.choice(list(query)))
             for views in (query, key):
                 views.update({lost: torch.zeros_like(query[lost])} if lost in views else {})

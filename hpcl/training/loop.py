@@ -90,7 +90,7 @@ class Trainer:
     @property
     def predictor(self) -> Network:
         """What validation looks at and what ships."""
-        if self.contrast is not None and self.recipe.train.predictor == "twin":
+        if self.contrast is not None and self.recipe.train.predictor == "ema":
             return self.contrast.momentum_encoder.network
         return self.network
 

@@ -55,17 +55,17 @@ def candidates(
     A landslide block has at least ``positive_frac`` of its class and lies within ``inside_blocks`` of the boundary; where
     all landslides of a window are too small for that, its best block is one, if it is not background. A background block
     (class 0) has at most ``negative_frac`` landslide and lies within ``outside_blocks``. The window's edge and unknown
-    ground are no boundary. ``toe`` marks the pixels that walls leave out (`hpcl.walls.toe`); blocks are left out where
-    most pixels are.
+    ground are no boundary. ``toe`` marks the pixels that ``boundary_without_toe`` leaves out (`hpcl.training.toe`); blocks
+    are left out where most pixels are.
     """
     fractions, known = class_fractions(labels, classes, block_px)
     landslide = 1 - fractions[:, 0]
     background = known & (landslide <= settings.negative_frac)
     near = torch.zeros_like(fractions, dtype=torch.bool)
     wanted = torch.ones_like(known)
-    if settings.sampling == "walls":
+    if settings.sampling == "boundary_without_toe":
         if toe is None:
-            raise ValueError("Sampling at walls needs to know where the toe is.")
+            raise ValueError("Sampling without the toe needs to know where it is.")
         wanted = F.avg_pool2d(toe.float()[:, None], block_px)[:, 0] < 0.5
     for c in range(1, classes):
         mine = known & (fractions[:, c] >= settings.positive_frac)

@@ -25,7 +25,7 @@ class Recipe:
     @property
     def needs_toe(self) -> bool:
         """Whether pairs depend on which part of a boundary faces downhill."""
-        return self.has_contrast and self.contrast.sampling == "walls"
+        return self.has_contrast and self.contrast.sampling == "boundary_without_toe"
 
     @property
     def steps(self) -> int:

@@ -1,4 +1,4 @@
-"""One rung of the ladder: train as one row of ladder/params.yaml says, with one seed, and score the test blocks."""
+"""One training of the ablation: as one variant of ablation/params.yaml says, with one seed; the test blocks are scored."""
 
 from pathlib import Path
 
@@ -8,27 +8,27 @@ from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.networks.store import Trained
-from stages import _ladder, _track
+from stages import _ablation, _track
 from stages._stage import run
 from stages._train import TILES, tiles_for, train
 
 
 def main(name: str, seed: str) -> None:
-    """Write ladder/results/<row>-<seed>.json."""
-    recipe, windows = _ladder.rung(name, int(seed))
+    """Write ablation/results/<variant>-<seed>.json."""
+    recipe, inference = _ablation.training(name, int(seed))
     facts = artifacts.read_json(TILES / "facts.json")
     ground = compare.ground(facts)
-    result = train(f"rung {name} {seed}", recipe)
+    result = train(f"training {name} {seed}", recipe)
     if result is None:
         return
-    blocks = score.score(Path(TILES), facts, Trained(result.network, result.facts), windows)
+    blocks = score.score(Path(TILES), facts, Trained(result.network, result.facts), inference)
     total = blocks[score.COUNTS].sum().to_numpy().reshape(2, 2)
     iou = float(metrics.scores(total)["landslide_iou"])
     probed = recipe.model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
     probe_auc = boundary_probe(result.network, tiles_for(recipe), recipe.contrast) if probed else None
     _track.live({"test_landslide_iou": iou}, result.best_epoch)
     write_json(
-        _ladder.RUNGS / f"{name}-{seed}.json",
+        _ablation.RESULTS / f"{name}-{seed}.json",
         {
             "ground": ground,
             "landslide_iou": iou,
@@ -40,7 +40,7 @@ def main(name: str, seed: str) -> None:
         },
     )
     result.kept()
-    print(f"rung {name} {seed}: landslide IoU {iou:.3f} on {ground}")
+    print(f"training {name} {seed}: landslide IoU {iou:.3f} on {ground}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ladder: planted counts for its table, a scene counted by hand for its scores, and rows that can all be run."""
+"""The ablation: planted counts for its table, a scene counted by hand for its scores, and rows that can all be run."""
 
 import json
 import re
@@ -17,17 +17,16 @@ import hpcl.training.loop
 from hpcl.ablation import compare, score
 from hpcl.networks.store import build
 from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelError
-from hpcl.settings.predict import InferSettings
-from stages import _ladder
-from stages import ladder as command
-from stages._ladder import Row
+from stages import _ablation
+from stages import ablation as command
+from stages._ablation import Variant
 from stages._stage import ParameterError, params
-from stages._windows import Predict
-from stages.ladder import UnfinishedError, collect, summarised
+from stages.ablation import UnfinishedError, collect, summarised
 
 ROOT = Path(__file__).parents[1]
-ROWS = params("rows", dict[str, _ladder.Row], file=ROOT / _ladder.FILE)
+VARIANTS = params("variants", dict[str, _ablation.Variant], file=ROOT / _ablation.FILE)
 
 
 def evaluate(resamples: int = 300) -> EvaluateSettings:
@@ -46,9 +45,9 @@ def counts(*iou: float, area: str = "a") -> pd.DataFrame:
 
 
 def test_mean_spread_and_lead_by_hand() -> None:
-    rungs = {"low": [counts(0.2, 0.4), counts(0.4, 0.6)], "high": [counts(0.6, 0.6), counts(0.7, 0.9)]}
-    low, high = compare.compare(rungs, {"high": "low", "low": "not run"}, evaluate()).to_dict("records")
-    assert (low["row"], high["row"], high["against"], high["seeds"]) == ("low", "high", "low", 2)
+    trainings = {"low": [counts(0.2, 0.4), counts(0.4, 0.6)], "high": [counts(0.6, 0.6), counts(0.7, 0.9)]}
+    low, high = compare.compare(trainings, {"high": "low", "low": "not run"}, evaluate()).to_dict("records")
+    assert (low["variant"], high["variant"], high["against"], high["seeds"]) == ("low", "high", "low", 2)
     assert low["landslide_iou"] == pytest.approx((0.3 + 0.5) / 2)
     assert low["sd"] == pytest.approx(0.2 / np.sqrt(2))
     assert high["landslide_iou"] == pytest.approx((0.6 + 0.8) / 2)
@@ -79,7 +78,7 @@ def test_the_interval_of_three_seeds_holds_the_truth_as_often_as_it_says() -> No
     assert 0.91 <= np.mean(held) <= 0.99
 
 
-def test_a_rung_is_no_better_than_itself() -> None:
+def test_a_training_is_no_better_than_itself() -> None:
     (line,) = compare.compare({"a": [counts(0.2, 0.4), counts(0.7, 0.1)]}, {"a": "a"}, evaluate()).to_dict("records")
     assert (line["difference"], line["low"], line["high"]) == (0.0, 0.0, 0.0)
 
@@ -96,8 +95,8 @@ def test_fewer_blocks_say_less() -> None:
     rng = np.random.default_rng(0)
 
     def width(blocks: int) -> float:
-        rungs = {name: [counts(*rng.uniform(0.2, 0.8, blocks)) for _ in range(3)] for name in ("a", "b")}
-        line = compare.compare(rungs, {"b": "a"}, evaluate()).to_dict("records")[1]
+        trainings = {name: [counts(*rng.uniform(0.2, 0.8, blocks)) for _ in range(3)] for name in ("a", "b")}
+        line = compare.compare(trainings, {"b": "a"}, evaluate()).to_dict("records")[1]
         return float(line["high"] - line["low"])
 
     assert width(4) > 2 * width(200) > 0
@@ -120,8 +119,8 @@ def test_the_order_of_lines_in_a_table_is_no_matter() -> None:
     ],
     ids=["blocks", "seeds", "truth"],
 )
-def test_rungs_of_other_ground_are_refused(other: list[pd.DataFrame]) -> None:
-    with pytest.raises(compare.LadderError, match="same blocks with the same seeds"):
+def test_trainings_of_other_ground_are_refused(other: list[pd.DataFrame]) -> None:
+    with pytest.raises(compare.AblationError, match="same blocks with the same seeds"):
         compare.compare({"a": [counts(0.2, 0.4), counts(0.4, 0.6)], "b": other}, {}, evaluate())
 
 
@@ -133,7 +132,7 @@ def test_the_ground_in_words() -> None:
     assert compare.ground(facts(south="train val", north="train", east="test")) == "north + south -> east"
     assert compare.new_ground(facts(south="train val", north="train", east="test"))
     assert not compare.new_ground(facts(south="train val", north="train val test"))
-    with pytest.raises(compare.LadderError, match="no test ground"):
+    with pytest.raises(compare.AblationError, match="no test ground"):
         compare.ground(facts(south="train val"))
 
 
@@ -169,7 +168,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     model = trained()
     model.facts["threshold"] = 0.7
     facts = json.loads((tiles / "facts.json").read_text())
-    windows = InferSettings(overlap_frac=0.5, batch_size=3, turns=1, adapt_windows=0)
+    windows = InferenceSettings(overlap_frac=0.5, batch_size=3, tta="none", adapt_windows=0, missing_bands="refuse")
     got = score.score(tiles, facts, model, windows)
     slope, red, *_ = np.load(tiles / "place.bands.npy")
     labels, split, block = (np.load(tiles / f"place.{what}.npy") for what in ("labels", "split", "block"))
@@ -184,11 +183,11 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     assert (got[score.COUNTS] > 0).all(axis=None)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its network is built and answers, with contrast where it has any."""
     monkeypatch.chdir(ROOT)
-    recipe, windows = _ladder.rung(name, 5)
+    recipe, windows = _ablation.training(name, 5)
     model, contrast, train = recipe.model, recipe.contrast, recipe.train
     network = build(model, 2, contrast.embedding_dim).eval()
     bands = {branch: torch.zeros(1, len(names), 64, 64) for branch, names in model.branches.items()}
@@ -198,26 +197,26 @@ def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert (embedding is None) == (contrast.weight == 0)
     assert train.predictor == "network" or contrast.weight > 0
     assert train.seed == 5
-    assert windows.overlap_frac == params("predict", Predict).windows.overlap_frac
-    assert not ROWS[name].branches or set(model.branches) == set(ROWS[name].branches)
+    assert windows.overlap_frac == params("inference", InferenceSettings).overlap_frac
+    assert not VARIANTS[name].branches or set(model.branches) == set(VARIANTS[name].branches)
 
 
 def test_no_two_rows_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    _ladder.distinct(list(ROWS), new_ground=True)
+    _ablation.distinct(list(VARIANTS), new_ground=True)
 
 
 def test_batch_statistics_tell_rows_apart_on_new_ground_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(ParameterError, match="'hpcl_net' and 'adabn'"):
-        _ladder.distinct(["hpcl_net", "adabn"], new_ground=False)
-    _ladder.distinct(params("run", tuple[str, ...], file=_ladder.FILE), new_ground=False)
+        _ablation.distinct(["hpcl_net", "adabn"], new_ground=False)
+    _ablation.distinct(params("run", tuple[str, ...], file=_ablation.FILE), new_ground=False)
 
 
 def edited(folder: Path, old: str, new: str, file: str = "params.yaml") -> None:
     """This project's parameters with one change, in a folder."""
-    (folder / "ladder").mkdir(exist_ok=True)
-    for name in ("params.yaml", "ladder/params.yaml"):
+    (folder / "ablation").mkdir(exist_ok=True)
+    for name in ("params.yaml", "ablation/params.yaml"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert name != file or old in text
         (folder / name).write_text(text.replace(old, new) if name == file else text, encoding="utf-8")
@@ -227,7 +226,7 @@ def test_rows_that_would_be_the_same_training_are_refused(tmp_path: Path, monkey
     edited(tmp_path, "weight: 0.1 ", "weight: 0.0 ")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=r"'attention' and 'hpcl_net' of .* are the same"):
-        _ladder.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"], new_ground=True)
+        _ablation.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"], new_ground=True)
 
 
 def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
@@ -235,48 +234,52 @@ def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
 ) -> None:
     edited(tmp_path, "fusion: coordinate_attention", "fusion: concat")
     changed = (tmp_path / "params.yaml").read_text().replace("architecture: hpcl_net", "architecture: Unet")
-    (tmp_path / "params.yaml").write_text(changed.replace("drop_branch_frac: 0.0", "drop_branch_frac: 0.2"))
+    (tmp_path / "params.yaml").write_text(changed.replace("branch_dropout_frac: 0.0", "branch_dropout_frac: 0.2"))
     monkeypatch.chdir(tmp_path)
-    assert _ladder.rung("stack", 0).recipe.model.architecture == "hpcl_net"
-    assert _ladder.rung("hpcl_net", 0).recipe.model.fusion == "coordinate_attention"
-    assert _ladder.rung("hpcl_net", 0).recipe.train.augment.drop_branch_frac == 0
-    assert _ladder.rung("deeplabv3plus", 0).recipe.model.architecture == "DeepLabV3Plus"
+    assert _ablation.training("stack", 0).recipe.model.architecture == "hpcl_net"
+    assert _ablation.training("hpcl_net", 0).recipe.model.fusion == "coordinate_attention"
+    assert _ablation.training("hpcl_net", 0).recipe.train.augment.branch_dropout_frac == 0
+    assert _ablation.training("deeplabv3plus", 0).recipe.model.architecture == "DeepLabV3Plus"
 
 
 def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    edited(tmp_path, "steps_per_epoch: 40", "steps_per_epoch: 400", "ladder/params.yaml")
+    edited(tmp_path, "steps_per_epoch: 40", "steps_per_epoch: 400", "ablation/params.yaml")
     monkeypatch.chdir(tmp_path)
-    factor = ROWS["segformer_as_long"].steps_factor
+    factor = VARIANTS["segformer_as_long"].steps_factor
     assert factor < 1
-    assert _ladder.rung("segformer_as_long", 0).recipe.train.steps_per_epoch == round(400 * factor)
-    assert _ladder.rung("segformer", 0).recipe.train.steps_per_epoch == 400
+    assert _ablation.training("segformer_as_long", 0).recipe.train.steps_per_epoch == round(400 * factor)
+    assert _ablation.training("segformer", 0).recipe.train.steps_per_epoch == 400
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("set: {predict:", "set: {tile:", "Row 'adabn' of ladder/params.yaml sets 'tile'"),
-        ("branches: [optical]", "branches: [sound]", "Row 'optical' of ladder/params.yaml needs the branch 'sound'"),
-        ("  optical: {", "  visible: {", "ladder/params.yaml has no section 'rows.optical'"),
+        ("set: {predict:", "set: {tile:", "Variant 'adabn' of ablation/params.yaml sets 'tile'"),
+        (
+            "branches: [optical]",
+            "branches: [sound]",
+            "Variant 'optical' of ablation/params.yaml needs the branch 'sound'",
+        ),
+        ("  optical: {", "  visible: {", "ablation/params.yaml has no section 'rows.optical'"),
     ],
 )
 def test_a_row_that_cannot_be_run_is_refused_before_any_is(
     old: str, new: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited(tmp_path, old, new, "ladder/params.yaml")
+    edited(tmp_path, old, new, "ablation/params.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=sentence):
-        _ladder.distinct(["hpcl_net", "optical", "adabn"], new_ground=True)
+        _ablation.distinct(["hpcl_net", "optical", "adabn"], new_ground=True)
 
 
-def test_names_that_rows_and_the_reduced_ladder_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_rows_and_the_reduced_ablation_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert _ladder.rows() == ROWS
-    assert {row.against for row in ROWS.values()} - {""} <= set(ROWS)
-    assert set(params("run", list[str], file=_ladder.FILE)) <= set(ROWS)
+    assert _ablation.variants() == VARIANTS
+    assert {row.against for row in VARIANTS.values()} - {""} <= set(VARIANTS)
+    assert set(params("run", list[str], file=_ablation.FILE)) <= set(VARIANTS)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_names_of_rows_are_words(name: str) -> None:
     """A dash parts row and seed in file names, a dot names in parameters and metrics."""
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name)
@@ -287,16 +290,16 @@ def test_names_of_rows_are_words(name: str) -> None:
 
 def test_the_summary_in_the_readme_is_that_of_the_table() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = pd.read_csv(ROOT / "reports" / "ladder.csv")
+    table = pd.read_csv(ROOT / "reports" / "ablation.csv")
     assert summarised(readme, table) == readme
     assert summarised(readme, table.assign(landslide_iou=0.123)) != readme
 
 
 def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none() -> None:
-    line = {"ground": "yunnan -> hunan", "row": "one", "label": "One", "status": "run", "seeds": 1, "steps": 5}
+    line = {"ground": "yunnan -> hunan", "variant": "one", "label": "One", "status": "run", "seeds": 1, "steps": 5}
     line |= {"landslide_iou": 0.5, "sd": np.nan, "against": np.nan, "difference": np.nan, "low": np.nan, "high": np.nan}
-    lead = {"row": "two", "label": "Two", "against": "one", "difference": 0.1}
-    text = summarised("<!-- ladder -->\n<!-- /ladder -->", pd.DataFrame([line, line | lead]))
+    lead = {"variant": "two", "label": "Two", "against": "one", "difference": 0.1}
+    text = summarised("<!-- ablation -->\n<!-- /ablation -->", pd.DataFrame([line, line | lead]))
     assert "*yunnan -> hunan*" in text
     assert "| One | 0.500 |  |  |" in text
     assert "| Two | 0.500 | One | +0.100 |" in text
@@ -304,31 +307,31 @@ def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a ladder of two rows and two seeds, all four of which have results; tables of this ground and another."""
+    """A project with a ablation of two rows and two seeds, all four of which have results; tables of this ground and another."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("data/tiles", "ladder/results", "reports"):
+    for folder in ("data/tiles", "ablation/results", "reports"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
     head = "seeds: [0, 1]\nbudget: {epochs: 2, steps_per_epoch: 10}\nrun: [hpcl_net, stack]\nbase: {}\n"
-    (tmp_path / "ladder/params.yaml").write_text(head + rows + "\n")
-    (tmp_path / "README.md").write_text("<!-- ladder -->\nold\n<!-- /ladder -->\n")
+    (tmp_path / "ablation/params.yaml").write_text(head + rows + "\n")
+    (tmp_path / "README.md").write_text("<!-- ablation -->\nold\n<!-- /ablation -->\n")
     facts = {"areas": {"a": {"blocks": [{"split": "train"}, {"split": "test"}]}}}
     (tmp_path / "data/tiles/facts.json").write_text(json.dumps(facts))
-    line = {"ground": "b -> c", "row": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}
+    line = {"ground": "b -> c", "variant": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}
     line |= {"seeds": 3, "steps": 5}
-    pd.DataFrame([line]).to_csv(tmp_path / "reports/ladder.csv", index=False)
+    pd.DataFrame([line]).to_csv(tmp_path / "reports/ablation.csv", index=False)
     for name, hits in (("hpcl_net", 50), ("stack", 60)):
         for seed in (0, 1):
             blocks = {"area": ["a"] * 4, "block": [0, 1, 2, 3], "tn": [90] * 4, "fp": [10] * 4}
             blocks |= {"fn": [100 - hits - seed] * 4, "tp": [hits + seed] * 4}
             one = {"ground": "a, test blocks", "steps": 7 + seed, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
-            (tmp_path / f"ladder/results/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
+            (tmp_path / f"ablation/results/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
     return tmp_path
 
 
 class FakeDVC:
-    """Stands for the program: what it was asked to do, and which rungs it finds outdated before and after it ran them."""
+    """Stands for the program: what it was asked to do, and which trainings it finds outdated before and after it ran them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, before: list[str], after: list[str], broken: str = "") -> None:
         self.asked: list[str] = []
@@ -341,11 +344,11 @@ class FakeDVC:
         if "--keep-going" in arguments:
             self.outdated = self.after
             return subprocess.CompletedProcess(arguments, int(bool(self.after)))
-        stages = {f"rung@{rung}": [{"changed deps": {}}] for rung in self.outdated}
+        stages = {f"variant@{training}": [{"changed deps": {}}] for training in self.outdated}
         return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
 
 
-def test_the_ladder_says_its_cost_and_runs_what_is_missing_or_outdated(
+def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dvc = FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=[])
@@ -354,8 +357,8 @@ def test_the_ladder_says_its_cost_and_runs_what_is_missing_or_outdated(
     said = capsys.readouterr().out
     assert "2 rows x 2 seeds = 4 trainings, of which 2 are to be run" in said
     assert "about 2.0 hours at the speed" in said
-    table = pd.read_csv(project / "reports/ladder.csv")
-    assert table["row"].to_list() == ["stack", "hpcl_net", "stack"]
+    table = pd.read_csv(project / "reports/ablation.csv")
+    assert table["variant"].to_list() == ["stack", "hpcl_net", "stack"]
     assert set(table["status"]) == {"run"}
     assert "| Both |" in (project / "README.md").read_text()
     dvc.asked.clear()
@@ -372,7 +375,7 @@ def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)]
     )
-    whole, short = (_ladder.rung(name, 0).recipe.train for name in ("hpcl_net", "segformer_as_long"))
+    whole, short = (_ablation.training(name, 0).recipe.train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
     assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
 
@@ -383,10 +386,10 @@ def test_what_cannot_be_built_or_scored_is_said_before_anything_is_trained(
     dvc = FakeDVC(monkeypatch, before=["stack-0"], after=[])
     facts = project / "data/tiles/facts.json"
     facts.write_text(json.dumps({"areas": {"a": {"blocks": [{"split": "train"}]}}}))
-    with pytest.raises(compare.LadderError, match="no test ground"):
+    with pytest.raises(compare.AblationError, match="no test ground"):
         command.main()
     assert dvc.asked == ["repro"]
-    rows = project / "ladder/params.yaml"
+    rows = project / "ablation/params.yaml"
     rows.write_text(rows.read_text().replace("model: {fusion: input}", "model: {encoder: resnet_of_mine}"))
     with pytest.raises(ModelError, match="resnet_of_mine"):
         command.main()
@@ -397,7 +400,7 @@ def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeyp
     FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=["stack-1"])
     with pytest.raises(UnfinishedError, match=r"1 trainings have no result \(stack-1\)"):
         command.main()
-    table = pd.read_csv(project / "reports/ladder.csv")
+    table = pd.read_csv(project / "reports/ablation.csv")
     assert table["status"].to_list() == ["run", "run", "not run"]
     assert "| HPCL-Net |" in (project / "README.md").read_text()
 
@@ -408,7 +411,7 @@ def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeyp
 def test_without_any_result_the_table_stays_as_it_is(
     broken: str, outdated: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {name: (project / name).read_bytes() for name in ("README.md", "reports/ladder.csv")}
+    before = {name: (project / name).read_bytes() for name in ("README.md", "reports/ablation.csv")}
     FakeDVC(monkeypatch, before=outdated, after=outdated, broken=broken)
     with pytest.raises(UnfinishedError):
         command.main()
@@ -416,7 +419,11 @@ def test_without_any_result_the_table_stays_as_it_is(
 
 
 def test_the_table_keeps_other_grounds_and_says_what_was_not_run(project: Path) -> None:
-    known = {"hpcl_net": Row("One"), "stack": Row("Two", against="hpcl_net"), "three": Row("Three", against="hpcl_net")}
+    known = {
+        "hpcl_net": Variant("One"),
+        "stack": Variant("Two", against="hpcl_net"),
+        "three": Variant("Three", against="hpcl_net"),
+    }
     table = collect(known, ["hpcl_net", "stack"], (0, 1))
     assert table["ground"].to_list() == ["b -> c", *["a, test blocks"] * 3]
     assert table["status"].to_list() == ["run", "run", "run", "not run"]
@@ -424,6 +431,6 @@ def test_the_table_keeps_other_grounds_and_says_what_was_not_run(project: Path) 
     assert one["landslide_iou"] == pytest.approx((50 / 110 + 51 / 110) / 2)
     assert two["difference"] == pytest.approx(10 / 110)
     assert two["steps"] == 8  # of the seed that took most
-    table.to_csv(project / "reports/ladder.csv", index=False)
+    table.to_csv(project / "reports/ablation.csv", index=False)
     again = collect(known, ["hpcl_net"], (0, 1))  # the other's results are no longer true
     assert again["status"].to_list() == ["run", "run", "not run", "not run"]

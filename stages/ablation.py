@@ -1,4 +1,4 @@
-"""The ladder as one command: say what it costs, run what is missing, keep the table. `make ladder`."""
+"""The ablation as one command: say what it costs, run what is missing, keep the table. `make ablation`."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from hpcl.networks import store
 from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.training import loop
-from stages import _ladder
-from stages._ladder import FILE, LADDER, RUNGS, Row, rows
+from stages import _ablation
+from stages._ablation import ABLATION, FILE, RESULTS, Variant, variants
 from stages._stage import params, run
 from stages._train import TILES, tiles_for
 
-TABLE, README = Path("reports/ladder.csv"), Path("README.md")
+TABLE, README = Path("reports/ablation.csv"), Path("README.md")
 PROBE_STEPS = 4
 
 
 class UnfinishedError(RuntimeError):
-    """Trainings of the ladder that should have a result and have none."""
+    """Trainings of the ablation that should have a result and have none."""
 
 
 def main() -> None:
-    """Run the rungs as DVC stages; those that are finished and unchanged are not run again."""
+    """Run the trainings as DVC stages; those that are finished and unchanged are not run again."""
     chosen, seeds = params("run", tuple[str, ...], file=FILE), params("seeds", tuple[int, ...], file=FILE)
     wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
     for name in chosen:  # what cannot be built is said before anything is trained
-        recipe = _ladder.rung(name, 0).recipe
+        recipe = _ablation.training(name, 0).recipe
         store.build(recipe.model, 2, recipe.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
     facts = artifacts.read_json(TILES / "facts.json")
     compare.ground(facts)  # refuses tiles without test ground
-    _ladder.distinct(chosen, compare.new_ground(facts))
+    _ablation.distinct(chosen, compare.new_ground(facts))
     missing = _missing(wanted)
     print(
-        f"ladder: {len(chosen)} rows x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
+        f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
     )
     if missing:
         minutes = _cost(missing) / 60
         span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
         print(
-            f"ladder: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
+            f"ablation: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
             "validation and maps. Stop it at any time: a finished training is kept, an unfinished one goes on after its "
             "last epoch.",
             flush=True,
         )
-        subprocess.run(["dvc", "repro", "--keep-going"], cwd=LADDER, check=False)
+        subprocess.run(["dvc", "repro", "--keep-going"], cwd=ABLATION, check=False)
         missing = _missing(wanted)
-    table = collect(rows(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
+    table = collect(variants(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
     TABLE.parent.mkdir(exist_ok=True)
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
     README.write_text(summarised(README.read_text(encoding="utf-8"), table), encoding="utf-8")
-    print(f"ladder: {TABLE} and the summary in {README}; `dvc repro report` shows it.")
+    print(f"ablation: {TABLE} and the summary in {README}; `dvc repro report` shows it.")
     if missing:
         raise UnfinishedError(
             f"{len(missing)} trainings have no result ({', '.join(missing[:5])}{', ...' * (len(missing) > 5)}), so their "
-            "rows read 'not run'; DVC said above why. The others are kept: mend the cause and run `make ladder` again."
+            "variants read 'not run'; DVC said above why. The others are kept: mend the cause and run `make ablation` again."
         )
 
 
@@ -74,24 +74,24 @@ def _dvc(*arguments: str, failed: str, folder: Path | None = None, capture: bool
     stdout = subprocess.PIPE if capture else None
     done = subprocess.run(["dvc", *arguments], cwd=folder, check=False, stdout=stdout, text=True)
     if done.returncode:
-        raise UnfinishedError(f"{failed}; DVC said above why. Nothing of the ladder was changed.")
+        raise UnfinishedError(f"{failed}; DVC said above why. Nothing of the ablation was changed.")
     return done.stdout or ""
 
 
 def _missing(wanted: list[str]) -> list[str]:
-    """Of the wanted rungs those without a result of the parameters, the code and the tiles as they are now."""
-    changed = _dvc("status", "--json", failed="The state of the ladder cannot be told", folder=LADDER, capture=True)
+    """Of the wanted trainings those without a result of the parameters, the code and the tiles as they are now."""
+    changed = _dvc("status", "--json", failed="The state of the ablation cannot be told", folder=ABLATION, capture=True)
     outdated = {stage.rpartition("@")[2] for stage in json.loads(changed)}
-    return [rung for rung in wanted if rung in outdated]
+    return [training for training in wanted if training in outdated]
 
 
 def _cost(missing: list[str]) -> float:
-    """Seconds of all steps of these rungs, if each took as long as one of HPCL-Net does here."""
-    trainings = Counter(rung.rpartition("-")[0] for rung in missing)
+    """Seconds of all steps of these trainings, if each took as long as one of HPCL-Net does here."""
+    trainings = Counter(training.rpartition("-")[0] for training in missing)
     steps = 0
     for name, seeds in trainings.items():
-        steps += seeds * _ladder.rung(name, 0).recipe.steps  # a row takes as many steps with any seed
-    one = _ladder.rung("hpcl_net", 0).recipe
+        steps += seeds * _ablation.training(name, 0).recipe.steps  # a variant takes as many steps with any seed
+    one = _ablation.training("hpcl_net", 0).recipe
     short = replace(one, train=replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS))
     seen: list[float] = []
     for _ in loop.fit(tiles_for(short), short, progress=lambda done, total: seen.append(time.perf_counter())):
@@ -100,29 +100,29 @@ def _cost(missing: list[str]) -> float:
     return step_s * steps
 
 
-def collect(known: dict[str, Row], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """The table of this ground's finished rows, the other rows as not run, and what the table knew of other grounds."""
+def collect(known: dict[str, Variant], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
+    """The table of this ground's finished variants, the others as not run, and what the table knew of other grounds."""
     if not finished:
-        raise UnfinishedError(f"No row has all its results; DVC said above why. {TABLE} stays as it is.")
+        raise UnfinishedError(f"No variant has all its results; DVC said above why. {TABLE} stays as it is.")
     here = compare.ground(artifacts.read_json(TILES / "facts.json"))
     found = {
-        name: [artifacts.read_json(RUNGS / f"{name}-{seed}.json") for seed in seeds]
+        name: [artifacts.read_json(RESULTS / f"{name}-{seed}.json") for seed in seeds]
         for name in known
         if name in finished
     }
     blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
-    against = {name: row.against for name, row in known.items()}
+    against = {name: variant.against for name, variant in known.items()}
     scores = compare.compare(blocks, against, params("evaluate", EvaluateSettings))
-    by_name = {line["row"]: line for line in scores.to_dict("records")}
-    complete = [_line(name, row, here, by_name.get(name), found.get(name)) for name, row in known.items()]
+    by_name = {line["variant"]: line for line in scores.to_dict("records")}
+    complete = [_line(name, variant, here, by_name.get(name), found.get(name)) for name, variant in known.items()]
     before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
     return pd.DataFrame([*(line for line in before if line["ground"] != here), *complete])
 
 
 def _line(
-    name: str, row: Row, here: str, scores: dict[str, Any] | None, found: list[dict[str, Any]] | None
+    name: str, variant: Variant, here: str, scores: dict[str, Any] | None, found: list[dict[str, Any]] | None
 ) -> dict[str, Any]:
-    head = {"ground": here, "row": name, "label": row.label, "status": "run" if found else "not run"}
+    head = {"ground": here, "variant": name, "label": variant.label, "status": "run" if found else "not run"}
     if not found or scores is None:
         return head
     probes = [one["probe_auc"] for one in found if one["probe_auc"] is not None]
@@ -136,19 +136,19 @@ def _line(
 
 
 def summarised(readme: str, table: pd.DataFrame) -> str:
-    """The README with its summary of the ladder, between two marks, made anew from the table."""
+    """The README with its summary of the ablation, between two marks, made anew from the table."""
     lines = []
-    for ground, rung in table[table["status"] == "run"].groupby("ground", sort=False):
-        lines += [f"\n*{ground}* ({results.steps_of(rung)}, {int(rung['seeds'].iloc[0])} seeds)\n"]
-        lines += ["| row | landslide IoU | against | difference |", "|---|---|---|---|"]
-        labels = dict(zip(table["row"], table["label"], strict=True))
-        for line in rung.itertuples():
+    for ground, training in table[table["status"] == "run"].groupby("ground", sort=False):
+        lines += [f"\n*{ground}* ({results.steps_of(training)}, {int(training['seeds'].iloc[0])} seeds)\n"]
+        lines += ["| variant | landslide IoU | against | difference |", "|---|---|---|---|"]
+        labels = dict(zip(table["variant"], table["label"], strict=True))
+        for line in training.itertuples():
             spread = f" ± {line.sd:.3f}" if pd.notna(line.sd) else ""
             lead = f"{line.difference:+.3f}" if pd.notna(line.difference) else ""
             lead += f" [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.low) else ""
             other = labels.get(line.against, "") if pd.notna(line.against) else ""
             lines.append(f"| {line.label} | {line.landslide_iou:.3f}{spread} | {other} | {lead} |")
-    return put(readme, "ladder", "\n".join(lines))
+    return put(readme, "ablation", "\n".join(lines))
 
 
 def put(page: str, mark: str, text: str) -> str:
