@@ -51,9 +51,10 @@ map: setup  ## map an area with the trained model as it is: make map AREA=<name>
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
-lint: setup  ## style and formatting
+lint: setup  ## style, formatting, and the walls between packages
 	ruff check .
 	ruff format --check .
+	lint-imports --no-logo
 
 types: setup  ## static types
 	mypy

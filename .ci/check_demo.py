@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import rasterio
 
-FLOORS = ("slope_threshold", "pixel_classifier")
+BASELINES = ("slope_threshold", "pixel_classifier")
 NUMBERS = ("landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa")
 
 
@@ -22,20 +22,21 @@ def check(holds: bool, claim: str) -> None:
 
 
 def scores() -> None:
-    """Three objects of numbers; the network beats both floors, and the floors are neither toy nor hopeless."""
+    """Three objects of numbers; the network beats both baselines, and the baselines are neither toy nor hopeless."""
     metrics = json.loads(Path("reports/evaluate/metrics.json").read_text())
-    for name in ("hpcl_net", *FLOORS):
+    for name in ("hpcl_net", *BASELINES):
         check(all(0 <= metrics[name][n] <= 1 for n in NUMBERS), f"{name} has {', '.join(NUMBERS)}")
         check(
             abs(metrics[name]["f1"] - 2 * metrics[name]["landslide_iou"] / (1 + metrics[name]["landslide_iou"])) < 1e-6,
             "F1 = 2 IoU / (1 + IoU)",
         )
     best = metrics["hpcl_net"]["landslide_iou"]
-    for floor in FLOORS:
-        iou, (low, high) = metrics[floor]["landslide_iou"], metrics["paired"][floor]["interval"]
-        check(0.1 < iou < 0.6, f"{floor}: landslide IoU {iou:.3f} lies between .1 and .6")
+    for baseline in BASELINES:
+        iou, (low, high) = metrics[baseline]["landslide_iou"], metrics["paired"][baseline]["interval"]
+        check(0.1 < iou < 0.6, f"{baseline}: landslide IoU {iou:.3f} lies between 0.1 and 0.6")
         check(
-            best > iou, f"hpcl_net: {best:.3f} beats {floor}, paired interval of the difference [{low:.3f}, {high:.3f}]"
+            best > iou,
+            f"hpcl_net: {best:.3f} beats {baseline}, paired interval of the difference [{low:.3f}, {high:.3f}]",
         )
 
 

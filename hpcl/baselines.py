@@ -1,4 +1,4 @@
-"""The floors a network must beat: one slope threshold, and a classifier of single pixels that sees every band.
+"""The non-neural baselines that a network must beat: one slope threshold, and a classifier of single pixels that sees every band.
 
 Both learn from pixels of the train split alone. The slope threshold is chosen there too; the classifier's threshold is
 chosen on validation pixels, as the network's is. Unknown pixels (code 255) teach nothing.
@@ -27,7 +27,7 @@ LEVELS = 1000
 
 
 class BaselinesError(ValueError):
-    """Tiles from which no floor can be learnt."""
+    """Tiles from which no baseline can be learnt."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def map_scene(
     classifier: PixelClassifier,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[tuple[slice, Mapping[str, Array]]]:
-    """Both floors' scores for a whole area, strip by strip: rows, and ``(row, column)`` by name of the floor."""
+    """Both baselines' scores for a whole area, strip by strip: rows, and ``(row, column)`` by name of the baseline."""
     for rows in strips(scene.labels.shape):
         slope_map, probability = slope.map(scene.bands[slope_band, rows]), classifier.probability(scene, rows)
         yield rows, {"slope_threshold": slope_map, "pixel_classifier": probability}

@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from hpcl.core import areas
-from stages import _renamed, _track
+from stages import _help, _renamed, _track
 from stages._inputs import Inputs, parsed
 from stages._outs import protected
 
@@ -40,7 +40,7 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
     """
     given = _document(file)
     if old := _renamed.findings(given):
-        raise ParameterError(f"{file}: {'; '.join(old)}. README.md says what each does.")
+        raise ParameterError(f"{file}: {'; '.join(old)}.")
     for name in section.split("."):
         if not isinstance(given, Mapping) or name not in given:
             there = given if isinstance(given, Mapping) else {}
@@ -110,6 +110,9 @@ def run(main: Callable[..., None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     stage = Path(inspect.getfile(main)).stem
     names = list(inspect.signature(main).parameters)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(_help.text(stage, names), end="")
+        return
     # `--area x` for `x` is how DVC hands over an item of a matrix, quoted for the shell.
     given = [argument for argument in sys.argv[1:] if argument not in {f"--{name}" for name in names}]
     if len(given) != len(names):

@@ -24,7 +24,7 @@ from stages._ablation import ABLATION, FILE, RESULTS, Variant, variants
 from stages._stage import params, run
 from stages._train import TILES, tiles_for
 
-TABLE, README = Path("reports/ablation.csv"), Path("README.md")
+TABLE, PAGE = Path("reports/ablation.csv"), Path("docs/ablation.md")
 PROBE_STEPS = 4
 
 
@@ -61,8 +61,8 @@ def main() -> None:
     table = collect(variants(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
     TABLE.parent.mkdir(exist_ok=True)
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
-    README.write_text(summarised(README.read_text(encoding="utf-8"), table), encoding="utf-8")
-    print(f"ablation: {TABLE} and the summary in {README}; `dvc repro report` shows it.")
+    PAGE.write_text(summarised(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
+    print(f"ablation: {TABLE} and the tables in {PAGE}; `dvc repro report` shows it.")
     if missing:
         raise UnfinishedError(
             f"{len(missing)} trainings have no result ({', '.join(missing[:5])}{', ...' * (len(missing) > 5)}), so their "
@@ -135,8 +135,8 @@ def _line(
     return head | scores | means
 
 
-def summarised(readme: str, table: pd.DataFrame) -> str:
-    """The README with its summary of the ablation, between two marks, made anew from the table."""
+def summarised(page: str, table: pd.DataFrame) -> str:
+    """The page with its tables of the ablation, between two marks, made again from the CSV file."""
     lines = []
     for ground, training in table[table["status"] == "run"].groupby("ground", sort=False):
         lines += [f"\n*{ground}* ({results.steps_of(training)}, {int(training['seeds'].iloc[0])} seeds)\n"]
@@ -148,7 +148,7 @@ def summarised(readme: str, table: pd.DataFrame) -> str:
             lead += f" [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.low) else ""
             other = labels.get(line.against, "") if pd.notna(line.against) else ""
             lines.append(f"| {line.label} | {line.landslide_iou:.3f}{spread} | {other} | {lead} |")
-    return put(readme, "ablation", "\n".join(lines))
+    return put(page, "ablation", "\n".join(lines))
 
 
 def put(page: str, mark: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Score the map and its two floors on the test split of all areas together, with block-bootstrap intervals."""
+"""Score the map and its two baselines on the test split of all areas together, with block-bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What of the floors' facts their score depends on."""
+    """What of the baselines' facts their score depends on."""
 
     pixel_classifier_threshold: artifacts.Share
 

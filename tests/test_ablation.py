@@ -289,7 +289,7 @@ def test_names_of_rows_are_words(name: str) -> None:
 
 
 def test_the_summary_in_the_readme_is_that_of_the_table() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "docs/ablation.md").read_text(encoding="utf-8")
     table = pd.read_csv(ROOT / "reports" / "ablation.csv")
     assert summarised(readme, table) == readme
     assert summarised(readme, table.assign(landslide_iou=0.123)) != readme
@@ -315,7 +315,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
     head = "seeds: [0, 1]\nbudget: {epochs: 2, steps_per_epoch: 10}\nrun: [hpcl_net, stack]\nbase: {}\n"
     (tmp_path / "ablation/params.yaml").write_text(head + rows + "\n")
-    (tmp_path / "README.md").write_text("<!-- ablation -->\nold\n<!-- /ablation -->\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/ablation.md").write_text("<!-- ablation -->\nold\n<!-- /ablation -->\n")
     facts = {"areas": {"a": {"blocks": [{"split": "train"}, {"split": "test"}]}}}
     (tmp_path / "data/tiles/facts.json").write_text(json.dumps(facts))
     line = {"ground": "b -> c", "variant": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}
@@ -360,7 +361,7 @@ def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
     table = pd.read_csv(project / "reports/ablation.csv")
     assert table["variant"].to_list() == ["stack", "hpcl_net", "stack"]
     assert set(table["status"]) == {"run"}
-    assert "| Both |" in (project / "README.md").read_text()
+    assert "| Both |" in (project / "docs/ablation.md").read_text()
     dvc.asked.clear()
     command.main()
     assert dvc.asked == ["repro", "status"]
@@ -402,7 +403,7 @@ def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeyp
         command.main()
     table = pd.read_csv(project / "reports/ablation.csv")
     assert table["status"].to_list() == ["run", "run", "not run"]
-    assert "| HPCL-Net |" in (project / "README.md").read_text()
+    assert "| HPCL-Net |" in (project / "docs/ablation.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -411,7 +412,7 @@ def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeyp
 def test_without_any_result_the_table_stays_as_it_is(
     broken: str, outdated: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {name: (project / name).read_bytes() for name in ("README.md", "reports/ablation.csv")}
+    before = {name: (project / name).read_bytes() for name in ("docs/ablation.md", "reports/ablation.csv")}
     FakeDVC(monkeypatch, before=outdated, after=outdated, broken=broken)
     with pytest.raises(UnfinishedError):
         command.main()

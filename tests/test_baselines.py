@@ -1,4 +1,4 @@
-"""The floors: planted thresholds, who may teach what, scikit-learn and plain loops as oracles."""
+"""The baselines: planted thresholds, who may teach what, scikit-learn and plain loops as oracles."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ def spoil(scene: baselines.Scene, spoilt: np.ndarray) -> baselines.Scene:
     return baselines.Scene(bands, labels, scene.split)
 
 
-def test_the_floors_learn_from_known_train_pixels_alone():
+def test_the_baselines_learn_from_known_train_pixels_alone():
     scene = plant()
     other = spoil(scene, (scene.split != TRAIN) & (scene.labels != codes.UNKNOWN))
     assert baselines.best_slope([scene], 1, settings()) == baselines.best_slope([other], 1, settings())

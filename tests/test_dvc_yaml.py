@@ -33,6 +33,7 @@ EXEMPT = {
     "stages/_caller.py",
     "stages/_inputs.py",
     "stages/_outs.py",
+    "stages/_help.py",
     "stages/_renamed.py",
     "hpcl/core/__init__.py",
     "hpcl/core/areas.py",

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
 
 from hpcl.core.artifacts import read_json, write_json
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
 from hpcl.training.recipe import Recipe
-from stages import _train
+from stages import _help, _train
 from stages._stage import ParameterError, params, progress
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +134,32 @@ def test_our_errors_are_one_sentence_and_bugs_keep_their_traceback(tmp_path: Pat
 
 def test_wrong_arguments_show_the_usage(tmp_path: Path) -> None:
     assert "usage: python -m stages.some <area>" in process(tmp_path, "Ours").stderr
+
+
+HELPED = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py") if path.stem not in ("mend", "tracking"))
+
+
+@pytest.mark.parametrize("stage", HELPED)
+def test_every_stage_says_what_it_reads_writes_and_costs(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    said = _help.text(stage, ["area"])
+    module, main = _help.docstrings(stage)
+    assert module.splitlines()[0] in said
+    assert main.splitlines()[0] in said
+    body = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].get(stage) or {}
+    for out in body.get("outs", []):
+        path = next(iter(out)) if isinstance(out, dict) else out
+        assert path.replace("${item.area}", "<area>") in said
+    assert ("takes:" in said) == (bool(body) or stage == "variant")
+
+
+def test_help_is_printed_and_nothing_is_run() -> None:
+    for module, words in (("stages", "in the order in which `dvc repro`"), ("stages.outline", "data/outline/<area>")):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0
+        assert words in done.stdout
 
 
 def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_it(

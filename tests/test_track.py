@@ -123,7 +123,7 @@ def plant(root: Path) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     shutil.copytree(ROOT / "hpcl" / "core", root / "hpcl" / "core")
-    for name in ("__init__", "_caller", "_inputs", "_outs", "_renamed", "_stage", "_track", "track"):
+    for name in ("__init__", "_caller", "_help", "_inputs", "_outs", "_renamed", "_stage", "_track", "track"):
         shutil.copy(ROOT / "stages" / f"{name}.py", root / "stages")
 
 

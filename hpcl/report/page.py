@@ -101,7 +101,7 @@ def _how_well(report: Report) -> str:
 
 
 def _leads(report: Report) -> str:
-    """How far our map is ahead of the floors, in words that the intervals bear out."""
+    """How far our map is ahead of the baselines, in words that the intervals bear out."""
     gaps, open_ = [], []
     for name, paired in report.metrics["paired"].items():
         gap, (low, high) = paired["landslide_iou_difference"], paired["interval"]
@@ -110,9 +110,9 @@ def _leads(report: Report) -> str:
         bounds = (low, high)
         if gap < 0 and low is not None and high is not None:
             bounds = (-high, -low)
-        floor = f"the {MAPS[name]} ({fixed(report.metrics[name]['landslide_iou'], 2)})"
+        other = f"the {MAPS[name]} ({fixed(report.metrics[name]['landslide_iou'], 2)})"
         side = "above" if gap >= 0 else "below"
-        gaps.append(f"{fixed(abs(gap), 2)}{interval(bounds, 2)} {side} {floor}")
+        gaps.append(f"{fixed(abs(gap), 2)}{interval(bounds, 2)} {side} {other}")
     said = f"That is {listed(gaps)}."
     if open_:
         said += f" Whether it is better than the {listed(open_)} cannot be told from these blocks."

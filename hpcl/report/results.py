@@ -36,7 +36,8 @@ def scores_section(report: Report) -> Section:
     intro = (
         f"The shipped maps of {listed(areas)} are scored on {counts['test_px']:,} pixels of "
         f"{counted(counts['test_blocks'], 'test block')}, {percent(counts['landslide_frac'])} of them landslide. Every score "
-        "comes from counts summed over all of this ground. Two floors are made on the same split: the best slope threshold"
+        "comes from counts summed over all of this ground. Two baselines without a network are made on the same split: the "
+        "best slope threshold"
         f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
     )
     table = [

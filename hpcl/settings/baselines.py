@@ -1,4 +1,4 @@
-"""Section `baselines`: how the floors are laid."""
+"""Section `baselines`: how the non-neural baselines are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class BaselinesSettings:
-    """How the floors are laid.
+    """How the non-neural baselines are made.
 
     ``slope_step_deg``: distance of the slope thresholds tried. ``pixels``: train pixels the classifier learns from
     (all, if there are fewer), drawn with ``seed``. ``trees, learning_rate, leaves``: its size.
