@@ -62,8 +62,8 @@ types: setup  ## static types
 ui: setup  ## start the MLflow UI on http://127.0.0.1:5000
 	python -m stages.tracking ui
 
-requirements: setup  ## compile requirements.txt anew from requirements.in
+requirements: setup  ## compile requirements.txt again from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
 clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
-	git clean -fdxq -- data/{checked,ingest,coregister,terrain,tiles,model,baselines,predict,outline,explain} reports/{train,evaluate,figures} reports/report.html ablation/results
+	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,outline,explain} reports/{train,evaluate,figures} reports/report.html ablation/results

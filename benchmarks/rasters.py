@@ -26,8 +26,8 @@ from hpcl.coregister.reference import align
 from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
 from hpcl.inference.scene import device
-from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
+from hpcl.raster_scene import RasterScene
 from hpcl.settings.coregister import CoregisterSettings
 from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelSettings

@@ -27,7 +27,7 @@ from stages._stage import params
 
 STEPS, ROUNDS = 6, 9
 SIDE_PX = 1024
-RIVALS = ("DeepLabV3Plus", "Unet", "Segformer")
+BASELINE_NETWORKS = ("DeepLabV3Plus", "Unet", "Segformer")
 
 
 def make_tiles(folder: Path, bands: list[str], window_px: int) -> None:
@@ -151,9 +151,9 @@ def measured(tiles: Tiles, recipe: Recipe, rounds: int = ROUNDS) -> list[Row]:
         row("contrast_share_of_step", contrast_share(tiles, recipe, rounds), "pairs, loss and queues over their step"),
         row("data_wait_share", whole.wait[1:], "waiting for windows over the epoch"),
     ]
-    for name in RIVALS:
-        rival = replace(plain, model=replace(plain.model, architecture=name))
-        ours, theirs = in_turn(rounds, whole, Training(tiles, rival))
+    for name in BASELINE_NETWORKS:
+        baseline = replace(plain, model=replace(plain.model, architecture=name))
+        ours, theirs = in_turn(rounds, whole, Training(tiles, baseline))
         found = [a / b for a, b in zip(ours, theirs, strict=True)]
         rows.append(row(f"hpcl_step_vs_{name.lower()}", found, f"a step of HPCL-Net over one of {name}"))
     formats: dict[str, tuple[str, dict[str, Any]]] = {

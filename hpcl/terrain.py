@@ -38,7 +38,7 @@ TRUNCATE = 3.0
 
 
 MOST_REACH_PX = 4096
-"""No band looks further around a pixel: a block with so many more pixels on every side would hold gigabytes."""
+"""No band looks further around a pixel: a block with that number of further pixels on every side would hold gigabytes."""
 
 
 class TerrainError(ValueError):
@@ -55,7 +55,7 @@ class Surface:
     settings: TerrainSettings
 
     def around(self, rows: int, columns: int) -> Array:
-        """The elevation of the block with only so many rows and columns more on every side."""
+        """The elevation of the block with only this number of rows and columns more on every side."""
         return _trim(self.elevation_m, (self.margin_px - rows, self.margin_px - columns))
 
     @cached_property
@@ -278,7 +278,7 @@ def _margin_px(bands: Iterable[str], settings: TerrainSettings, pixel_m: tuple[f
             reach = max(reach, 2 * max(radius_px(settings.roughness_radius_m, pixel_m)))
     if reach > MOST_REACH_PX:
         raise TerrainError(
-            f"The terrain's bands would look {reach} pixels around each pixel, and every block be held with so many more; at "
+            f"The terrain's bands would look {reach} pixels around each pixel, and every block be held with as many more; at "
             f"most {MOST_REACH_PX} are held. Lower the largest of smoothing_m, relief_radii_m and roughness_radius_m in params.yaml."
         )
     return reach

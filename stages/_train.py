@@ -1,4 +1,4 @@
-"""Training as the stages `train` and `training` share it: cost said first, resumed where it was killed, best weights kept,
+"""Training as the stages `train` and `variant` share it: cost said first, resumed where it was killed, best weights kept,
 calibrated on validation windows.
 """
 

@@ -12,8 +12,8 @@ from hpcl.core.artifacts import write_json
 from hpcl.core.codes import TEST, UNKNOWN
 from hpcl.geo import cog, raster
 from hpcl.inference.adabn import adapted
-from hpcl.maps.raster_scene import RasterScene
 from hpcl.networks import store
+from hpcl.raster_scene import RasterScene
 from hpcl.settings.explain import ExplainSettings
 from hpcl.settings.inference import InferenceSettings
 from hpcl.tiles import stored

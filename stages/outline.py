@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcl import scale
+from hpcl import qgis, scale
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.geo import vector
-from hpcl.maps import class_map, polygons, qgis
+from hpcl.outline import class_map, polygons
 from hpcl.settings.outline import OutlineSettings
 from stages._stage import params, run
 

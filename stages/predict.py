@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcl import likeness
+from hpcl import likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
-from hpcl.maps import qgis, raster_scene
 from hpcl.networks import store
 from hpcl.settings.inference import InferenceSettings
 from stages._stage import params, progress, run

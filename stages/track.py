@@ -14,7 +14,7 @@ from stages._stage import run
 def main() -> None:
     """Track, then remove each ``$DVC_ROOT/.ckpt/<train_key>/`` in which training has left a file ``finished``.
 
-    Not earlier: a training whose process dies before DVC has recorded the model would else begin anew.
+    Not earlier: a training whose process dies before DVC has recorded the model would otherwise begin again.
     """
     _track.complete()
     for mark in (Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt").glob("*/finished"):

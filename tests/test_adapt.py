@@ -1,4 +1,4 @@
-"""Batch statistics measured anew: those of the scene, on ground with data alone, and nothing else of the network moves."""
+"""Batch statistics measured again: those of the scene, on ground with data alone, and nothing else of the network moves."""
 
 from typing import Any
 

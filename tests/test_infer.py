@@ -10,13 +10,14 @@ import torch
 from affine import Affine
 from torch import nn
 
+from hpcl import raster_scene as scene_module
 from hpcl.geo import cog, raster
 from hpcl.inference import predict
-from hpcl.maps import raster_scene as scene_module
 from hpcl.networks.base import Outputs
 from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.networks.store import Trained
 from hpcl.settings.model import ModelSettings
+from hpcl.windows import pad
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
@@ -179,7 +180,7 @@ def test_a_row_of_windows_reads_a_panel_of_the_scene_and_no_more(
 
 
 def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths, _ = scene(tmp_path, (640, 64))
+    paths, _ = scene(tmp_path, (1920, 64))
     read: list[int] = []
     plain = scene_module.RasterScene.read
     monkeypatch.setattr(scene_module.RasterScene, "read", lambda at, roi: read.append(roi[0].start) or plain(at, roi))
@@ -188,9 +189,47 @@ def test_only_a_few_windows_are_read_ahead(tmp_path: Path, monkeypatch: pytest.M
         rows = predict.predict(ground, model, predict.InferenceSettings(**SETTING, overlap_frac=0.0, tta="none"))
         for number in range(3):
             next(rows)
-            assert len(read) <= number + 1 + 2 * torch.get_num_threads()
+            assert len(read) <= number + 1 + SETTING["batch_size"] * (torch.get_num_threads() + 2)
         rows.close()
     assert read == sorted(read)
+
+
+def test_windows_without_data_are_not_predicted_and_the_map_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, _ = scene(tmp_path, (400, 300))
+    terrain = raster.read(paths[1])
+    terrain.values[:, :170] = terrain.values[:, 300:] = np.nan  # wholly empty rows above and below
+    terrain.values[:, :, 130:] = np.nan
+    cog.write(paths[1], terrain)
+    model, sizes = trained(HPCLNet), []
+    plain_forward, plain_row = predict._forward, predict._read_row
+    monkeypatch.setattr(predict, "_forward", lambda *given: sizes.append(len(given[3])) or plain_forward(*given))
+    skipped = run(paths, model)
+    few = sum(sizes)
+    assert sizes[:-1] == [SETTING["batch_size"]] * (len(sizes) - 1)
+
+    def every_window(there: predict.Scene, window_px: int, top: int, lefts: list[int]) -> predict.WindowRow:
+        row = plain_row(there, window_px, top, lefts)
+        rows = slice(top, min(top + window_px, there.shape[0]))
+        raw = [pad(there.read((rows, slice(left, min(left + window_px, there.shape[1])))), window_px) for left in lefts]
+        return predict.WindowRow(raw, [True] * len(lefts), row.known)
+
+    monkeypatch.setattr(predict, "_read_row", every_window)
+    sizes.clear()
+    whole_map = run(paths, model)
+    assert few < 0.4 * sum(sizes)
+    assert np.isnan(skipped["probability"]).mean() > 0.8
+    for name in ("probability", "uncertainty"):
+        np.testing.assert_allclose(skipped[name] ** 2, whole_map[name] ** 2, atol=1e-6)
+
+
+def test_a_scene_without_any_data_is_mapped_as_nothing(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (150, 90))
+    terrain = raster.read(paths[1])
+    terrain.values[:] = np.nan
+    cog.write(paths[1], terrain)
+    assert np.isnan(run(paths, trained(HPCLNet))["probability"]).all()
 
 
 def test_a_band_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{}, {"fusion": "input"}, {"fusion": "decision"}, {"architecture": "Unet"}],
-    ids=["attention", "input", "decision", "rival"],
+    ids=["attention", "input", "decision", "baseline network"],
 )
 def test_branches_may_be_named_and_ordered_at_will(changes: dict[str, Any], tmp_path: Path) -> None:
     """Equal shapes would load into each other's place without a word."""

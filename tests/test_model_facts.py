@@ -12,8 +12,8 @@ import pytest
 from test_unlike_area import ROOT, area, ground, model
 
 from hpcl.core.artifacts import ArtifactError
-from hpcl.maps import class_map, polygons
 from hpcl.networks import store
+from hpcl.outline import class_map, polygons
 from hpcl.settings.model import ModelError
 from hpcl.settings.train import TrainSettings
 from hpcl.training import calibrate

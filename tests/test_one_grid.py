@@ -13,9 +13,10 @@ from affine import Affine
 from test_likeness import ground
 from test_unlike_area import ROOT, area, model
 
+from hpcl import raster_scene
 from hpcl.geo import blocks, cog, raster
 from hpcl.geo.raster import Grid, RasterError, common_grid
-from hpcl.maps import polygons, raster_scene
+from hpcl.outline import polygons
 from hpcl.settings.tile import TileError
 from hpcl.tiles.area import Area
 from stages import explain, predict, tile

@@ -11,7 +11,7 @@ from affine import Affine
 from scipy import ndimage
 
 from hpcl.geo import cog, raster, vector
-from hpcl.maps import polygons
+from hpcl.outline import polygons
 
 PIXEL_M = 2.0
 AFFINE = Affine(PIXEL_M, 0, 500_000, 0, -PIXEL_M, 4_000_000)

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from hpcl import qgis
 from hpcl.inference.predict import Part
-from hpcl.maps import qgis
 
 
 def test_probability_runs_from_0_to_1() -> None:

@@ -301,7 +301,7 @@ def contents(path: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() if p.is_file() else b"" for p in sorted(path.rglob("*"))}
 
 
-def test_own_work_is_written_anew(folder: Path, tmp_path: Path) -> None:
+def test_own_work_is_written_again(folder: Path, tmp_path: Path) -> None:
     mine = shutil.copytree(folder, tmp_path / "synthetic_small")
     write.synthesize(mine, "synthetic_small", settings(mapper_jitter_m=1.0))
     assert (mine / "landslides.gpkg").read_bytes() != (folder / "landslides.gpkg").read_bytes()

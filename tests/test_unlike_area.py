@@ -9,9 +9,8 @@ import pytest
 from affine import Affine
 from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
-from hpcl import likeness
+from hpcl import likeness, raster_scene
 from hpcl.geo import cog, raster
-from hpcl.maps import raster_scene
 from hpcl.networks import store
 from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.settings.model import ModelSettings

@@ -3,7 +3,7 @@
 A shift is how far the DEM must be **moved**: metres east, north and up. It is applied to the DEM's position, and the DEM
 is resampled once, onto the image grid. With a reference DEM, xDEM finds it (Nuth and Kaab 2011, doi 10.5194/
 tc-5-271-2011) on ground that no landslide has changed, in turn with the tilt between the two, of which their method knows
-nothing; without one, `hpcl.shading` looks for the relief in the image. Both look at patches spread over the scene, so
+nothing; without one, `hpcl.coregister.shading` looks for the relief in the image. Both look at patches spread over the scene, so
 memory and time do not grow with it. A shift that cannot be trusted, or that improves nothing, is refused with a reason,
 and is not applied.
 """

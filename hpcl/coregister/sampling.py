@@ -22,7 +22,7 @@ PATCH_PX = (24, 128)
 """Smallest and largest side of a patch; in between, a scene is cut into about 16."""
 
 OUTLIER = 4.0
-"""Brightness is held within so many robust standard deviations of its median, and patches that stand further off a tilt
+"""Brightness is held within this number of robust standard deviations of its median, and patches that stand further off a tilt
 have no say in it: neither one glint nor one unmapped landslide must decide."""
 
 LEAST_LIT_FRAC = 0.2
@@ -130,7 +130,7 @@ def projected(grid: raster.Grid) -> raster.Grid:
 
 
 def patches_of(grid: raster.Grid, most: int) -> list[raster.Grid]:
-    """At most so many square parts of a grid, evenly spread, apart from each other."""
+    """At most ``most`` square parts of a grid, evenly spread, apart from each other."""
     height, width = grid.shape
     side = round(min(max(math.sqrt(height * width / 16), PATCH_PX[0]), PATCH_PX[1]))
     down, across = (max(size // side, 1) for size in (height, width))

@@ -39,7 +39,7 @@ RIM_PX = 3 + 1 + 6
 SPLINE_PX = 4
 """What cubic splines need around a patch."""
 GROUPS, AGREEING_FRAC, NEAR_PX = 8, 0.75, 1.5
-"""Patches are dealt to so many groups, so many of which must find the common shift to within so many pixels."""
+"""Patches are dealt to this number of groups; how many of them must find the common shift; and to within how many pixels."""
 """Fewer patches cannot contradict each other."""
 
 

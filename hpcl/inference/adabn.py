@@ -1,7 +1,7 @@
 """A network meets ground it was not trained on: its batch statistics become those of that ground.
 
 AdaBN (Li et al. 2016, arXiv 1603.04779): what places differ in is partly where the features of a layer lie and how far they
-spread, which is just what BatchNorm keeps. Both are measured anew on unlabelled windows of the scene to be mapped; no
+spread, which is just what BatchNorm keeps. Both are measured again on unlabelled windows of the scene to be mapped; no
 weight changes and no label is looked at.
 """
 

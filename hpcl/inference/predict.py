@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ Place = tuple[int, list[int]]
 @dataclass(frozen=True)
 class Part:
     """A finished part of a map, ``roi``: ``probability`` and ``uncertainty`` of landslide and one probability per class,
-    each ``(row, column)`` resp. ``(class, row, column)``, NaN where there is no data."""
+    each ``(row, column)`` or ``(class, row, column)``, NaN where there is no data."""
 
     roi: tuple[slice, slice]
     probability: Float32
@@ -64,20 +65,20 @@ def predict(
     network = adapted(network, scene, window_px, settings.adapt_windows)
     threads = torch.get_num_threads() if where.type == "cpu" else 1
     tops = starts(height, window_px, stride)
-    panels = list(_panels(width, window_px, stride, -(-settings.batch_size // threads)))
+    panels = list(_panels(width, window_px, stride, settings.batch_size))
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: 8 if settings.tta == "d4" else 1]
 
-    def look(place: Place) -> Ground:
-        return _look(scene, window_px, *place)
+    def read(place: Place) -> WindowRow:
+        return _read_row(scene, window_px, *place)
 
-    def answer(ground: Ground) -> Float32:
-        return _ask(network, scene, trained.facts, ground.windows, ways)
+    def forward(windows: list[Float32]) -> Float32:
+        return _forward(network, scene, trained.facts, windows, ways)
 
     places = [(top, group) for panel in panels for top in tops for group in panel.groups]
-    with closing(_side_by_side(places, look, answer, threads)) as answers:
+    with closing(_predictions(places, read, forward, threads, settings.batch_size)) as predictions:
         layers = trained.network.classes  # a probability of every class but background, and the square of their sum
         for number, part in enumerate(
-            part for panel in panels for part in _blended(panel, tops, scene.shape, window_px, layers, answers)
+            part for panel in panels for part in _blended(panel, tops, scene.shape, window_px, layers, predictions)
         ):
             yield part
             progress(number + 1, len(panels) * len(tops))
@@ -85,8 +86,8 @@ def predict(
 
 @dataclass(frozen=True)
 class Panel:
-    """Columns that are mapped together, and the first columns of all windows that touch them, in groups that are in the
-    network at a time."""
+    """Columns that are mapped together, and the first columns of all windows that touch them, in groups that are read
+    together."""
 
     columns: slice
     groups: list[list[int]]
@@ -115,38 +116,45 @@ def _groups(lefts: list[int], most: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Raw ``windows`` ``(band, row, column)`` that lie in a row, and where the strip that they cover has data,
-    ``(row, column)``; the windows may go beyond the scene, the strip does not."""
+class WindowRow:
+    """Windows that lie in a row: the raw ones ``(band, row, column)`` that show any data, which of the row these are, and
+    where the strip that the row covers has data, ``(row, column)``. Windows may go beyond the scene, the strip does not."""
 
     windows: list[Float32]
+    shown: list[bool]
     known: npt.NDArray[np.bool_]
 
 
-def _look(scene: Scene, window_px: int, top: int, lefts: list[int]) -> Ground:
+def _read_row(scene: Scene, window_px: int, top: int, lefts: list[int]) -> WindowRow:
     """Read the windows at one ``top``, together."""
     height, width = scene.shape
     rows, columns = slice(top, min(top + window_px, height)), slice(lefts[0], min(lefts[-1] + window_px, width))
     strip = scene.read((rows, columns))
-    windows = [pad(strip[:, :, left - lefts[0] : left - lefts[0] + window_px], window_px) for left in lefts]
-    return Ground(windows, scene.has_data(strip))
+    known = scene.has_data(strip)
+    if not known.any():
+        return WindowRow([], [False] * len(lefts), np.broadcast_to(np.False_, known.shape))  # of no size in memory
+    own = [slice(left - lefts[0], left - lefts[0] + window_px) for left in lefts]
+    shown = [bool(known[:, at].any()) for at in own]
+    return WindowRow(
+        [pad(strip[:, :, at], window_px) for at, any_ in zip(own, shown, strict=True) if any_], shown, known
+    )
 
 
 @torch.inference_mode()
-def _ask(
+def _forward(
     network: Network, scene: Scene, facts: Mapping[str, Any], windows: list[Float32], ways: Sequence[tuple[int, bool]]
 ) -> Float32:
     """What is blended of each window, ``(window, class, row, column)``: the probability of every class but background,
     and last the square of their sum; the mean over all ways to turn the window."""
     where = next(network.parameters()).device
-    answers = []
+    predictions = []
     for quarters, mirror in ways:
         turned = [turn(w, scene.bands, quarters, mirror, facts["sun"]) for w in windows] if len(ways) > 1 else windows
         logits = network(scene.tensors(turned, where)).logits.float() / facts["temperature"]
         classes = logits.softmax(1)[:, 1:]
         found = torch.cat([classes, classes.sum(1, keepdim=True).square()], dim=1).contiguous().cpu().numpy()
-        answers.append(np.stack([turn_back(window, quarters, mirror) for window in found]))
-    return np.mean(answers, axis=0) if len(ways) > 1 else answers[0]
+        predictions.append(np.stack([turn_back(window, quarters, mirror) for window in found]))
+    return np.mean(predictions, axis=0) if len(ways) > 1 else predictions[0]
 
 
 def _blended(
@@ -155,9 +163,12 @@ def _blended(
     shape: tuple[int, int],
     window_px: int,
     layers: int,
-    answers: Iterator[tuple[Ground, Float32]],
+    predictions: Iterator[tuple[WindowRow, list[Float32]]],
 ) -> Iterator[Part]:
-    """The finished parts of a panel, from the ``answers`` (of so many ``layers``) of its groups at each of the ``tops``."""
+    """The finished parts of a panel, from the ``predictions`` (``layers`` each) of its groups at each of the ``tops``.
+
+    A window without data covers no pixel of the map, so that nothing is missed where it was not predicted.
+    """
     height, width = shape
     west, east = panel.groups[0][0], min(panel.groups[-1][-1] + window_px, width)
     own = slice(panel.columns.start - west, panel.columns.stop - west)
@@ -165,10 +176,11 @@ def _blended(
     for top, closed in pairwise([*tops, height]):
         unknown = np.ones((closed - top, east - west), bool)
         for group in panel.groups:
-            ground, values = next(answers)
+            row, windows = next(predictions)
             first = group[0] - west
-            unknown[:, first : first + ground.known.shape[1]] = ~ground.known[: closed - top]
-            for left, window in zip(group, values, strict=True):
+            unknown[:, first : first + row.known.shape[1]] = ~row.known[: closed - top]
+            lefts = (left for left, shown in zip(group, row.shown, strict=True) if shown)
+            for left, window in zip(lefts, windows, strict=True):
                 stitcher.add(top, left - west, window)
         blended = stitcher.rows_before(closed)
         blended[:, unknown] = np.nan
@@ -178,27 +190,44 @@ def _blended(
         yield Part((slice(top, closed), panel.columns), landslide, spread, classes)
 
 
-def _side_by_side(
-    places: Sequence[Place], look: Callable[[Place], Ground], answer: Callable[[Ground], Float32], threads: int
-) -> Generator[tuple[Ground, Float32], None, None]:
-    """Ground and answer of every place, in their order; a few places are under way at a time.
+def _predictions(
+    places: Sequence[Place],
+    read: Callable[[Place], WindowRow],
+    forward: Callable[[list[Float32]], Float32],
+    threads: int,
+    batch_size: int,
+) -> Generator[tuple[WindowRow, list[Float32]], None, None]:
+    """Every row of windows, in order, with the predictions of its windows; a few batches are under way at a time.
 
-    One thread looks, for a raster file bears one reader; ``threads`` others answer, each with one core for itself.
-    Cores that share every layer of one batch would wait for each other at the end of each, the longer the
-    more else there is to do on the machine.
+    Windows that show data are packed into full batches, whatever row they come from: a network takes longer for each window
+    of a small one. One thread reads, because a rasterio dataset is not thread-safe; ``threads`` others predict, each with
+    one core for itself. Cores that share every layer of one batch would wait for each other at the end of each, the longer
+    the more else there is to do on the machine.
     """
+    waiting: deque[WindowRow] = deque()  # rows whose predictions are not all there
+    ready: deque[Float32] = deque()
+
+    def batches(reader: ThreadPoolExecutor) -> Iterator[list[Float32]]:
+        packed: list[Float32] = []
+        for row in ahead(lambda place: reader.submit(read, place), places, 2):
+            waiting.append(row)
+            for window in row.windows:
+                packed.append(window)
+                if len(packed) == batch_size:
+                    yield packed
+                    packed = []
+        if packed:
+            yield packed
 
     before = torch.get_num_threads()
     alone = partial(torch.set_num_threads, 1)
     try:
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads, initializer=alone) as workers:
-
-            def submit(place: Place) -> Future[tuple[Ground, Float32]]:
-                return workers.submit(answered, reader.submit(look, place))
-
-            def answered(ground: Future[Ground]) -> tuple[Ground, Float32]:
-                return ground.result(), answer(ground.result())
-
-            yield from ahead(submit, places, 2 * threads)
+            predicted = ahead(lambda packed: workers.submit(forward, packed), batches(reader), threads + 1)
+            for _ in places:
+                while not waiting or len(ready) < len(waiting[0].windows):
+                    ready.extend(next(predicted, ()))
+                row = waiting.popleft()
+                yield row, [ready.popleft() for _ in row.windows]
     finally:
         torch.set_num_threads(before)  # threads that start later would take over the last number set by any

@@ -2,7 +2,7 @@
 
 `headers.read` looks at what files say of themselves; `plan.survey` reads every file once, refuses what is wrong in one
 sentence and writes nothing; `output.write` then writes what was found good. Raw files mark nodata, units and axes in every
-way there is, so they are opened with `Raw` and not with `hpcl.raster.Source`, which knows only the convention of this
+way there is, so they are opened with `Raw` and not with `hpcl.geo.raster.Source`, which knows only the convention of this
 project. Everything goes window by window.
 """
 

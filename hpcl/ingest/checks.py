@@ -85,7 +85,7 @@ def check_values(raw: Raw, window: Roi, core: Roi, elevation: bool, tick: Callab
 def _blocks(raw: Raw, window: Roi, halo_px: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.bool_], Roi]]:
     """A window of a file block by block: stored numbers, whether each is data, and where in the window the block lies.
 
-    With a halo a block goes on by so many rows and columns, but not beyond the window.
+    With a halo a block goes on by that number of rows and columns, but not beyond the window.
     """
     top, left = window[0].start, window[1].start
     height, width = window[0].stop - top, window[1].stop - left

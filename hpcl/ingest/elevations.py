@@ -62,7 +62,7 @@ MOST_NUMBERS = 500_000
 PLATEAU_PX = 9
 """A void of a number of no renown is larger, and compact."""
 BORDER_PAIRS = 4
-"""A single pixel has so many neighbours."""
+"""Neighbours of a single pixel."""
 
 
 def body_of(grid: Grid) -> Body:

@@ -17,7 +17,7 @@ FAR_RANGES = 1000
 """Any other number is if it is further off than this many of their ranges: no measurement and no index is."""
 
 MOST_CLASSES = 30
-"""Integers within so many of each other are taken for classes, not for brightness."""
+"""Integers within this distance of each other are taken for classes, not for brightness."""
 
 
 def is_conspicuous(value: float) -> bool:

@@ -1,5 +1,5 @@
 """A turned window is a turned piece of ground: scalars turn as pictures do, but the surface normal's east and north
-components must turn as a vector, and a hillshade, whose sun stands still, is computed anew from the turned normal.
+components must turn as a vector, and a hillshade, whose sun stands still, is computed again from the turned normal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def turn(
     """Turn a raw window ``(band, row, column)`` counter-clockwise by quarters after an optional east-west mirror.
 
     A mirror negates the normal's east component; a quarter turn maps (east, north) to (-north, east). Hillshade bands
-    are computed anew from the turned normal, for which all three components must be among ``bands``.
+    are computed again from the turned normal, for which all three components must be among ``bands``.
     """
     out = np.rot90(values[:, :, ::-1] if mirror else values, quarter_turns, axes=(1, 2)).copy()
     place = {b.kind: i for i, b in enumerate(bands) if b.kind in ("east", "north", "up")}

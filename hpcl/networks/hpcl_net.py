@@ -1,5 +1,5 @@
 """HPCL-Net whole: encoders of the same kind for unlike data, coordinate attention where they meet, a decoder for pixels,
-a projection for hyper-pixels, and the momentum twin that feeds the queues (arXiv 2308.01251).
+a projection for hyper-pixels, which the momentum encoder feeds to the queues (arXiv 2308.01251).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rivals: any architecture of segmentation_models_pytorch on all bands stacked, under the same roof as HPCL-Net."""
+"""Baseline networks: any architecture of segmentation_models_pytorch on all bands stacked, under the same roof as HPCL-Net."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hpcl.networks.base import Network, Outputs
-from hpcl.settings.model import RIVAL_STRIDE_PX, ModelError, ModelSettings, check_weights, rival
+from hpcl.settings.model import SMP_STRIDE_PX, ModelError, ModelSettings, check_weights, smp_architecture
 
 
-class Rival(Network):
+class SmpNetwork(Network):
     """An architecture as its library publishes it, with the project's encoder; it knows stacked bands and no contrast."""
 
     def __init__(self, settings: ModelSettings, classes: int, embedding_dim: int) -> None:
         super().__init__(settings, classes, embedding_dim)
-        name = rival(settings)
+        name = smp_architecture(settings)
         check_weights(settings)
         options: dict[str, Any] = {}
         if name in ("DeepLabV3", "DeepLabV3Plus"):
@@ -47,7 +47,7 @@ class Rival(Network):
         """Segment a batch of bands per branch, stacked."""
         if contrast:
             self.embed(bands)
-        size = self.check_size(bands, RIVAL_STRIDE_PX)
+        size = self.check_size(bands, SMP_STRIDE_PX)
         features = self.body.encoder(torch.cat([bands[name] for name in self.settings.branches], dim=1))
         logits = self.body.segmentation_head(self.body.decoder(features))
         if logits.shape[2:] != size:
@@ -59,5 +59,5 @@ class Rival(Network):
         return {"stack": self.body.encoder}
 
     def contrast_head(self) -> Iterator[nn.Parameter]:
-        """None: a rival has no contrast."""
+        """None: a baseline network has no contrast."""
         yield from ()

@@ -17,14 +17,14 @@ from hpcl.core.artifacts import Count, Positive, Share, read_json, remedy, repla
 from hpcl.networks.base import Network
 from hpcl.networks.hpcl_net import HPCLNet, LateFusion
 from hpcl.networks.normalise import BandFacts
-from hpcl.networks.smp_models import Rival
+from hpcl.networks.smp_models import SmpNetwork
 from hpcl.settings.model import ModelError, ModelSettings
 
 
 def build(settings: ModelSettings, classes: int, embedding_dim: int) -> Network:
     """The untrained network that the settings describe."""
     if settings.architecture != "hpcl_net":
-        return Rival(settings, classes, embedding_dim)
+        return SmpNetwork(settings, classes, embedding_dim)
     return (LateFusion if settings.fusion == "decision" else HPCLNet)(settings, classes, embedding_dim)
 
 

@@ -28,7 +28,7 @@ class Area:
     tiles: Facts | None
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
-    """Test ground by outcome (`hpcl.figures.HIT`...); None where the area has no test ground."""
+    """Test ground by outcome (`hpcl.report.maps.HIT`...); None where the area has no test ground."""
 
     @property
     def synthetic(self) -> bool:

@@ -351,7 +351,7 @@ def _reading(report: Report) -> Section:
         ),
         ("boundary IoU", "IoU of the bands along the outlines (Cheng et al. 2021, arXiv 2103.16562)."),
         ("ECE", "mean distance between predicted probability and share of landslide."),
-        ("interval", "where a score falls when the test blocks are drawn anew, with replacement."),
+        ("interval", "where a score falls when the test blocks are drawn again, with replacement."),
     ]
     method = (
         "HPCL-Net (Zhou et al. 2023, arXiv 2308.01251) fuses imagery and terrain in the semantic space and sharpens "

@@ -250,7 +250,7 @@ def ablation_section(report: Report) -> Section:
         "Every variant is trained by the same loop on the same tiles with the same steps unless its name says "
         "otherwise, each with several seeds, and scored on "
         "the same test blocks. The difference is to the variant it builds upon; its interval resamples seeds and blocks, both "
-        "paired. A rival is behind HPCL-Net where its difference is negative."
+        "paired. A baseline network is behind HPCL-Net where its difference is negative."
     )
     table = report.ablation
     labels = dict(zip(table["variant"], table["label"], strict=True))

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-RIVALS = (
+BASELINE_NETWORKS = (
     "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet", "Segformer",
 )  # fmt: skip
 """What segmentation_models_pytorch calls the architectures that can stand in for HPCL-Net."""
-RIVAL_STRIDE_PX = 32
+SMP_STRIDE_PX = 32
 """Windows whose sides are multiples of this suit every one of them with a convolutional encoder (PAN from 128)."""
 
 
@@ -38,7 +38,7 @@ Branches = Annotated[dict[BranchName, BandNames], Field(min_length=1), AfterVali
 class ModelSettings:
     """What the network is made of.
 
-    ``architecture`` is hpcl_net or, as a rival, any of segmentation_models_pytorch (Unet, UPerNet, DeepLabV3Plus...) on
+    ``architecture`` is hpcl_net or, as a baseline network, any of segmentation_models_pytorch (Unet, UPerNet, DeepLabV3Plus...) on
     all bands stacked. ``branches`` names the bands of each encoder, in whatever order. ``encoder`` is a timm name whose
     feature maps can be had at ``output_stride`` (resnets, convnexts, efficientnets...); ``pretrained`` is true (timm's
     weights, from its hub), false, or a local weight file. ``output_stride`` is the side of a hyper-pixel [px]. ``fusion``
@@ -57,26 +57,30 @@ class ModelSettings:
     dropout: float = Field(ge=0, lt=1)
 
 
-def rival(settings: ModelSettings) -> str:
+def smp_architecture(settings: ModelSettings) -> str:
     """The library's name of the architecture, in whatever case it was written; empty for HPCL-Net.
 
     Raises `ModelError` if there is no such architecture.
     """
-    known = {name.lower(): name for name in RIVALS}
+    known = {name.lower(): name for name in BASELINE_NETWORKS}
     name = settings.architecture.lower()
     if settings.architecture == "hpcl_net" or name in known:
         return known.get(name, "")
     close = difflib.get_close_matches(name, ["hpcl_net", *known], n=1)
     hint = f" (did you mean {known.get(close[0], close[0])}?)" if close else ""
-    raise ModelError(f"model.architecture is '{settings.architecture}'{hint}; there are hpcl_net, {', '.join(RIVALS)}.")
+    raise ModelError(
+        f"model.architecture is '{settings.architecture}'{hint}; there are hpcl_net, {', '.join(BASELINE_NETWORKS)}."
+    )
 
 
 def check_weights(settings: ModelSettings) -> None:
     """Raise `ModelError` if ``pretrained`` names a file that is none, or that the architecture does not take."""
     if not isinstance(settings.pretrained, str):
         return
-    if rival(settings):
-        raise ModelError("A rival takes model.pretrained true or false; a weight file is for hpcl_net alone.")
+    if smp_architecture(settings):
+        raise ModelError(
+            "A baseline network takes model.pretrained true or false; a weight file is for hpcl_net alone."
+        )
     if not Path(settings.pretrained).is_file():
         raise ModelError(
             f"model.pretrained names {settings.pretrained}, which is no file; give a weight file, true or false."

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from hpcl.settings.contrastive import ContrastSettings
-from hpcl.settings.model import RIVAL_STRIDE_PX, ModelSettings, rival
+from hpcl.settings.model import SMP_STRIDE_PX, ModelSettings, smp_architecture
 
 
 class FitError(ValueError):
@@ -60,11 +60,11 @@ class TrainSettings:
 
 def check_training(model: ModelSettings, contrast: ContrastSettings, train: TrainSettings, window_px: int) -> None:
     """Raise `FitError` if the network cannot see such windows or be trained so, `ModelError` if there is none of its name."""
-    stranger = rival(model)
-    multiple_px = RIVAL_STRIDE_PX if stranger else model.output_stride
+    baseline = smp_architecture(model)
+    multiple_px = SMP_STRIDE_PX if baseline else model.output_stride
     if window_px % multiple_px:
         raise FitError(f"tile.window_px is {window_px}, but the network needs a multiple of {multiple_px}.")
     if contrast.weight == 0 and train.predictor == "ema":
         raise FitError("train.predictor is ema, but contrastive.weight 0 makes no momentum encoder; set it to network.")
-    if contrast.weight > 0 and stranger:
+    if contrast.weight > 0 and baseline:
         raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")

@@ -35,7 +35,9 @@ def load(path: Path) -> dict[str, Any]:
             skeleton = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no dict)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint ({error}); delete it to start training anew.") from error
+        raise CheckpointError(
+            f"{path} is no whole checkpoint ({error}); delete it to start training from the beginning."
+        ) from error
     return _join(skeleton, tensors)
 
 

@@ -1,4 +1,4 @@
-"""Rivals: what their library publishes, on all bands stacked, under the same roof as HPCL-Net."""
+"""Baseline networks: what their library publishes, on all bands stacked, under the same roof as HPCL-Net."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from test_fit import MODEL, recipe
 from test_model import bands, facts, settings
 
-from hpcl.networks.smp_models import Rival
+from hpcl.networks.smp_models import SmpNetwork
 from hpcl.networks.store import build, load, save
 from hpcl.settings.model import ModelError
 from hpcl.settings.train import FitError
@@ -19,27 +19,27 @@ from hpcl.training.loop import new_network
 ARCHITECTURES = ["DeepLabV3Plus", "Unet", "UPerNet", "Segformer"]
 
 
-def rival(architecture: str, classes: int = 2) -> Rival:
+def baseline(architecture: str, classes: int = 2) -> SmpNetwork:
     torch.manual_seed(0)
     network = build(settings(architecture=architecture), classes, 8)
-    assert isinstance(network, Rival)
+    assert isinstance(network, SmpNetwork)
     return network.eval()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_pixel_has_a_logit_per_class(architecture: str) -> None:
-    assert rival(architecture, classes=3)(bands((64, 96))).logits.shape == (2, 3, 64, 96)
+    assert baseline(architecture, classes=3)(bands((64, 96))).logits.shape == (2, 3, 64, 96)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
 def test_it_is_the_librarys_own_network(architecture: str) -> None:
-    """Made here by the library's own constructor, with the rival's weights and the bands stacked by hand."""
+    """Made here by the library's own constructor, with the baseline network's weights and the bands stacked by hand."""
     options = {"encoder_output_stride": 8} if architecture == "DeepLabV3Plus" else {}
     own = getattr(smp, architecture)(
         encoder_name="tu-test_resnet", encoder_weights=None, in_channels=5, classes=2, **options
     ).eval()
-    mine, x = rival(architecture), bands((64, 96))
+    mine, x = baseline(architecture), bands((64, 96))
     own.load_state_dict(mine.body.state_dict())
     expected = own(torch.cat([x["optical"], x["terrain"]], dim=1))
     torch.testing.assert_close(mine(x).logits, expected)
@@ -47,7 +47,7 @@ def test_it_is_the_librarys_own_network(architecture: str) -> None:
 
 @torch.no_grad()
 def test_bands_are_stacked_in_the_order_of_the_branches() -> None:
-    net, seen = rival("Unet"), []
+    net, seen = baseline("Unet"), []
     net.body.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     net({"optical": torch.full((1, 2, 32, 32), 1.0), "terrain": torch.full((1, 3, 32, 32), 2.0)})
     assert seen[0][0, :, 0, 0].tolist() == [1.0, 1.0, 2.0, 2.0, 2.0]
@@ -72,7 +72,7 @@ def test_an_encoder_without_a_dilated_form_is_refused_in_one_sentence() -> None:
 
 
 def test_there_is_no_contrast_to_ask_for() -> None:
-    net = rival("Unet")
+    net = baseline("Unet")
     assert net(bands()).embeddings is None
     with pytest.raises(ModelError, match=r"Unet has no contrast; set contrastive\.weight to 0"):
         net(bands(), contrast=True)
@@ -86,7 +86,7 @@ def test_training_it_with_contrast_is_refused_before_it_starts(tiles_folder: Pat
     tiles = Tiles(tiles_folder, MODEL["branches"])
     chosen = replace(chosen, model=replace(chosen.model, architecture="Unet"))
     if not weight:
-        assert isinstance(new_network(chosen, tiles), Rival)
+        assert isinstance(new_network(chosen, tiles), SmpNetwork)
         return
     with pytest.raises(FitError, match=r"contrastive\.weight"):
         new_network(chosen, tiles)
@@ -94,14 +94,14 @@ def test_training_it_with_contrast_is_refused_before_it_starts(tiles_folder: Pat
 
 def test_a_size_that_is_no_multiple_is_refused() -> None:
     with pytest.raises(ModelError, match="multiples of 32"):
-        rival("Unet")(bands((48, 64)))
+        baseline("Unet")(bands((48, 64)))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @torch.no_grad()
 def test_saved_and_loaded_it_gives_the_same_map(architecture: str, tmp_path: Path) -> None:
-    net, x = rival(architecture), bands()
+    net, x = baseline(architecture), bands()
     save(tmp_path, net, facts())
     back = load(tmp_path).network
-    assert isinstance(back, Rival)
+    assert isinstance(back, SmpNetwork)
     assert torch.equal(net(x).logits, back(x).logits)
