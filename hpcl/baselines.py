@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from hpcl.core.codes import TRAIN, UNKNOWN, VALIDATION
+from hpcl.core.codes import TEST, TRAIN, UNKNOWN, VALIDATION
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.windows import strips
 
@@ -60,6 +60,11 @@ class SlopeThreshold:
 def known_pixels(scene: Scene, rows: slice, split: int) -> Array:
     """Pixels of ``rows`` that are in ``split`` and whose label is known, ``(row, column)`` bool."""
     return np.asarray((scene.split[rows] == split) & (scene.labels[rows] != UNKNOWN))
+
+
+def judged_pixels(scene: Scene, rows: slice) -> Array:
+    """Pixels of ``rows`` on which a map is chosen or scored, ``(row, column)`` bool; maps of other ground serve nobody."""
+    return known_pixels(scene, rows, VALIDATION) | known_pixels(scene, rows, TEST)
 
 
 def best_slope(scenes: Sequence[Scene], slope_band: int, settings: BaselinesSettings) -> SlopeThreshold:
@@ -148,14 +153,17 @@ class PixelClassifier:
             self._model.fit(bands, truth)
 
     def probability(self, scene: Scene, rows: slice) -> Array:
-        """Probability of landslide ``(row, column)`` float32; NaN where no band holds a value."""
-        values = scene.bands[:, rows]
-        pixels = values.reshape(len(values), -1).T
+        """Probability of landslide ``(row, column)`` float32 on `judged_pixels`; NaN elsewhere, and where no band holds a
+        value."""
+        judged = judged_pixels(scene, rows)
+        found = np.full(judged.shape, np.nan, dtype=np.float32)
+        pixels = scene.bands[:, rows][:, judged].T
         known = ~np.isnan(pixels).all(axis=1)
-        found = np.full(len(pixels), np.nan, dtype=np.float32)
         if known.any():
-            found[known] = self._model.predict_proba(pixels[known])[:, 1]
-        return found.reshape(values.shape[1:])
+            scores = np.full(len(pixels), np.nan, dtype=np.float32)
+            scores[known] = self._model.predict_proba(pixels[known])[:, 1]
+            found[judged] = scores
+        return found
 
 
 class ValidationThreshold:
@@ -189,8 +197,10 @@ def map_scene(
     classifier: PixelClassifier,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[tuple[slice, Mapping[str, Array]]]:
-    """Both baselines' scores for a whole area, strip by strip: rows, and ``(row, column)`` by name of the baseline."""
+    """Both baselines' scores for the judged ground of an area, strip by strip: rows, and ``(row, column)`` by name of the
+    baseline, NaN elsewhere."""
     for rows in strips(scene.labels.shape):
-        slope_map, probability = slope.map(scene.bands[slope_band, rows]), classifier.probability(scene, rows)
+        probability = classifier.probability(scene, rows)
+        slope_map = slope.map(np.where(judged_pixels(scene, rows), scene.bands[slope_band, rows], np.nan))
         yield rows, {"slope_threshold": slope_map, "pixel_classifier": probability}
         progress(rows.stop, scene.labels.shape[0])

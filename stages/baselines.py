@@ -1,4 +1,4 @@
-"""Two baselines without a network: learn a slope threshold and a pixel classifier on the train split, and map every area with them."""
+"""Two baselines without a network: a slope threshold and a pixel classifier learn on the train split and map scored ground."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raste
 
 
 def main() -> None:
-    """Read the tiles; write both baselines' maps of every area, and what they learnt."""
+    """Read the tiles; write both baselines' maps of the validation and test ground of every area, and what they learnt."""
     settings = params("baselines", BaselinesSettings)
     facts = stored.facts()
     names = [band["name"] for band in facts["bands"]]
