@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -134,6 +136,29 @@ def md5_of(file: Path) -> str:
     """The hash of a file that DVC notes."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, functools.partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+def remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
+    """Hashes of a folder's files by name; an unchanged file (name, size, time) is read once, not by every stage.
+
+    ``memory`` is the file that remembers them.
+    """
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    md5s, seen = {}, dict(known)
+    for file in files_of(folder) if folder.is_dir() else []:
+        stamp = [file.stat().st_size, file.stat().st_mtime_ns]
+        entry = known.get(str(file.absolute()))
+        md5s[str(file)] = entry[1] if entry and entry[0] == stamp else md5_of(file)
+        seen[str(file.absolute())] = [stamp, md5s[str(file)]]
+    if seen != known:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        draft = memory.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(seen))
+        draft.replace(memory)
+    return md5s
 
 
 def _stamp(file: Path) -> Any:

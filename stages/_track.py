@@ -41,7 +41,7 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from stages._caller import CALLER, is_first
-from stages._inputs import files_of, md5_of
+from stages._inputs import files_of, md5_of, remembered_md5s
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -311,28 +311,9 @@ def _input_key(params: Mapping[str, Any], root: Path) -> str:
     for area in params.get("areas") or []:
         raw = Path("data/raw", str(area))
         if area not in synthetic and not {f"{raw}.dvc", "data/raw.dvc"} & hashes.keys():
-            hashes.update(_remembered_md5s(raw, _folder(root) / "hashes.json"))
+            hashes.update(remembered_md5s(raw, _folder(root) / "hashes.json"))
     digest.update(json.dumps(hashes, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
-    """Hashes of a folder's files; an unchanged file (name, size, time) is read once, not by every stage."""
-    try:
-        known = json.loads(memory.read_text())
-    except (OSError, ValueError):
-        known = {}
-    md5s, seen = {}, dict(known)
-    for file in files_of(folder) if folder.is_dir() else []:
-        stamp = [file.stat().st_size, file.stat().st_mtime_ns]
-        entry = known.get(str(file.absolute()))
-        md5s[str(file)] = entry[1] if entry and entry[0] == stamp else _md5(file)
-        seen[str(file.absolute())] = [stamp, md5s[str(file)]]
-    if seen != known:
-        draft = memory.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(seen))
-        draft.replace(memory)
-    return md5s
 
 
 def _md5(path: Path) -> str:

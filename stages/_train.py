@@ -20,6 +20,7 @@ from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
 from stages import _track
+from stages._inputs import remembered_md5s
 from stages._stage import check_inputs, progress
 
 TILES = Path("data/tiles")
@@ -138,11 +139,14 @@ def _checkpoints(recipe: Recipe) -> Path:
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
     given = [Path(recipe.model.pretrained)] if isinstance(recipe.model.pretrained, str) else []  # a weight file
     code = sorted(path for package in PACKAGES for path in (CODE / package).glob("*.py"))
-    for path in [*code, *sorted(TILES.iterdir()), *(p for p in given if p.is_file())]:
+    for path in [*code, *(p for p in given if p.is_file())]:
         key.update(path.name.encode())
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt" / key.hexdigest()[:16]
+    place = Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt"
+    tiles = remembered_md5s(TILES, place / "hashes.json")  # they may be gigabytes
+    key.update(json.dumps(tiles, sort_keys=True).encode())
+    return place / key.hexdigest()[:16]
 
 
 def _with_estimate(label: str, inner: Callable[[int, int], None]) -> Callable[[int, int], None]:

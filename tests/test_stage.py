@@ -16,7 +16,7 @@ from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
 from hpcl.training.recipe import Recipe
-from stages import _help, _train
+from stages import _help, _inputs, _train
 from stages._stage import ParameterError, params, progress
 
 ROOT = Path(__file__).parents[1]
@@ -170,12 +170,15 @@ def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_i
         (tmp_path / folder / "a.py").write_text("before")
     monkeypatch.setattr(_train, "TILES", tmp_path / "tiles")
     monkeypatch.setattr(_train, "CODE", tmp_path / "code")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(ROOT)
     recipe = Recipe(
         params("model", ModelSettings), params("contrastive", ContrastSettings), params("train", TrainSettings)
     )
     seen = [_train._checkpoints(recipe)]
-    assert _train._checkpoints(recipe) == seen[0]
+    with monkeypatch.context() as patch:  # tiles that did not change are not read again
+        patch.setattr(_inputs, "md5_of", lambda _: pytest.fail("read again"))
+        assert _train._checkpoints(recipe) == seen[0]
     for change in (
         lambda: (tmp_path / "code/training/a.py").write_text("after"),
         lambda: (tmp_path / "tiles" / "a.py").write_text("after"),
