@@ -1,4 +1,4 @@
-"""The ablation: planted counts for its table, a scene counted by hand for its scores, and rows that can all be run."""
+"""The ablation: planted counts for its table, a scene counted by hand for its scores, and variants that can all be run."""
 
 import json
 import re
@@ -254,13 +254,13 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("set: {predict:", "set: {tile:", "Variant 'adabn' of ablation/params.yaml sets 'tile'"),
+        ("set: {inference: {adapt", "set: {tile: {adapt", "Variant 'adabn' of ablation/params.yaml sets 'tile'"),
         (
             "branches: [optical]",
             "branches: [sound]",
             "Variant 'optical' of ablation/params.yaml needs the branch 'sound'",
         ),
-        ("  optical: {", "  visible: {", "ablation/params.yaml has no section 'rows.optical'"),
+        ("  optical: {", "  visible: {", "ablation/params.yaml has no section 'variants.optical'"),
     ],
 )
 def test_a_row_that_cannot_be_run_is_refused_before_any_is(
@@ -307,12 +307,12 @@ def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a ablation of two rows and two seeds, all four of which have results; tables of this ground and another."""
+    """A project with an ablation of two variants and two seeds, all four of which have results; tables of this ground and another."""
     monkeypatch.chdir(tmp_path)
     for folder in ("data/tiles", "ablation/results", "reports"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    rows = "rows: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
+    rows = "variants: {hpcl_net: {label: HPCL-Net}, stack: {label: Both, against: hpcl_net, set: {model: {fusion: input}}}}"
     head = "seeds: [0, 1]\nbudget: {epochs: 2, steps_per_epoch: 10}\nrun: [hpcl_net, stack]\nbase: {}\n"
     (tmp_path / "ablation/params.yaml").write_text(head + rows + "\n")
     (tmp_path / "docs").mkdir()
@@ -356,7 +356,7 @@ def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
     command.main()
     assert dvc.asked == ["repro", "status", "repro", "status"]
     said = capsys.readouterr().out
-    assert "2 rows x 2 seeds = 4 trainings, of which 2 are to be run" in said
+    assert "2 variants x 2 seeds = 4 trainings, of which 2 are to be run" in said
     assert "about 2.0 hours at the speed" in said
     table = pd.read_csv(project / "reports/ablation.csv")
     assert table["variant"].to_list() == ["stack", "hpcl_net", "stack"]

@@ -244,7 +244,7 @@ def test_three_classes_have_queues_and_pairs_of_their_own() -> None:
     assert (queues.filled > 0).all()
 
 
-def test_walls_leave_the_toe_out() -> None:
+def test_the_toe_is_left_out() -> None:
     """Blocks count as toe where most of their pixels are: row 6 has one line of four, rows 7 to 9 have all."""
     toe = torch.zeros(1, 40, 40, dtype=torch.bool)
     toe[:, 27:] = True
@@ -256,8 +256,8 @@ def test_walls_leave_the_toe_out() -> None:
     assert background[0, 9].all()  # plain background is anywhere
 
 
-def test_walls_need_to_know_the_toe() -> None:
-    with pytest.raises(ValueError, match="where the toe is"):
+def test_sampling_without_the_toe_needs_to_know_it() -> None:
+    with pytest.raises(ValueError, match="needs to know where it is"):
         candidates(square_slide(), 2, 4, settings(sampling="boundary_without_toe"))
 
 
