@@ -366,7 +366,9 @@ def test_a_killed_stage_is_marked(root: Path, store: str, capsys: pytest.Capture
 
 def test_a_stage_ends_when_dvc_is_gone(root: Path) -> None:
     """A process in DVC's place starts the stage through a shell and is killed; the stage must not live on."""
-    caller = f"import subprocess, sys; subprocess.run(['sh', '-c', '\"$1\" -c \"$0\"; true', {SLEEP!r}, sys.executable])"
+    caller = (
+        f"import subprocess, sys; subprocess.run(['sh', '-c', '\"$1\" -c \"$0\"; true', {SLEEP!r}, sys.executable])"
+    )
     process = subprocess.Popen([sys.executable, "-c", caller], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
