@@ -295,6 +295,28 @@ def test_the_summary_in_the_readme_is_that_of_the_table() -> None:
     assert summarised(readme, table.assign(landslide_iou=0.123)) != readme
 
 
+def test_the_readme_quotes_the_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = pd.read_csv(ROOT / "reports" / "ablation.csv").set_index(["ground", "variant"])
+    for label, variant in {
+        "HPCL-Net": "hpcl_net",
+        "SegFormer's decoder, bands stacked": "segformer",
+        "DeepLabv3+, bands stacked": "deeplabv3plus",
+        "HPCL-Net without contrast": "attention",
+    }.items():
+        (line,) = re.findall(rf"^\| {re.escape(label)} \|(.*)\|$", readme, re.MULTILINE)
+        quoted = [cell.strip() for cell in line.split("|")]
+        for ground, iou, difference in zip(("west -> east", "east -> west"), quoted[::2], quoted[1::2], strict=True):
+            assert iou == f"{table.loc[(ground, variant), 'landslide_iou']:.3f}"
+            if variant == "hpcl_net":
+                assert difference == ""
+                continue
+            lead = table.loc[(ground, "hpcl_net" if variant == "attention" else variant)]
+            sign = -1 if variant == "attention" else 1  # HPCL-Net's line is its lead over `attention`
+            low, high = sorted((sign * lead["low"], sign * lead["high"]))
+            assert difference == f"{sign * lead['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def test_the_summary_shows_names_as_they_are_and_no_interval_where_there_is_none() -> None:
     line = {"ground": "yunnan -> hunan", "variant": "one", "label": "One", "status": "run", "seeds": 1, "steps": 5}
     line |= {"landslide_iou": 0.5, "sd": np.nan, "against": np.nan, "difference": np.nan, "low": np.nan, "high": np.nan}
