@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -244,6 +246,11 @@ def verdict(low: float, high: float) -> str:
     return "pays" if low > 0 else "costs" if high < 0 else "no difference seen"
 
 
+_ABLATION = (
+    "variant", "verdict", "against", "landslide IoU (mean ± sd)", "difference [interval]", "boundary probe", "parameters", "seeds",
+)  # fmt: skip
+
+
 def ablation_section(report: Report) -> Section:
     """One table per ground that the ablation was run on; which variants were not run is said below it."""
     intro = (
@@ -254,48 +261,22 @@ def ablation_section(report: Report) -> Section:
     )
     table = report.ablation
     labels = dict(zip(table["variant"], table["label"], strict=True))
-    tables, paid, tried = [], set(), set()
-    for ground, training in table.groupby("ground", sort=False):
-        ran, idle = training[training["status"] == "run"], training[training["status"] != "run"]
+    tables: list[str] = []
+    paid: set[Hashable] = set()
+    tried: set[Hashable] = set()
+    for ground, trainings in table.groupby("ground", sort=False):
+        ran, idle = trainings[trainings["status"] == "run"], trainings[trainings["status"] != "run"]
         if ran.empty:
             continue
-        rows = []
-        for line in ran.to_dict("records"):
-            compared = isinstance(line["against"], str)
-            said = verdict(line["low"], line["high"]) if compared else ""
-            if compared:
-                tried.add(line["variant"])
-                paid |= {line["variant"]} if said == "pays" else set()
-            lead = f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE
-            iou = f"{fixed(line['landslide_iou'])} ± {fixed(line['sd'])}"
-            other = labels.get(line["against"], "") if compared else NONE
-            parameters = f"{int(line['parameters']):,}"
-            rows.append(
-                [
-                    line["label"],
-                    said or "–",
-                    other,
-                    iou,
-                    lead,
-                    fixed(line["probe_auc"]),
-                    parameters,
-                    f"{int(line['seeds'])}",
-                ]
-            )
-        invented = SYNTHETIC in str(ground)
-        note = f"{steps_of(ran)} of training each. " + ("Synthetic ground: wiring, not science. " if invented else "")
+        lines = ran.to_dict("records")
+        verdicts = {line["variant"]: verdict(line["low"], line["high"]) for line in lines if _is_compared(line)}
+        tried |= verdicts.keys()
+        paid |= {name for name, said in verdicts.items() if said == "pays"}
+        rows = [_ablation_row(line, verdicts.get(line["variant"], ""), labels) for line in lines]
+        note = f"{steps_of(ran)} of training each. "
+        note += "Synthetic ground: wiring, not science. " if SYNTHETIC in str(ground) else ""
         note += f"Not run: {'; '.join(idle['label'])}." if len(idle) else ""
-        head = [
-            "variant",
-            "verdict",
-            "against",
-            "landslide IoU (mean ± sd)",
-            "difference [interval]",
-            "boundary probe",
-            "parameters",
-            "seeds",
-        ]
-        tables.append(table_html(str(ground), head, rows, words=3, note=note))
+        tables.append(table_html(str(ground), _ABLATION, rows, words=3, note=note))
     if not tables:
         return Section(
             "ablation", "What each component buys", [paragraph("The ablation has not been run: make ablation.")]
@@ -308,3 +289,22 @@ def ablation_section(report: Report) -> Section:
         "note",
     )
     return Section("ablation", "What each component buys", [paragraph(intro), *tables, told, probe])
+
+
+def _is_compared(line: Mapping[Hashable, Any]) -> bool:
+    return isinstance(line["against"], str)
+
+
+def _ablation_row(line: Mapping[Hashable, Any], said: str, labels: Mapping[str, str]) -> list[str]:
+    """What one variant got, and how far it is ahead of the one that it is compared with, if any."""
+    compared = _is_compared(line)
+    return [
+        line["label"],
+        said or NONE,
+        labels.get(line["against"], "") if compared else NONE,
+        f"{fixed(line['landslide_iou'])} ± {fixed(line['sd'])}",
+        f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE,
+        fixed(line["probe_auc"]),
+        f"{int(line['parameters']):,}",
+        f"{int(line['seeds'])}",
+    ]
