@@ -147,6 +147,7 @@ def remembered_md5s(folder: Path, memory: Path) -> dict[str, str]:
         known = json.loads(memory.read_text())
     except (OSError, ValueError):
         known = {}
+    known = known if isinstance(known, dict) else {}
     md5s, seen = {}, dict(known)
     for file in files_of(folder) if folder.is_dir() else []:
         stamp = [file.stat().st_size, file.stat().st_mtime_ns]

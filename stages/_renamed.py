@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NAMES = {
-    "predict.windows.turns": "inference.tta (none for 1, d4 for 8)",
+    "predict.windows.turns": "inference.tta (none for 1, d4 for 8; the rest of predict.windows is in section inference)",
     "predict.windows": "inference",
     "predict.missing_bands": "inference.missing_bands",
     "predict.polygons": "outline",

@@ -54,6 +54,7 @@ PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
 LATER = "the work goes on; `python -m stages.tracking sync` delivers it later"
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
+JOURNALS = ("-journal", "-wal", "-shm")
 OWN_STORE = "mlflow.db"  # in the root of the clone; MLFLOW_TRACKING_URI names another
 STATE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml")
 
@@ -446,6 +447,8 @@ def _own_store(root: Path) -> Iterator[None]:
 
         draft.unlink(missing_ok=True)
         MlflowClient(_local_uri(root, draft.name)).search_experiments(max_results=1)  # makes all tables
+        for rest in (f"{OWN_STORE}{ending}" for ending in JOURNALS):
+            (root / rest).unlink(missing_ok=True)  # of a store that was moved away: SQLite would take it for this one's
         draft.replace(store)
     try:
         yield

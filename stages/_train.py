@@ -20,6 +20,7 @@ from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
 from stages import _track
+from stages._caller import is_first
 from stages._inputs import remembered_md5s
 from stages._stage import check_inputs, progress
 
@@ -68,7 +69,7 @@ def train(label: str, recipe: Recipe) -> Result | None:
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Hold a folder of checkpoints: two trainings in one would write each other's drafts. Ends with the process."""
-    if distributed.number():
+    if not is_first():  # which is known before the processes of a training have met
         yield  # the first process holds it for all
         return
     place.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ class MapFacts:
     classes: list[str]
     weights_sha256: str
     input_sha256: str
-    training_landslide_m2: list[artifacts.Positive]
+    training_landslide_m2: list[artifacts.NotNegative]
 
 
 def main(area: str) -> None:

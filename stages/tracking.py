@@ -14,6 +14,9 @@ from stages import _track
 def main(arguments: list[str]) -> None:
     """Run one command in the root of the project; an error is one sentence."""
     commands = {"init": _track.init, "sync": _track.sync, "ui": _track.ui}
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
     if len(arguments) != 1 or arguments[0] not in commands:
         sys.exit(f"usage: python -m stages.tracking {'|'.join(commands)}")
     if not Path(".dvc").is_dir():

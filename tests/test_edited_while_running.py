@@ -178,3 +178,13 @@ def test_one_training_for_each_folder_of_checkpoints(tmp_path: Path) -> None:
         pass
     with _train._alone(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK"])
+def test_the_processes_of_one_training_share_its_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun sets these before the processes meet; only the first one holds the lock."""
+    monkeypatch.setenv(name, "1")
+    with FileLock(tmp_path / "lock"), _train._alone(tmp_path):
+        pass

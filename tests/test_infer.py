@@ -1,5 +1,6 @@
 """The map of a scene: equal to what the network says window by window, seamless, of any size, NaN where nothing is known."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -222,6 +223,34 @@ def test_windows_without_data_are_not_predicted_and_the_map_is_the_same(
     assert np.isnan(skipped["probability"]).mean() > 0.8
     for name in ("probability", "uncertainty"):
         np.testing.assert_allclose(skipped[name] ** 2, whole_map[name] ** 2, atol=1e-6)
+
+
+def test_a_window_keeps_no_more_than_itself_in_memory(tmp_path: Path) -> None:
+    paths, _ = scene(tmp_path, (64, 1000))
+    terrain = raster.read(paths[1])
+    terrain.values[:, :, 100:] = np.nan
+    cog.write(paths[1], terrain)
+    with scene_module.RasterScene("here", paths, trained(), "refuse") as opened:
+        row = predict._read_row(opened, 64, 0, list(range(0, 936, 32)))
+    assert sum(row.shown) == len(row.windows) == 4
+    assert all(window.base is None for window in row.windows)
+
+
+@pytest.mark.parametrize(("threads", "workers", "cores"), [(1, 1, 1), (3, 3, 1), (16, 4, 4), (64, 4, 16)])
+def test_memory_does_not_grow_with_the_number_of_cores(threads: int, workers: int, cores: int) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def forward(windows: list[np.ndarray]) -> np.ndarray:
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        return np.stack(windows)
+
+    window = np.zeros((1, 4, 4), np.float32)
+    row = predict.WindowRow([window] * 5, [True] * 5, np.ones((4, 20), bool))
+    places = [(top, [0, 4, 8, 12, 16]) for top in range(40)]
+    found = list(predict._predictions(places, lambda _: row, forward, threads, 3))
+    assert [len(windows) for _, windows in found] == [5] * 40
+    assert len({name for name, _ in seen}) <= workers
+    assert {count for _, count in seen} == {cores}
 
 
 def test_a_scene_without_any_data_is_mapped_as_nothing(tmp_path: Path) -> None:

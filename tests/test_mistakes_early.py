@@ -166,7 +166,7 @@ def test_a_value_of_another_kind_is_named(folder: Path, key: str) -> None:
         ({"contrastive__sampling": "walls"}, "'contrastive.sampling' of 'walls' is called 'boundary_without_toe' now"),
         ({"train__augment": {"gain_std": 0.1, "offset_std": 0.1, "drop_branch_frac": 0.3}},
          "'train.augment.drop_branch_frac' is called train.augment.branch_dropout_frac now"),
-        ({"predict": {"windows": {"turns": 8}}}, "'predict.windows.turns' is called inference.tta (none for 1, d4 for 8) now."),
+        ({"predict": {"windows": {"turns": 8}}}, "'predict.windows.turns' is called inference.tta (none for 1, d4 for 8; the rest"),
         ({"predict": {"missing_bands": "mean", "polygons": {"simplify_px": 0.0}}},
          "'predict.missing_bands' is called inference.missing_bands now; 'predict.polygons' is called outline now."),
         ({"predict": {"anything": 1}}, "'predict' is called inference and outline now."),

@@ -153,8 +153,21 @@ def test_every_stage_says_what_it_reads_writes_and_costs(stage: str, monkeypatch
     assert ("takes:" in said) == (bool(body) or stage == "variant")
 
 
+@pytest.mark.parametrize("text", ["[]", "null", "{", "7", ""])
+def test_a_damaged_memory_of_hashes_is_made_again(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles/a.npy").write_text("a")
+    (tmp_path / "hashes.json").write_text(text)
+    found = _inputs.remembered_md5s(tmp_path / "tiles", tmp_path / "hashes.json")
+    assert found == {str(tmp_path / "tiles/a.npy"): "0cc175b9c0f1b6a831c399e269772661"}
+
+
 def test_help_is_printed_and_nothing_is_run() -> None:
-    for module, words in (("stages", "in the order in which `dvc repro`"), ("stages.outline", "data/outline/<area>")):
+    for module, words in (
+        ("stages", "in the order in which `dvc repro`"),
+        ("stages.outline", "data/outline/<area>"),
+        ("stages.tracking", "sync"),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -1,12 +1,17 @@
 """QGIS styles: well-formed, with every colour and class in its place."""
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 
 from hpcl import qgis
-from hpcl.inference.predict import Part
+from hpcl.core.codes import UNMAPPED
+from hpcl.geo import cog, raster
+from hpcl.outline import class_map
 
 
 def test_probability_runs_from_0_to_1() -> None:
@@ -35,10 +40,14 @@ def test_polygons_are_outlines() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.6])
-def test_class_codes_follow_threshold_and_class(threshold: float) -> None:
-    from stages.predict import NO_DATA, _codes
-
+def test_class_codes_follow_threshold_and_class(threshold: float, tmp_path: Path) -> None:
     classes = np.array([[[0.1, 0.4, 0.3, np.nan]], [[0.3, 0.1, 0.4, np.nan]]], np.float32)
-    part = Part((slice(0, 1), slice(0, classes.shape[-1])), classes.sum(0), classes.sum(0), classes)
-    expected = {0.3: [[2, 1, 2, NO_DATA]], 0.6: [[0, 0, 2, NO_DATA]]}[threshold]
-    assert _codes(part, threshold).tolist() == expected
+    grid = raster.Grid((1, 4), Affine(2, 0, 5e5, 0, -2, 4e6), "EPSG:32648")
+    bands = tuple(raster.Band(name) for name in ("probability", "uncertainty", "probability_old", "probability_new"))
+    layers = np.stack([classes.sum(0), classes.sum(0), *classes])
+    cog.write(tmp_path / "probability.tif", raster.Raster(layers, grid, bands))
+    class_map.write(tmp_path / "probability.tif", tmp_path / "class.tif", ["old", "new"], threshold)
+    expected = {0.3: [[2, 1, 2, UNMAPPED]], 0.6: [[0, 0, 2, UNMAPPED]]}[threshold]
+    with rasterio.open(tmp_path / "class.tif") as file:
+        assert file.read(1).tolist() == expected
+        assert file.nodata == UNMAPPED

@@ -100,6 +100,8 @@ def test_a_store_that_a_full_disk_broke_off_heals(
     most_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = store(tmp_path, monkeypatch)
+    journal = database.with_name("mlflow.db-journal")
+    journal.write_bytes(b"of a store that was moved away")
     broken = tracking(tmp_path, "sync", most_bytes=most_bytes)
     assert broken.returncode != 0
     assert not database.exists()
@@ -107,6 +109,7 @@ def test_a_store_that_a_full_disk_broke_off_heals(
     assert whole.returncode == 0, whole.stderr
     assert database.exists()
     assert not database.with_name("mlflow.db.draft").exists()
+    assert not journal.exists()
 
 
 @pytest.mark.parametrize("damage", ["empty table", "no database", "another schema"])

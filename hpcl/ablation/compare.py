@@ -35,7 +35,7 @@ def ground(facts: Mapping[str, Any]) -> str:
 
 
 def new_ground(facts: Mapping[str, Any]) -> bool:
-    """Whether an area is scored that no training saw, so that AdaBN, where it is asked for, acts there (`hpcl.adapt`)."""
+    """Whether an area is scored that no training saw, so that AdaBN, where it is asked for, acts there (`hpcl.inference.adabn`)."""
     return bool(set(_areas(facts, "test")) - set(_areas(facts, "train")))
 
 

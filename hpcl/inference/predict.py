@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -28,6 +28,9 @@ from hpcl.windows import Stitcher, pad, starts
 PANEL_PX = 8192
 """A wider scene is mapped panel by panel: no more of it than a panel's width is held at a time, and the tiles of its files
 that a row of windows reads are still in GDAL's cache for the next."""
+
+MAX_BATCHES = 4
+"""In the network at a time, on CPUs, which they share: memory must not grow with the number of cores."""
 
 Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
@@ -135,9 +138,10 @@ def _read_row(scene: Scene, window_px: int, top: int, lefts: list[int]) -> Windo
         return WindowRow([], [False] * len(lefts), np.broadcast_to(np.False_, known.shape))  # of no size in memory
     own = [slice(left - lefts[0], left - lefts[0] + window_px) for left in lefts]
     shown = [bool(known[:, at].any()) for at in own]
-    return WindowRow(
-        [pad(strip[:, :, at], window_px) for at, any_ in zip(own, shown, strict=True) if any_], shown, known
-    )
+    windows = [pad(strip[:, :, at], window_px) for at, any_ in zip(own, shown, strict=True) if any_]
+    if not all(shown):  # so that a window does not keep the whole strip in memory
+        windows = [window.copy() for window in windows]
+    return WindowRow(windows, shown, known)
 
 
 @torch.inference_mode()
@@ -200,17 +204,17 @@ def _predictions(
     """Every row of windows, in order, with the predictions of its windows; a few batches are under way at a time.
 
     Windows that show data are packed into full batches, whatever row they come from: a network takes longer for each window
-    of a small one. One thread reads, because a rasterio dataset is not thread-safe; ``threads`` others predict, each with
-    one core for itself. Cores that share every layer of one batch would wait for each other at the end of each, the longer
-    the more else there is to do on the machine.
+    of a small one. One thread reads, because a rasterio dataset is not thread-safe; up to `MAX_BATCHES` others predict, each
+    with its own share of the ``threads``. Cores that share every layer of one batch wait for each other at the end of each,
+    the longer the more else there is to do on the machine.
     """
-    waiting: deque[WindowRow] = deque()  # rows whose predictions are not all there
+    waiting: deque[WindowRow] = deque()  # rows whose predictions are not all there, without their windows
     ready: deque[Float32] = deque()
 
     def batches(reader: ThreadPoolExecutor) -> Iterator[list[Float32]]:
         packed: list[Float32] = []
         for row in ahead(lambda place: reader.submit(read, place), places, 2):
-            waiting.append(row)
+            waiting.append(replace(row, windows=[]))
             for window in row.windows:
                 packed.append(window)
                 if len(packed) == batch_size:
@@ -220,14 +224,18 @@ def _predictions(
             yield packed
 
     before = torch.get_num_threads()
-    alone = partial(torch.set_num_threads, 1)
+    count = min(threads, MAX_BATCHES)
+    own_cores = partial(torch.set_num_threads, threads // count)
     try:
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads, initializer=alone) as workers:
-            predicted = ahead(lambda packed: workers.submit(forward, packed), batches(reader), threads + 1)
-            for _ in places:
-                while not waiting or len(ready) < len(waiting[0].windows):
-                    ready.extend(next(predicted, ()))
-                row = waiting.popleft()
-                yield row, [ready.popleft() for _ in row.windows]
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(count, initializer=own_cores) as workers:
+            try:
+                predicted = ahead(lambda packed: workers.submit(forward, packed), batches(reader), count + 1)
+                for _ in places:
+                    while not waiting or len(ready) < sum(waiting[0].shown):
+                        ready.extend(next(predicted, ()))
+                    row = waiting.popleft()
+                    yield row, [ready.popleft() for _ in range(sum(row.shown))]
+            finally:
+                workers.shutdown(wait=False, cancel_futures=True)
     finally:
         torch.set_num_threads(before)  # threads that start later would take over the last number set by any

@@ -13,8 +13,8 @@ Missing = Literal["refuse", "mean"]
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class InferenceSettings:
-    """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams);
-    ``batch_size`` windows are in the network at a time; the cores of a CPU share them. ``tta`` (test-time augmentation)
+    """``overlap_frac`` of a window is shared with its neighbour (at least a quarter for smooth seams); ``batch_size`` windows
+    are in the network at a time, on a CPU up to four times as many, one batch for each core. ``tta`` (test-time augmentation)
     ``d4`` maps every window in all quarter turns and mirrors, the symmetries of a square, and takes the mean, at eight times
     the cost; ``none`` maps it as it lies. On an area that it was not trained on, the network's batch statistics are measured
     again on ``adapt_windows`` windows at most (AdaBN, `hpcl.inference.adabn`); 0 leaves them as trained everywhere.
