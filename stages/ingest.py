@@ -8,14 +8,14 @@ from pathlib import Path
 from hpcl import scale
 from hpcl.core.artifacts import write_json
 from hpcl.ingest import IngestSettings, output
-from hpcl.ingest.plan import survey
+from hpcl.ingest.plan import examine
 from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:
     """data/raw/<area> -> data/ingest/<area>; what an earlier run wrote there goes only when the new input is sound."""
     settings = params("ingest", IngestSettings)
-    plan = survey(Path("data/raw") / area, settings, progress(f"check {area}"))
+    plan = examine(Path("data/raw") / area, settings, progress(f"check {area}"))
     out = Path("data/ingest") / area
     shutil.rmtree(out, ignore_errors=True)
     facts = output.write(plan, out, progress(f"ingest {area}"))

@@ -24,8 +24,8 @@ from hpcl.training import checkpoint
 from hpcl.training.calibrate import Histograms, best_threshold, calibrate
 from hpcl.training.dataset import Tiles, Windows, batches, draw_epoch
 from hpcl.training.loop import Epoch, fit, learning_rate_at, new_network
-from hpcl.training.losses import segmentation_loss
 from hpcl.training.recipe import Recipe
+from hpcl.training.segmentation_loss import segmentation_loss
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",

@@ -20,7 +20,7 @@ from hpcl.core.areas import AreaNameError
 from hpcl.geo import blocks, raster
 from hpcl.ingest import IngestError, IngestSettings, edges, onto
 from hpcl.ingest.output import write
-from hpcl.ingest.plan import survey
+from hpcl.ingest.plan import examine
 
 BANDS = ("red", "green", "blue", "nir")
 SETTINGS = IngestSettings(optical_bands=BANDS, dem_margin_px=4, area_change_max_frac=0.01, stretch_max_frac=0.1)
@@ -88,12 +88,12 @@ def area(tmp_path):
 def run(folder, settings=SETTINGS):
     """Survey and write; the facts and the folder written."""
     out = folder.parent.parent / "out"
-    return write(survey(folder, settings), out), out
+    return write(examine(folder, settings), out), out
 
 
 def refusal(folder, settings=SETTINGS):
     with pytest.raises(IngestError) as caught:
-        survey(folder, settings)
+        examine(folder, settings)
     return str(caught.value)
 
 
@@ -166,7 +166,7 @@ def test_equal_input_gives_equal_bytes(area, tmp_path):
     hashes = []
     for turn in ("a", "b"):
         out = tmp_path / turn
-        write(survey(area, SETTINGS), out)
+        write(examine(area, SETTINGS), out)
         hashes.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in out.iterdir()})
     assert hashes[0] == hashes[1]
     assert len(hashes[0]) == 4
@@ -188,14 +188,14 @@ def test_the_size_of_blocks_does_not_show(area, monkeypatch):
 
 def test_survey_writes_nothing(area):
     before = sorted(area.parent.parent.rglob("*"))
-    survey(area, SETTINGS)
+    examine(area, SETTINGS)
     assert sorted(area.parent.parent.rglob("*")) == before
 
 
 def test_progress_counts_to_the_end(area):
     for step in (
-        partial(survey, area, SETTINGS),
-        partial(write, survey(area, SETTINGS), area / "o"),
+        partial(examine, area, SETTINGS),
+        partial(write, examine(area, SETTINGS), area / "o"),
     ):
         told = []
         step(progress=lambda done, total, told=told: told.append((done, total)))
@@ -584,7 +584,7 @@ def test_units_of_elevation(area):
     dem = hills(DEM, (35, 40))
     for unit in ("metre", "m", "Metres"):
         write_tif(area / "dem.tif", dem, DEM, unit=unit, nodata=-9999)
-        survey(area, SETTINGS)
+        examine(area, SETTINGS)
     for unit in ("feet", "US survey foot", "cm"):
         write_tif(area / "dem.tif", dem, DEM, unit=unit)
         assert f"dem.tif has elevations in '{unit}' by the unit of its band; convert them to metres" in refusal(area)
@@ -610,7 +610,7 @@ def test_a_map_in_feet_has_feet_of_elevation_unless_it_says_metres(tmp_path):
 
 def test_a_name_that_tables_read_as_none_is_refused(area):
     with pytest.raises(AreaNameError, match="'NA' is no name of an area"):
-        survey(area.rename(area.parent / "NA"), SETTINGS)
+        examine(area.rename(area.parent / "NA"), SETTINGS)
 
 
 def test_complex_numbers_are_refused(area):

@@ -15,7 +15,7 @@ from test_ingest import write_tif
 from hpcl.geo import raster
 from hpcl.ingest import IngestError, IngestSettings, checks
 from hpcl.ingest.output import write
-from hpcl.ingest.plan import survey
+from hpcl.ingest.plan import examine
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def plant(path, transform, shape, crs, target, way, origin, bands=("x", "y"), dt
 
 
 def run(folder):
-    plan = survey(folder, SETTINGS)
+    plan = examine(folder, SETTINGS)
     return write(plan, folder / "out"), folder / "out"
 
 
@@ -87,7 +87,7 @@ def test_pixels_and_outlines_of_an_old_datum_go_the_same_way(tmp_path, crs, lon,
     first = best(there, "EPSG:4326", lon, lat).transform(*(transform * (40, 30)))
     dem_grid = grid_at("EPSG:4326", *first, 10.0, 60)
     write_tif(tmp_path / "dem.tif", np.full((1, 60, 60), 5, np.float32), dem_grid, "EPSG:4326", nodata=-9e9)
-    target = survey(tmp_path, SETTINGS).grid
+    target = examine(tmp_path, SETTINGS).grid
     way = best(there, target.crs.proj, lon, lat)
     origin = np.round(way.transform(*(transform * (40, 30))))
 
@@ -143,7 +143,7 @@ def area(folder, crs, lon, lat, step_m=2.0, dem_crs=None, size=40, dem_size=60):
 
 
 def doubts(folder):
-    return [f for f in survey(folder, SETTINGS).findings if "shift" in f]
+    return [f for f in examine(folder, SETTINGS).findings if "shift" in f]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def check_metric(grid, turned_deg=30):
 )  # fmt: skip
 def test_national_grids_keep_their_pixels(tmp_path, crs, lon, lat):
     area(tmp_path, crs, lon, lat)
-    plan = survey(tmp_path, SETTINGS)
+    plan = examine(tmp_path, SETTINGS)
     assert plan.findings == ()
     assert plan.reprojected == ()
     assert plan.operations == {}
@@ -251,7 +251,7 @@ def test_an_image_wider_than_its_zone_gets_a_map_of_its_own(tmp_path, west, sout
     write_tif(tmp_path / "optical.tif", np.full((2, *size), 7, np.uint16), transform, "EPSG:4326", names=("x", "y"))
     write_tif(tmp_path / "dem.tif", np.full((1, *size), 7, np.float32), transform, "EPSG:4326")
     # Around a pole north is everywhere.
-    check_metric(survey(tmp_path, SETTINGS).grid, 30 if max(abs(south), abs(north)) < 85 else 181)
+    check_metric(examine(tmp_path, SETTINGS).grid, 30 if max(abs(south), abs(north)) < 85 else 181)
 
 
 @pytest.mark.parametrize(("west", "east"), [(-180, 180), (60, 140)])
@@ -260,7 +260,7 @@ def test_an_image_too_wide_for_any_map_is_a_sentence(tmp_path, west, east):
     write_tif(tmp_path / "optical.tif", np.full((2, 40, 90), 7, np.uint16), transform, "EPSG:4326", names=("x", "y"))
     write_tif(tmp_path / "dem.tif", np.full((1, 40, 90), 7, np.float32), transform, "EPSG:4326")
     with pytest.raises(IngestError, match="cut out the area that is to be mapped"):
-        survey(tmp_path, SETTINGS)
+        examine(tmp_path, SETTINGS)
 
 
 # ------------------------------------------------------------------------------------------------ the 180th meridian

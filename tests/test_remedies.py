@@ -19,7 +19,7 @@ from test_ingest import BANDS, DEM, IMAGE, SETTINGS, UTM, hills, optical_values,
 
 from hpcl.geo import raster
 from hpcl.ingest import IngestError, opening, remedies
-from hpcl.ingest.plan import survey
+from hpcl.ingest.plan import examine
 
 ROOT = Path(__file__).parent.parent
 
@@ -262,6 +262,6 @@ def test_what_cannot_be_mended_is_said(area):
 
 
 def test_the_sound_area_needs_none(area):
-    assert survey(area, SETTINGS).findings == ()
+    assert examine(area, SETTINGS).findings == ()
     with pytest.raises(IngestError):
-        survey(area / "nowhere", SETTINGS)
+        examine(area / "nowhere", SETTINGS)

@@ -1,4 +1,4 @@
-"""The second half of ingest: write what the survey found good, window by window."""
+"""The second half of ingest: write what was found good, window by window."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _elevation_layer(dem: Raw, image: Grid, optical: Path, settings: IngestSetti
     return layer, replace(read, elevation=True), findings
 
 
-def survey(folder: Path, settings: IngestSettings, progress: Progress = lambda done, total: None) -> Plan:
+def examine(folder: Path, settings: IngestSettings, progress: Progress = lambda done, total: None) -> Plan:
     """Check the raw files of the area in ``folder``, each by itself and all together; writes nothing.
 
     Raises `IngestError` (or `VectorError` for a vector file that GDAL cannot read) with one sentence that names the

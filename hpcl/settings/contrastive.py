@@ -10,10 +10,11 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
 class ContrastSettings:
-    """Numbers of the contrast (our choices, METHOD: thresholds on a block's landslide share, sampling, queues).
+    """Numbers of the contrast (our choices, for the paper leaves them open: thresholds on a block's landslide share,
+    sampling, queues).
 
-    ``weight`` 0 switches the contrast off, momentum encoder and queues included. ``momentum`` is the encoder's: it keeps this share of
-    itself at every step (less in the first steps); 0 means that the network itself is the source of the keys.
+    ``weight`` 0 switches the contrast off, momentum encoder and queues included. ``momentum`` is the encoder's: it keeps
+    this share of itself at every step (less in the first steps); 0 means that the network itself is the source of the keys.
     ``queue_size`` 0 compares with the keys of the current batch alone. ``start_frac`` is the share of all steps in
     which the queues fill but the loss does not act yet. ``sampling`` says where landslide samples and most of the
     background samples lie: on both sides of the ``boundary`` (published), of the ``boundary_without_toe``, in the

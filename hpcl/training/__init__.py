@@ -1,1 +1,1 @@
-"""Training: data, pairs, contrast, losses, the loop and its calibration. No GDAL."""
+"""Training: data, pairs, contrast, segmentation loss, the loop and its calibration. No GDAL."""

@@ -24,8 +24,8 @@ from hpcl.training.calibrate import best_threshold, validate
 from hpcl.training.contrast import HyperPixelContrast
 from hpcl.training.dataset import Sample, Tiles, Windows, batches, draw_epoch
 from hpcl.training.devices import fabric_of, joint_seed, own_share, to_device, windows_per_process
-from hpcl.training.losses import segmentation_loss
 from hpcl.training.recipe import Recipe
+from hpcl.training.segmentation_loss import segmentation_loss
 
 Progress = Callable[[int, int], None]
 
