@@ -23,7 +23,8 @@ $(VENV)/.ready: requirements.txt
 	@$(BIN)/python stages/_clone.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@# Compiled now: where Python may not write bytecode, every process would compile all that it imports.
+	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
 	@$(BIN)/python -m stages.tracking init
 	@touch $@
 
