@@ -184,7 +184,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("limit", [0, 100, 5000])
 def test_a_full_disk_is_a_sentence_and_the_old_file_stays(tmp_path: Path, name: str, limit: int) -> None:
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource")  # Windows has no limit on the size of files
     path = tmp_path / name
     path.write_bytes(b"the old one")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
