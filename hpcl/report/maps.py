@@ -239,7 +239,7 @@ def _probability_alpha(probability: Array) -> Array:
 @styled
 def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figure:
     """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it."""
-    source = f"data/predict/{ground.area}/probability.tif and data/outline/{ground.area}/landslides.gpkg, over data/terrain/{ground.area}"
+    source = f"{ground.area} in data/predict and data/outline, over its data/terrain"
     figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, BAR_IN + LEGEND_IN)
     base, known = _shade(ground)
     colours = _probability_colours()
