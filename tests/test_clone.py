@@ -93,7 +93,8 @@ def test_set_up_in_any_folder(name: str, tmp_path: Path) -> None:
     root = repository(tmp_path / "home" / name)
     code, said, calls = set_up(root, tmp_path / "tools")
     assert code == 0, said
-    assert ["-m", "uv", "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", "requirements.txt"] in calls
+    uv = ["-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", ".venv/bin/python"]
+    assert [*uv, "-r", "requirements.txt"] in calls
     assert calls[-1] == ["-m", "stages.tracking", "init"]
     assert (root / ".venv" / ".ready").exists()
     assert [path.name for path in (tmp_path / "home").iterdir()] == [name]
