@@ -11,7 +11,7 @@ from stages._inputs import section_of
 
 def main() -> None:
     """List the stages in the order of dvc.yaml, then the commands that no pipeline runs."""
-    there = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    there = sorted(_help.modules())
     pipeline = list(section_of(Path("dvc.yaml"), "stages") or {})
     listed = [name for name in pipeline if name in there]
     lines = ["stages, in the order in which `dvc repro` runs them:", *map(_line, listed)]

@@ -20,9 +20,17 @@ COST = {
 """What a stage takes; docs/benchmarks.md has figures."""
 
 
+def modules() -> dict[str, Path]:
+    """The files that run as ``python -m stages.<name>``, by name: a module each, or the ``__main__`` of a package."""
+    here = Path(__file__).parent
+    return {path.stem: path for path in here.glob("[a-z]*.py")} | {
+        path.parent.name: path for path in here.glob("[a-z]*/__main__.py")
+    }
+
+
 def docstrings(stage: str) -> tuple[str, str]:
     """Those of the module and of its ``main``; nothing is imported."""
-    tree = ast.parse((Path(__file__).parent / f"{stage}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(modules()[stage].read_text(encoding="utf-8"))
     main = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main"), None)
     return ast.get_docstring(tree) or "", (main and ast.get_docstring(main)) or ""
 

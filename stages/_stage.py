@@ -17,9 +17,10 @@ from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from hpcl.core import areas
-from stages import _help, _renamed, _track
+from stages import _help, _renamed
 from stages._inputs import Inputs, parsed
 from stages._outs import protected
+from stages.tracking import execution
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
@@ -119,7 +120,7 @@ def run(main: Callable[..., None]) -> None:
         sys.exit(f"usage: python -m stages.{stage} {' '.join(f'<{name}>' for name in names)}".rstrip())
     try:
         _check_areas(dict(zip(names, given, strict=True)))
-        with _track.execution(stage, *given):
+        with execution.recorded(stage, *given):
             _inputs.append(Inputs(stage, tuple(given)))
             with protected(stage, tuple(given)):
                 main(*given)

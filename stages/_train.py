@@ -19,10 +19,10 @@ from hpcl.networks.base import Network
 from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
-from stages import _track
 from stages._caller import is_first
 from stages._inputs import remembered_md5s
 from stages._stage import check_inputs, progress
+from stages.tracking import execution
 
 TILES = Path("data/tiles")
 CODE = Path(loop.__file__).parents[1]
@@ -100,7 +100,7 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
         if epoch.best:
             checkpoint.save(best, {"weights": epoch.weights, "epoch": epoch.number})
         checkpoint.save(latest, epoch.state | {"history": history})
-        _track.live(epoch.metrics, epoch.number)
+        execution.live(epoch.metrics, epoch.number)
         shown = [n for n in ("loss", "contrast_loss", "val_iou") if n in epoch.metrics]
         numbers = ", ".join(f"{name} {epoch.metrics[name]:.3f}" for name in shown)
         speed = f"{epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"

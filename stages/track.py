@@ -7,8 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from stages import _track
 from stages._stage import run
+from stages.tracking import commands
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
 
     Not earlier: a training whose process dies before DVC has recorded the model would otherwise begin again.
     """
-    _track.complete()
+    commands.complete()
     for mark in (Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt").glob("*/finished"):
         shutil.rmtree(mark.parent)
 

@@ -8,9 +8,10 @@ from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.networks.store import Trained
-from stages import _ablation, _track
+from stages import _ablation
 from stages._stage import run
 from stages._train import TILES, tiles_for, train
+from stages.tracking import execution
 
 
 def main(name: str, seed: str) -> None:
@@ -26,7 +27,7 @@ def main(name: str, seed: str) -> None:
     iou = float(metrics.scores(total)["landslide_iou"])
     probed = recipe.model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
     probe_auc = boundary_probe(result.network, tiles_for(recipe), recipe.contrast) if probed else None
-    _track.live({"test_landslide_iou": iou}, result.best_epoch)
+    execution.live({"test_landslide_iou": iou}, result.best_epoch)
     write_json(
         _ablation.RESULTS / f"{name}-{seed}.json",
         {

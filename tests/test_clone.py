@@ -15,7 +15,8 @@ import pytest
 from configobj import ConfigObj
 from test_dvc_yaml import ROOT
 
-from stages import _clone, _track
+from stages import _clone
+from stages.tracking import addresses, commands
 
 NAMES = ["mein Ordner", "a,b", "a#b", "a?b", "a%20b", "a'b", 'a "b', "a$b", "a;b&c", "Überlingen 甘肃"]
 
@@ -38,15 +39,15 @@ def test_the_site_cache_and_the_store_lie_in_the_clone(
     (root / ".dvc" / "config.local").write_text("['remote \"storage\"']\n    password = 'p,#\"ass'\n")
     monkeypatch.setenv("HPCL_TRACK", "off")
     for _ in range(2):
-        _track.init(root)
+        commands.init(root)
     settings = ConfigObj(str(root / ".dvc" / "config.local"), encoding="utf-8")
     assert settings["core"]["site_cache_dir"] == str(root / ".dvc" / "site_cache")
     assert settings['remote "storage"']["password"] == 'p,#"ass'
     assert stat.S_IMODE((root / ".dvc" / "site_cache").stat().st_mode) == 0o700
-    address = make_url(_track._local_uri(root))
+    address = make_url(addresses.local(root))
     assert address.database == str(root / "mlflow.db")
     assert not address.query
-    assert _track._shown(_track._local_uri(root)) == f"sqlite:///{root}/mlflow.db"
+    assert addresses.shown(addresses.local(root)) == f"sqlite:///{root}/mlflow.db"
     assert [path.name for path in tmp_path.iterdir()] == [name], "something lies beside the clone"
 
 

@@ -12,7 +12,7 @@ import pytest
 from dvc.repo import Repo
 from test_dvc_yaml import ROOT, Stage, read_yaml, stages_of_the_project
 
-from stages import _track
+from stages.tracking import commands
 
 
 def is_ignored(path: str) -> bool:
@@ -119,8 +119,8 @@ def test_site_cache_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / ".dvc").mkdir()
     local = tmp_path / ".dvc" / "config.local"
     local.write_text("['remote \"mine\"']\n    url = /some/where%20else\n")
-    _track.init(tmp_path)
-    _track.init(tmp_path)
+    commands.init(tmp_path)
+    commands.init(tmp_path)
     config = Config(str(tmp_path / ".dvc"), validate=True)
     place = Path(config["core"]["site_cache_dir"])
     assert place == tmp_path / ".dvc" / "site_cache"

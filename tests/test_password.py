@@ -17,16 +17,16 @@ from test_dvc_yaml import ROOT
 
 PASSWORD = "hush p@ss/word?"
 RUN = """\
-from stages import _track
+from stages.tracking import commands, execution
 for outcome in ("well", "badly"):
     try:
-        with _track.execution("train"):
-            _track.live({"loss": 1.0}, 0)
+        with execution.recorded("train"):
+            execution.live({"loss": 1.0}, 0)
             if outcome == "badly":
                 raise RuntimeError("the disk is full")
     except RuntimeError:
         pass
-_track.complete()
+commands.complete()
 """
 
 

@@ -21,7 +21,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages import _track, track, tracking
+from stages import track
+from stages.tracking import __main__ as tracking
+from stages.tracking import commands, delivery, errors, execution, lock, state
+from stages.tracking.store import connect
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [
@@ -64,8 +67,8 @@ if __name__ == "__main__":
 TRAIN = """
 import json
 from pathlib import Path
-from stages import _track
 from stages._stage import params, run
+from stages.tracking import execution
 def main() -> None:
     settings = params("train", dict[str, float])
     loss = sum(float(Path(f"data/ingest/{area}/x.txt").read_text()) for area in params("areas", list[str]))
@@ -73,7 +76,7 @@ def main() -> None:
     for epoch in range(int(settings["epochs"])):
         loss *= settings["rate"]
         rows.append(f"{epoch},{loss},text")
-        _track.live({"loss": loss}, epoch)
+        execution.live({"loss": loss}, epoch)
     for place in ("data/model", "reports/train", "reports/figures"):
         Path(place).mkdir(parents=True, exist_ok=True)
     Path("data/model/model.json").write_text(json.dumps({"weights_sha256": f"weights of {loss}"}))
@@ -123,8 +126,11 @@ def plant(root: Path) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
     shutil.copytree(ROOT / "hpcl" / "core", root / "hpcl" / "core")
-    for name in ("__init__", "_caller", "_help", "_inputs", "_outs", "_renamed", "_stage", "_track", "track"):
+    for name in ("__init__", "_caller", "_help", "_inputs", "_outs", "_renamed", "_stage", "track"):
         shutil.copy(ROOT / "stages" / f"{name}.py", root / "stages")
+    shutil.copytree(
+        ROOT / "stages" / "tracking", root / "stages" / "tracking", ignore=shutil.ignore_patterns("__pycache__")
+    )
 
 
 def runs(root: Path, uri: str | None = None) -> tuple[list[Any], dict[str, list[Any]]]:
@@ -168,11 +174,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     facts["lock_forced"] = (root / "dvc.lock").read_bytes()
     facts["dirty"] = call("git", "status", "--porcelain", at=root)
     with by_hand(root):
-        _track.init(root)
+        commands.init(root)
     dvc("exp", "run", "-S", "ingest.gain=4", "-n", "doubled", at=root)
     facts["lock_doubled"] = (root / "dvc.lock").read_bytes()
     with by_hand(root):
-        _track.sync(root)
+        commands.sync(root)
     facts["parents"], facts["children"] = runs(root)
     return facts
 
@@ -183,9 +189,9 @@ def by_hand(root: Path) -> Iterator[None]:
     with chdir(root), pytest.MonkeyPatch.context() as patch:
         for name in ("DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "HPCL_TRACK"):
             patch.delenv(name, raising=False)
-        _track._connect.cache_clear()
+        connect.cache_clear()
         yield
-    _track._connect.cache_clear()
+    connect.cache_clear()
 
 
 def test_forced_and_untracked_runs_leave_the_same_lock(project: dict[str, Any]) -> None:
@@ -248,7 +254,7 @@ def test_hashes_are_dvcs(project: dict[str, Any]) -> None:
     paths = [entry for stage in entries.values() for entry in (*stage.get("deps", []), *stage.get("outs", []))]
     assert {entry["path"] for entry in paths} >= {"stages", "data/model", "reports/figures", "reports/report.html"}
     for entry in paths:
-        assert _track._md5(project["root"] / entry["path"]) == entry["md5"], entry["path"]
+        assert state.md5(project["root"] / entry["path"]) == entry["md5"], entry["path"]
 
 
 def test_a_fresh_clone_gets_the_committed_results(project: dict[str, Any], tmp_path: Path) -> None:
@@ -257,13 +263,13 @@ def test_a_fresh_clone_gets_the_committed_results(project: dict[str, Any], tmp_p
     shutil.copytree(project["root"] / "reports", clone / "reports", dirs_exist_ok=True)  # dvc pull
     call("git", "checkout", "-q", "--", ".", at=clone)
     with by_hand(clone):
-        _track.init(clone)
+        commands.init(clone)
     (parent,), _ = runs(clone)
     assert parent.data.tags["hpcl.lock_key"] == project["parents"][0].data.tags["hpcl.lock_key"]
     assert parent.data.metrics["train/best/loss"] == 14 * 0.5**3
     (clone / "params.yaml").write_text(PARAMS.replace("0.5", "0.75"))
     with chdir(clone):
-        assert not _track._is_complete_here(), "results of other parameters are no results of these"
+        assert not lock.is_complete(), "results of other parameters are no results of these"
 
 
 # --- in this process ----------------------------------------------------------------------------------------------
@@ -303,7 +309,7 @@ def finish(root: Path, loss: float) -> None:
     for place in ("reports/train", "data/model"):
         (root / place).mkdir(parents=True, exist_ok=True)
     (root / "reports/train/summary.json").write_text(json.dumps({"loss": loss}))
-    out = {"path": "reports/train/summary.json", "md5": _track._md5(root / "reports/train/summary.json")}
+    out = {"path": "reports/train/summary.json", "md5": state.md5(root / "reports/train/summary.json")}
     stale = {"outs": [{"path": "data/ingest/gone", "md5": str(time.time_ns())}]}
     lock = {"stages": {"train": {"deps": [], "outs": [out]}, "ingest@gone": stale, "removed": stale}}
     with (root / "dvc.lock").open("w") as file:
@@ -311,9 +317,9 @@ def finish(root: Path, loss: float) -> None:
 
 
 def test_curves_are_there_while_it_trains(root: Path, store: str) -> None:
-    with _track.execution("train"):
+    with execution.recorded("train"):
         for epoch in range(2):
-            _track.live({"loss": 1.0 / (epoch + 1)}, epoch)
+            execution.live({"loss": 1.0 / (epoch + 1)}, epoch)
             parent, (child,) = parent_and_children(root, store)
             assert child.data.metrics["curves/loss"] == 1.0 / (epoch + 1)
             assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
@@ -323,30 +329,36 @@ def test_curves_are_there_while_it_trains(root: Path, store: str) -> None:
 
 
 def test_a_failure_is_recorded_and_raised_and_mended(root: Path, store: str) -> None:
-    with pytest.raises(ZeroDivisionError), _track.execution("ingest", "north"):
+    with pytest.raises(ZeroDivisionError), execution.recorded("ingest", "north"):
         raise ZeroDivisionError("planted")
     parent, (child,) = parent_and_children(root, store)
     assert (parent.info.status, child.info.status) == ("FAILED", "FAILED")
     assert "planted" in child.data.tags["mlflow.note.content"]
-    with _track.execution("ingest", "north"):
+    with execution.recorded("ingest", "north"):
         pass
     parent, children = parent_and_children(root, store)
     assert [run.info.run_name for run in children] == ["ingest@north#1", "ingest@north#2"]
     assert parent.info.status == "RUNNING"
     finish(root, 1.0)
-    _track.complete()
+    commands.complete()
     assert parent_and_children(root, store)[0].info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(("leave", "status"), [(0, "FINISHED"), (1, "FAILED")])
 def test_exit_codes(root: Path, store: str, leave: int, status: str) -> None:
-    with pytest.raises(SystemExit), _track.execution("ingest", "north"):
+    with pytest.raises(SystemExit), execution.recorded("ingest", "north"):
         sys.exit(leave)
-    _track.deliver(root, wait_s=5)
+    delivery.deliver(root, wait_s=5)
     assert parent_and_children(root, store)[1][0].info.status == status
 
 
-SLEEP = "import time\nfrom stages import _track\nwith _track.execution('ingest', 'north'):\n    print('in', flush=True)\n    time.sleep(60)"
+SLEEP = """
+import time
+from stages.tracking import execution
+with execution.recorded('ingest', 'north'):
+    print('in', flush=True)
+    time.sleep(60)
+"""
 
 
 def test_a_killed_stage_is_marked(root: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -354,11 +366,11 @@ def test_a_killed_stage_is_marked(root: Path, store: str, capsys: pytest.Capture
     assert process.stdout is not None
     with process.stdout:
         assert process.stdout.readline() == "in\n"
-        _track.sync(root)
+        commands.sync(root)
         assert parent_and_children(root, store)[1][0].info.status == "RUNNING"
         process.kill()
         process.wait()
-    _track.sync(root)
+    commands.sync(root)
     parent, (child,) = parent_and_children(root, store)
     assert (parent.info.status, child.info.status) == ("KILLED", "KILLED")
     assert journals(root) == []
@@ -388,21 +400,21 @@ def test_a_silent_server_delays_but_neither_stops_nor_loses(
     root: Path, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
-    _track._connect.cache_clear()
+    connect.cache_clear()
     began = time.monotonic()
-    with _track.execution("train"):
+    with execution.recorded("train"):
         for epoch in range(50):
-            _track.live({"loss": float(epoch)}, epoch)
+            execution.live({"loss": float(epoch)}, epoch)
     assert time.monotonic() - began < 30
     said = capsys.readouterr().err
     assert said.count("the work goes on") == 1, "once, not at each epoch"
     assert "secret" not in said
     monkeypatch.setenv("HPCL_TRACK", "strict")
-    with pytest.raises(_track.TrackingError, match="strict"), _track.execution("train"):
+    with pytest.raises(errors.TrackingError, match="strict"), execution.recorded("train"):
         pass
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    _track._connect.cache_clear()
-    _track.sync(root)
+    connect.cache_clear()
+    commands.sync(root)
     _, (first, second) = parent_and_children(root, store)
     assert first.data.metrics["curves/loss"] == 49.0
     assert (first.info.status, second.info.status) == ("FINISHED", "FAILED")
@@ -415,17 +427,17 @@ def test_not_tracked(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, val
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, value)
-    with _track.execution("train"):
-        _track.live({"loss": 1.0}, 0)
+    with execution.recorded("train"):
+        execution.live({"loss": 1.0}, 0)
         assert journals(root) == []
     if name != "LOCAL_RANK":
-        _track.complete()
+        commands.complete()
     assert journals(root) == []
 
 
 def test_a_misspelt_switch_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCL_TRACK", "stric")
-    with pytest.raises(_track.TrackingError, match="may be on, off or strict"), _track.execution("train"):
+    with pytest.raises(errors.TrackingError, match="may be on, off or strict"), execution.recorded("train"):
         pass
 
 
@@ -433,9 +445,9 @@ def test_other_results_from_the_same_input_are_seen(root: Path, store: str) -> N
     """Repeats with equal results confirm the run; with other results they make a run of their own, with its children."""
     for loss in (1.0, 1.0, 2.0):
         finish(root, loss)
-        with _track.execution("train"):
+        with execution.recorded("train"):
             pass
-        _track.complete()
+        commands.complete()
     parents, children = runs(root, store)
     first, second = [run for run in parents if run.data.params.get("place") == str(root)]
     assert second.info.run_name == f"{first.info.run_name}-rep2"
@@ -447,12 +459,12 @@ def test_other_results_from_the_same_input_are_seen(root: Path, store: str) -> N
 def test_a_deleted_run_does_not_block_the_others(root: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     from mlflow import MlflowClient
 
-    with _track.execution("train"):
+    with execution.recorded("train"):
         _, (child,) = parent_and_children(root, store)
         MlflowClient(store).delete_run(child.info.run_id)
-        _track.live({"loss": 1.0}, 0)
+        execution.live({"loss": 1.0}, 0)
     assert "cannot be delivered" in capsys.readouterr().err
-    with _track.execution("train"):
+    with execution.recorded("train"):
         pass
     assert parent_and_children(root, store)[1][0].info.status == "FINISHED"
 
@@ -461,7 +473,7 @@ def test_journals_lie_in_the_main_repository(root: Path, tmp_path_factory: pytes
     """`dvc exp run --temp` works in a clone that is thrown away; DVC_ROOT names the lasting one."""
     clone = tmp_path_factory.mktemp("temporary")
     plant(clone)
-    with chdir(clone), _track.execution("ingest", "north"):
+    with chdir(clone), execution.recorded("ingest", "north"):
         assert len(journals(root)) == 1
         assert not (clone / ".dvc" / "tmp").exists()
 
@@ -483,37 +495,37 @@ def test_journals_lie_in_the_main_repository(root: Path, tmp_path_factory: pytes
 )
 def test_what_makes_a_new_state(root: Path, path: str, text: str, is_new: bool) -> None:
     (root / "params.yaml").write_text(PARAMS)
-    before = _track._state(root)["key"]
+    before = state.here(root)["key"]
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text)
-    assert (_track._state(root)["key"] != before) == is_new
+    assert (state.here(root)["key"] != before) == is_new
 
 
 def test_raw_data_is_hashed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = _track._state(root)["key"]
+    first = state.here(root)["key"]
     seen = []
-    monkeypatch.setattr(_track, "_md5", lambda path, md5=_track._md5: seen.append(str(path)) or md5(path))
-    assert _track._state(root)["key"] == first
+    monkeypatch.setattr(state, "md5", lambda path, md5=state.md5: seen.append(str(path)) or md5(path))
+    assert state.here(root)["key"] == first
     assert seen
     assert not any("raw" in path for path in seen)
 
 
 def test_gone_areas_and_stages_do_not_count() -> None:
-    lock = {"stages": {name: {"outs": [{"path": name, "md5": "0"}]} for name in ("make@a", "make@gone", "old", "all")}}
+    noted = {"stages": {name: {"outs": [{"path": name, "md5": "0"}]} for name in ("make@a", "make@gone", "old", "all")}}
     pipeline = {"stages": {"make": {}, "all": {}}}
     texts = (
-        json.dumps(lock),
+        json.dumps(noted),
         json.dumps(pipeline),
         json.dumps({"areas": ["a"], "synthesize": {"areas": {"gone": {}}}}),
     )
-    assert _track._hashes(_track._living(*texts), "outs") == {"make@a": "0", "all": "0"}
+    assert lock.hashes(lock.living(*texts), "outs") == {"make@a": "0", "all": "0"}
 
 
 def test_numbers_stop_where_the_ui_gets_slow(root: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     finish(root, 1.0)
     (root / "reports/train/summary.json").write_text(json.dumps({f"n{i:02}": i for i in range(50)}))
     (root / "reports/train/curves.csv").write_text("epoch,loss\n0,1\n1,nan\n2,0.5\n")
-    _track.complete()
+    commands.complete()
     parent, _ = parent_and_children(root, store)
     assert len(parent.data.metrics) == 40
     assert parent.data.metrics["curves/loss"] == 0.5
@@ -539,8 +551,8 @@ def test_commands_say_how_they_are_called(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_commands_fail_in_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    _track._connect.cache_clear()
+    connect.cache_clear()
     with pytest.raises(SystemExit, match=r"tracking: MlflowException: .*127\.0\.0\.1"):
         tracking.main(["sync"])
     tracking.main(["init"])  # sets up what needs no server
-    _track._connect.cache_clear()
+    connect.cache_clear()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import _track
+from stages.tracking import addresses, errors, execution, state
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +21,7 @@ REMEDY = "Take a backup of your database, then run 'mlflow db upgrade <database_
 
 def test_the_remedy_at_the_end_of_a_long_message_is_said() -> None:
     error = RuntimeError(f"Detected out-of-date database schema (found version {'a' * 200}). {REMEDY}")
-    assert _track.sentence(error).endswith(REMEDY)
+    assert errors.sentence(error).endswith(REMEDY)
 
 
 @pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 4711"), OSError("No username set")])
@@ -30,7 +30,7 @@ def test_a_user_without_a_name_is_a_number(error: Exception, monkeypatch: pytest
         raise error
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    assert _track._user() == str(os.getuid())
+    assert state._user() == str(os.getuid())
 
 
 def test_without_a_journal_nothing_is_promised(
@@ -41,8 +41,8 @@ def test_without_a_journal_nothing_is_promised(
 
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("HPCL_TRACK", raising=False)
-    monkeypatch.setattr(_track, "_state", broken)
-    with _track.execution("ingest", "north"):
+    monkeypatch.setattr(state, "here", broken)
+    with execution.recorded("ingest", "north"):
         pass
     said = capsys.readouterr().err
     assert "OSError: no room: the work goes on, but nothing of this execution will be in MLflow" in said
@@ -56,26 +56,26 @@ def test_a_password_goes_where_mlflow_does_not_print_it(password: str, monkeypat
     for name in ("URI", "USERNAME", "PASSWORD"):
         monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
     given = f"https://robot:{password}@host.org:5000/mlflow"
-    assert _track._without_password(given) == os.environ["MLFLOW_TRACKING_URI"] == "https://host.org:5000/mlflow"
+    assert addresses.without_password(given) == os.environ["MLFLOW_TRACKING_URI"] == "https://host.org:5000/mlflow"
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "robot"
     assert "secret" in os.environ["MLFLOW_TRACKING_PASSWORD"]
     if " " not in password:
-        assert "secret" not in _track._public(f"MlflowException: {given}/api failed")
+        assert "secret" not in addresses.public(f"MlflowException: {given}/api failed")
 
 
 @pytest.mark.parametrize(
     "uri", ["http://127.0.0.1:5000", "databricks", "postgresql://me:pw@host/db", "sqlite:///a.db", ""]
 )
 def test_other_addresses_stay(uri: str) -> None:
-    assert _track._without_password(uri) == uri
+    assert addresses.without_password(uri) == uri
 
 
 def test_tokens_are_not_shown() -> None:
-    assert _track._public("at https://host/api?token=secret&x=1 failed") == "at https://host/api failed"
-    assert _track._public("postgresql://me:secret@host/db") == "postgresql://host/db"
+    assert addresses.public("at https://host/api?token=secret&x=1 failed") == "at https://host/api failed"
+    assert addresses.public("postgresql://me:secret@host/db") == "postgresql://host/db"
 
 
-CONNECT = "import sys; from pathlib import Path; from stages import tracking; tracking.main(sys.argv[1:])"
+CONNECT = "import sys; from pathlib import Path; from stages.tracking import __main__ as tracking; tracking.main(sys.argv[1:])"
 
 
 def tracking(root: Path, *command: str, most_bytes: int | None = None) -> subprocess.CompletedProcess[str]:

@@ -8,23 +8,24 @@
 import sys
 from pathlib import Path
 
-from stages import _track
+from stages.tracking import commands
+from stages.tracking.errors import sentence
 
 
 def main(arguments: list[str]) -> None:
     """Run one command in the root of the project; an error is one sentence."""
-    commands = {"init": _track.init, "sync": _track.sync, "ui": _track.ui}
+    known = {"init": commands.init, "sync": commands.sync, "ui": commands.ui}
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    if len(arguments) != 1 or arguments[0] not in commands:
-        sys.exit(f"usage: python -m stages.tracking {'|'.join(commands)}")
+    if len(arguments) != 1 or arguments[0] not in known:
+        sys.exit(f"usage: python -m stages.tracking {'|'.join(known)}")
     if not Path(".dvc").is_dir():
         sys.exit("tracking: run this from the root of the project; there is no .dvc here.")
     try:
-        commands[arguments[0]](Path.cwd())
+        known[arguments[0]](Path.cwd())
     except Exception as error:
-        sys.exit(f"tracking: {_track.sentence(error)}")
+        sys.exit(f"tracking: {sentence(error)}")
 
 
 if __name__ == "__main__":

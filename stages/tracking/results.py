@@ -1,0 +1,141 @@
+"""The results of a finished pipeline, in the parent run of its state: numbers, curves, files, data and the model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.tracking import lock
+from stages.tracking.journal import now_ms
+from stages.tracking.state import State, flat, yaml_file
+from stages.tracking.store import PIPELINE, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
+METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
+
+
+def complete(store: Store, state: State) -> Run:
+    """Give the parent all results in the working directory, once per set of results.
+
+    Other results from the same input make a parent of their own, ``...-rep2``: what should not happen is seen.
+    """
+    entries = lock.living_here()
+    key = lock.key(entries)
+    repeats = store.find({**PIPELINE, "hpcl.input_key": state["key"]})
+    for run in repeats:
+        if run.data.tags.get("hpcl.lock_key") == key:
+            store.client.set_tag(run.info.run_id, "hpcl.confirmed_ms", str(now_ms()))
+            return run
+    if not repeats:
+        run = store.new_parent(state, state["name"], now_ms())
+    elif "hpcl.lock_key" not in repeats[-1].data.tags:
+        run = repeats[-1]
+    else:
+        since_ms = int(repeats[-1].data.tags["hpcl.confirmed_ms"])
+        run = store.new_parent(state, f"{repeats[0].info.run_name}-rep{len(repeats) + 1}", since_ms)
+        for child in store.find({"mlflow.parentRunId": repeats[-1].info.run_id}):
+            if child.info.start_time > since_ms:
+                store.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
+    run_id = run.info.run_id
+    _log_numbers(store, run_id)
+    _log_files(store, run_id)
+    _log_provenance(store, run_id, entries)
+    store.client.set_tag(run_id, "hpcl.confirmed_ms", str(now_ms()))
+    store.client.set_tag(run_id, "hpcl.lock_key", key)  # last: a broken-off completion is done again
+    store.client.set_terminated(run_id, "FINISHED")
+    return store.client.get_run(run_id)
+
+
+def _log_numbers(store: Store, run_id: str) -> None:
+    """Curves (tables with a column ``epoch``) as histories, then metrics as numbers, as far as METRICS goes."""
+    time_ms = now_ms()
+    histories: dict[str, list[Metric]] = {}
+    for path in _declared("plots"):
+        if path.suffix == ".csv" and path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows if rows and "epoch" in rows[0] else []:
+                for name, value in row.items():
+                    if name != "epoch" and (number := _number(value)) is not None:
+                        point = store.entities.Metric(f"curves/{name}", number, time_ms, int(float(row["epoch"])))
+                        histories.setdefault(point.key, []).append(point)
+    for path in reversed(_declared("metrics")):  # the last stage's numbers matter most
+        if path.exists():
+            for name, value in flat(json.loads(path.read_text(encoding="utf-8")), path.parent.name, "/"):
+                if (number := _number(value)) is not None and f"/{COUNTS}/" not in name:
+                    histories[name] = [store.entities.Metric(name, number, time_ms, 0)]
+    kept = list(histories)[:METRICS]
+    if len(histories) > METRICS:
+        print(f"tracking: {len(histories) - METRICS} numbers beyond {METRICS} are only in the artifacts")
+    points = [point for name in kept for point in histories[name]]
+    for start in range(0, len(points), 1000):
+        store.client.log_batch(run_id, metrics=points[start : start + 1000])
+
+
+def _log_files(store: Store, run_id: str) -> None:
+    """Figures, report, tables and what defines the state, as artifacts."""
+    files = {*_declared("metrics"), *_declared("plots"), *_declared("outs")}
+    files = {path for path in files if path.parts[0] == "reports"}  # data/ is large, and stays with DVC
+    for path in sorted(path for path in files if path.exists()):
+        place = "/".join(path.parts[1:] if path.is_dir() else path.parts[1:-1])
+        if path.is_dir():
+            store.client.log_artifacts(run_id, str(path), place or None)
+        else:
+            store.client.log_artifact(run_id, str(path), place or None)
+    for name in lock.STATE_FILES:
+        store.client.log_artifact(run_id, name, "state")
+
+
+def _log_provenance(store: Store, run_id: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Hashes of all outs; data with DVC's hash as digest; the model, whose bytes stay with DVC."""
+    make, outs = store.entities, lock.hashes(entries, "outs")
+    store.client.log_dict(run_id, outs, "state/outs.json")
+    readers = {name: entry for name, entry in entries.items() if name.partition("@")[0] in ("ingest", "train")}
+    used = {path: md5 for path, md5 in lock.hashes(readers, "deps").items() if path.startswith("data/")}
+    store.client.log_inputs(
+        run_id,
+        [
+            make.DatasetInput(
+                make.Dataset(path, md5[:36], "dvc", json.dumps({"path": path, "md5": md5})),
+                [make.InputTag("mlflow.data.context", "source" if path.startswith("data/raw/") else "training")],
+            )
+            for path, md5 in sorted(used.items())
+        ],
+    )
+    if "data/model" not in outs:
+        return
+    tags = {"dvc.path": "data/model", "dvc.md5": outs["data/model"], "mlflow.model.isExternal": "true"}
+    facts = Path("data/model/model.json")
+    if facts.exists() and (weights := json.loads(facts.read_text()).get("weights_sha256")):
+        tags["hpcl.weights_sha256"] = weights
+        store.client.set_tag(run_id, "hpcl.weights_sha256", weights)
+    model = store.client.create_logged_model(store.experiment, "hpcl_net", run_id, tags, model_type="segmentation")
+    store.client.finalize_logged_model(model.model_id, "READY")
+    store.client.log_outputs(run_id, [make.LoggedModelOutput(model.model_id, 0)])
+
+
+def _declared(kind: str) -> list[Path]:
+    """Paths that dvc.yaml declares as outs, metrics or plots; those of per-area stages (templates) are left out."""
+    paths: list[str] = []
+    for stage in yaml_file("dvc.yaml").get("stages", {}).values():
+        for entry in stage.get("do", stage).get(kind, []):
+            paths += [path for path in ([entry] if isinstance(entry, str) else entry) if "${" not in path]
+    return [Path(path) for path in paths]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, also from text, else None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
