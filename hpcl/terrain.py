@@ -227,12 +227,11 @@ def derive(
     settings: TerrainSettings,
     *,
     bands: Iterable[str] | None = None,
-    block_px: int = blocks.BLOCK_PX,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the attributes of an elevation raster (all of them, or only the ``bands`` named) on its own grid.
 
-    The result does not depend on ``block_px``, bit for bit; memory depends on it and not on the scene.
+    The result does not depend on `blocks.BLOCK_PX`, bit for bit; memory depends on it and not on the scene.
     """
     wanted = names(settings) if bands is None else tuple(bands)
     rows = [_row(name)[0] for name in wanted]
@@ -243,7 +242,7 @@ def derive(
     described = [raster.Band(name, row.unit) for name, row in zip(wanted, rows, strict=True)]
     compute = partial(attributes, margin_px=margin_px, pixel_m=pixel_m, settings=settings, bands=wanted)
     with cog.create(terrain, grid, described) as sink:
-        blocks.map_blocks(compute, [elevation], sink, halo_px=margin_px, block_px=block_px, progress=progress)
+        blocks.map_blocks(compute, [elevation], sink, halo_px=margin_px, progress=progress)
 
 
 def attributes(

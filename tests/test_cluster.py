@@ -14,7 +14,7 @@ from affine import Affine
 from scipy import ndimage
 
 from hpcl import terrain
-from hpcl.geo import cog, raster
+from hpcl.geo import blocks, cog, raster
 from stages._stage import params
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,8 @@ def test_a_cluster_that_loses_a_worker_writes_the_same_file(
                 killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
 
+        monkeypatch.setattr(blocks, "BLOCK_PX", 128)
         with dask.config.set({"scheduler-address": cluster.scheduler_address}):
-            terrain.derive(elevation, tmp_path / "cluster.tif", settings, block_px=128, progress=lose_one)
+            terrain.derive(elevation, tmp_path / "cluster.tif", settings, progress=lose_one)
     assert killed
     assert (tmp_path / "cluster.tif").read_bytes() == (tmp_path / "local.tif").read_bytes()

@@ -38,7 +38,7 @@ from hpcl.coregister.image import _lit_patches, align_to_image
 from hpcl.coregister.reference import align
 from hpcl.coregister.sampling import read_on
 from hpcl.coregister.shift import Shift
-from hpcl.geo import raster
+from hpcl.geo import blocks, raster
 from hpcl.settings.coregister import CoregisterSettings
 
 SETTINGS = CoregisterSettings(minimum_gain_frac=0.02, maximum_shift_px=8, sample_patches=64)
@@ -393,7 +393,7 @@ def test_gaps_neither_grow_nor_close(tmp_path):
     assert known[~binary_dilation(under, iterations=2)].all(), "a gap grew"
 
 
-def test_blocks_do_not_show(tmp_path):
+def test_blocks_do_not_show(tmp_path, monkeypatch):
     ground = Ground()
     dem = save(tmp_path / "d.tif", DEM_GRID, displaced(ground, (2.0, 3.0)))
     image = save(tmp_path / "i.tif", IMAGE_GRID, picture(ground), bands=colours("grey"))
@@ -401,9 +401,10 @@ def test_blocks_do_not_show(tmp_path):
     by_image = align_to_image(image, dem, SETTINGS)
 
     def written(block_px):
-        apply(dem, image, by_image, tmp_path / "a.tif", block_px=block_px)
-        residuals(dem, image, by_image, tmp_path / "b.tif", moved=True, block_px=block_px)
-        residuals(dem, reference, believed(2.0, 3.0), tmp_path / "c.tif", moved=True, block_px=block_px)
+        monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
+        apply(dem, image, by_image, tmp_path / "a.tif")
+        residuals(dem, image, by_image, tmp_path / "b.tif", moved=True)
+        residuals(dem, reference, believed(2.0, 3.0), tmp_path / "c.tif", moved=True)
         return [raster.read(tmp_path / f"{name}.tif").values for name in "abc"]
 
     for whole, parts in zip(written(1024), written(64), strict=True):
@@ -411,7 +412,7 @@ def test_blocks_do_not_show(tmp_path):
         np.testing.assert_allclose(parts, whole, atol=2e-4)  # a few units in the last place of 500 m
 
 
-def test_blocks_do_not_show_in_a_tilt(tmp_path):
+def test_blocks_do_not_show_in_a_tilt(tmp_path, monkeypatch):
     """Bit for bit, where no resampling rounds: the plane is counted from the corner of the grid."""
     grid = grid_of((150, 170), 1.7, WEST + 0.123, NORTH - 0.456)
     z = Ground().elevation(*centres(grid))
@@ -419,8 +420,9 @@ def test_blocks_do_not_show_in_a_tilt(tmp_path):
     shift = Shift("reference", False, "", (1.7, 1.7), vertical_m=0.3, tilt_east_m_per_km=4.7, tilt_north_m_per_km=-1)
 
     def written(block_px):
-        apply(dem, reference, shift, tmp_path / "a.tif", block_px=block_px)
-        residuals(dem, reference, shift, tmp_path / "b.tif", moved=True, block_px=block_px)
+        monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
+        apply(dem, reference, shift, tmp_path / "a.tif")
+        residuals(dem, reference, shift, tmp_path / "b.tif", moved=True)
         return [raster.read(tmp_path / f"{name}.tif").values[0] for name in "ab"]
 
     whole = written(1024)

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 os.chdir({root!r})
 from hpcl import terrain
-from hpcl.geo import cog, raster
+from hpcl.geo import blocks, cog, raster
 from hpcl.settings.terrain import TerrainSettings
 from stages._stage import params
 killed_at, limit = {killed_at}, {limit}
@@ -37,8 +37,9 @@ if killed_at == "copying":
         os.truncate(final, os.path.getsize(final) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
     cog.rasterio.shutil.copy = half
+blocks.BLOCK_PX = 128
 try:
-    terrain.derive(Path({dem!r}), Path({out!r}), params("terrain", TerrainSettings), block_px=128, progress=watch)
+    terrain.derive(Path({dem!r}), Path({out!r}), params("terrain", TerrainSettings), progress=watch)
 except raster.RasterError as error:
     sys.exit(str(error))
 """

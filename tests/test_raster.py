@@ -187,7 +187,8 @@ def mean_of_neighbours(block: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("block_px", [64, 100, 1024])
-def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> None:
+def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
     written = np.nan_to_num(values())
     cog.write(tmp_path / "a.tif", raster.Raster(written, GRID, (raster.Band("x"), raster.Band("y"))))
     seen: list[tuple[int, int]] = []
@@ -197,7 +198,6 @@ def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> No
             [tmp_path / "a.tif"],
             sink,
             halo_px=2,
-            block_px=block_px,
             progress=lambda *at: seen.append(at),
         )
     whole = mean_of_neighbours(np.pad(written, ((0, 0), (2, 2), (2, 2)), constant_values=np.nan))
@@ -207,15 +207,11 @@ def test_blocks_with_a_halo_equal_the_whole(tmp_path: Path, block_px: int) -> No
 
 
 def test_two_inputs_keep_their_order(tmp_path: Path) -> None:
-    written = write(tmp_path / "a.tif")
+    written = values()
+    for name, layer in (("less", written[:1]), ("from", written[1:])):
+        cog.write(tmp_path / f"{name}.tif", raster.Raster(layer, GRID, (raster.Band("x"),)))
     with cog.create(tmp_path / "b.tif", GRID, [raster.Band("d")]) as sink:
-        blocks.map_blocks(
-            functools.partial(np.subtract),
-            [tmp_path / "a.tif"] * 2,
-            sink,
-            input_bands=[["n_up"], ["slope"]],
-            block_px=128,
-        )
+        blocks.map_blocks(np.subtract, [tmp_path / "from.tif", tmp_path / "less.tif"], sink)
     np.testing.assert_array_equal(raster.read(tmp_path / "b.tif").values[0], written[1] - written[0])
 
 

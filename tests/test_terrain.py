@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hpcl.geo import cog, raster
+from hpcl.geo import blocks, cog, raster
 from hpcl.settings.terrain import TerrainSettings
 from hpcl.terrain import ATTRIBUTES, TerrainError, attributes, derive, facts, hillshade, kind, names
 
@@ -155,12 +155,14 @@ def test_gdaldem(tmp_path, azimuth_deg, altitude_deg):
 
 
 @pytest.mark.parametrize("settings", [PLAIN, SMOOTH], ids=["plain", "smoothed"])
-def test_blocks_do_not_show(tmp_path, settings):
+def test_blocks_do_not_show(tmp_path, settings, monkeypatch):
     """The same bits, whether the scene is cut into 5 x 5 blocks, odd ones, or not at all."""
     z = with_gaps(hills())
-    whole = table(tmp_path, z, settings, block_px=1024).values
+    monkeypatch.setattr(blocks, "BLOCK_PX", 1024)
+    whole = table(tmp_path, z, settings).values
     for block_px in (31, 64):
-        np.testing.assert_array_equal(table(tmp_path, z, settings, block_px=block_px).values, whole)
+        monkeypatch.setattr(blocks, "BLOCK_PX", block_px)
+        np.testing.assert_array_equal(table(tmp_path, z, settings).values, whole)
 
 
 @pytest.mark.parametrize("settings", [PLAIN, SMOOTH], ids=["plain", "smoothed"])
@@ -253,12 +255,13 @@ def test_bands_carry_names_and_units(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [PLAIN, SMOOTH], ids=["plain", "smoothed"])
-def test_some_bands_only(tmp_path, settings):
+def test_some_bands_only(tmp_path, settings, monkeypatch):
     """Any band alone, which looks less far around, has the same bits as in the whole stack."""
     z = with_gaps(hills((100, 90)))
     whole = table(tmp_path, z, settings)
+    monkeypatch.setattr(blocks, "BLOCK_PX", 32)
     for name in ("slope", "n_east", "profile_curvature", "relief_10m", "roughness"):
-        alone = table(tmp_path, z, settings, bands=[name], block_px=32)
+        alone = table(tmp_path, z, settings, bands=[name])
         assert [band.name for band in alone.bands] == [name]
         np.testing.assert_array_equal(alone[name], whole[name], err_msg=name)
 

@@ -29,24 +29,21 @@ def _silent(done: int, total: int) -> None:
     """No progress is shown."""
 
 
-def apply(
-    dem: Path, image: Path, shift: Shift, out: Path, *, block_px: int = blocks.BLOCK_PX, progress: Progress = _silent
-) -> None:
+def apply(dem: Path, image: Path, shift: Shift, out: Path, progress: Progress = _silent) -> None:
     """Write the DEM, moved and lifted as far as `Shift` is believed, on the grid of the image: its only resampling."""
     with raster.Source(image) as source:
         grid = source.grid
     with raster.Source(dem) as ground:
         middle = middle_of(ground.grid, grid.crs)
-        _write(
-            out, grid, raster.Band("elevation", "m"), block_px, progress,
-            lambda roi: elevation_on(ground, grid[roi], shift.move_m) + shift.lift_m(away_from_km(grid, middle, roi)),
-        )  # fmt: skip
+
+        def compute(roi: raster.Roi) -> Array:
+            return elevation_on(ground, grid[roi], shift.move_m) + shift.lift_m(away_from_km(grid, middle, roi))
+
+        with cog.create(out, grid, [raster.Band("elevation", "m")]) as sink:
+            _fill(sink, compute, progress)
 
 
-def residuals(
-    dem: Path, other: Path, shift: Shift, out: Path, *, moved: bool,
-    block_px: int = blocks.BLOCK_PX, progress: Progress = _silent,
-) -> None:  # fmt: skip
+def residuals(dem: Path, other: Path, shift: Shift, out: Path, *, moved: bool) -> None:
     """Write what the DEM and the ``other`` raster disagree about, before or after the DEM was ``moved``.
 
     Against a reference DEM: DEM minus reference, in metres. Against the image: brightness minus shading, both in the
@@ -77,18 +74,16 @@ def residuals(
                 rest = (bright - np.tensordot(coefficients, normal, 1)) / light.spread
                 return np.where(known & lit, rest, np.nan)
 
-        _write(out, grid, band, block_px, progress, compute)
+        with cog.create(out, grid, [band]) as sink:
+            _fill(sink, compute)
 
 
-def _write(
-    out: Path, grid: raster.Grid, band: raster.Band, block_px: int, progress: Progress,
-    compute: Callable[[raster.Roi], Array],
-) -> None:  # fmt: skip
-    rois = list(blocks.walk(grid.shape, block_px))
-    with cog.create(out, grid, [band]) as sink:
-        for done, roi in enumerate(rois):
-            sink.write(compute(roi)[None], roi)
-            progress(done + 1, len(rois))
+def _fill(sink: cog.Sink, compute: Callable[[raster.Roi], Array], progress: Progress = _silent) -> None:
+    """Write what ``compute`` gives for every block."""
+    rois = list(blocks.walk(sink.grid.shape))
+    for done, roi in enumerate(rois):
+        sink.write(compute(roi)[None], roi)
+        progress(done + 1, len(rois))
 
 
 def in_pixels(dem: Path, shift: Shift) -> Point:

@@ -31,8 +31,6 @@ from hpcl.synth.sensors import CRS, DEM_NODATA, OPTICAL_NODATA, Scene, dem, opti
 
 MARKER = "truth.json"
 
-BLOCK_PX = 512
-
 DEM_MARGIN_M = 100.0  # a DEM comes from another tile scheme, so it reaches beyond the image
 
 
@@ -168,11 +166,11 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     }
     if not area.reference_dem:
         del files["reference_dem"]
-    sizes = [len(list(blocks.walk(grid.shape, BLOCK_PX))) for grid, *_ in files.values()]
+    sizes = [len(list(blocks.walk(grid.shape))) for grid, *_ in files.values()]
     before = 0
     for (name, (grid, bands, dtype, nodata, compute)), size in zip(files.items(), sizes, strict=True):
         with cog.create(folder / f"{name}.tif", grid, bands, dtype, nodata) as sink:
-            blocks.fill(sink, compute, block_px=BLOCK_PX, progress=_counted(progress, before, sum(sizes)))
+            blocks.fill(sink, compute, progress=_counted(progress, before, sum(sizes)))
         before += size
     slides, mistakes = inventory(world, np.random.default_rng([area.seed, 1]))
     vector.write(folder / "landslides.gpkg", slides)
