@@ -91,7 +91,12 @@ def create(
     try:
         drafts.mkdir(parents=True)
         with ExitStack() as files:
-            yield _draft(files, str(draft), grid, bands, dtype, nodata)
+            sink: Sink | None = None
+            for level, part in reversed(list(enumerate(_levels(grid)))):
+                file = files.enter_context(_opened(f"{draft}{'.ovr' * level}", part, bands, dtype, nodata))
+                sink = Sink(file, part, sink)
+            assert sink is not None  # there is one level at least
+            yield sink
         for drafted in drafts.iterdir():
             _check_whole(drafted)
         with _small_cache():
@@ -120,20 +125,26 @@ def _small_cache() -> Iterator[None]:
         set_gdal_config("GDAL_CACHEMAX", before)
 
 
-def _draft(files: ExitStack, path: str, grid: Grid, bands: Sequence[Band], dtype: str, nodata: float) -> Sink:
-    """A GeoTIFF open for writing, and beside it the drafts of its overviews, until one tile holds all."""
-    (height, width), coarser = grid.shape, None
-    if max(height, width) > TILE_PX:
-        half = Grid((-(-height // 2), -(-width // 2)), grid.affine * Affine.scale(2), grid.crs)
-        coarser = _draft(files, f"{path}.ovr", half, bands, dtype, nodata)
-    file = files.enter_context(rasterio.open(
+def _levels(grid: Grid) -> Iterator[Grid]:
+    """The grid, and those of its overviews, each half as fine, until one tile holds all."""
+    yield grid
+    while max(grid.shape) > TILE_PX:
+        height, width = grid.shape
+        grid = Grid((-(-height // 2), -(-width // 2)), grid.affine * Affine.scale(2), grid.crs)
+        yield grid
+
+
+def _opened(path: str, grid: Grid, bands: Sequence[Band], dtype: str, nodata: float) -> Any:
+    """A GeoTIFF open for writing."""
+    height, width = grid.shape
+    file = rasterio.open(
         path, "w+", driver="GTiff", height=height, width=width, count=len(bands), dtype=dtype, crs=str(grid.crs),
         transform=grid.affine, nodata=nodata, tiled=True, blockxsize=TILE_PX, blockysize=TILE_PX, interleave="band",
         BIGTIFF="IF_SAFER",
-    ))  # fmt: skip
+    )  # fmt: skip
     file.descriptions = tuple(band.name for band in bands)
     file.units = tuple(band.unit for band in bands)
-    return Sink(file, grid, coarser)
+    return file
 
 
 def _check_whole(path: Path) -> None:
