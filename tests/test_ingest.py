@@ -19,8 +19,10 @@ from rasterio.features import rasterize
 from hpcl.core.areas import AreaNameError
 from hpcl.geo import blocks, raster
 from hpcl.ingest import IngestError, IngestSettings, edges, onto
+from hpcl.ingest.grids import crs_of
+from hpcl.ingest.operations import operation
 from hpcl.ingest.output import write
-from hpcl.ingest.plan import examine
+from hpcl.ingest.plan import Layer, examine
 
 BANDS = ("red", "green", "blue", "nir")
 SETTINGS = IngestSettings(optical_bands=BANDS, dem_margin_px=4, area_change_max_frac=0.01, stretch_max_frac=0.1)
@@ -263,7 +265,8 @@ def test_a_wide_dem_is_projected_to_a_hundredth_of_a_pixel():
         def read(self, roi):
             return eastings(degrees[roi].affine, degrees[roi].shape, "EPSG:4326", 1) - y
 
-    values = onto.read_onto(Planted(), degrees, metres, Resampling.cubic, 1.0)
+    layer = Layer(Path("dem.tif"), degrees, metres, (), operation(crs_of(degrees), crs_of(metres), metres))
+    values = onto.read_onto(Planted(), layer, metres, Resampling.cubic)
     expected = eastings(metres.affine, metres.shape, UTM, 1) - y
     np.testing.assert_allclose(values, expected, rtol=0, atol=1.0)
 

@@ -16,7 +16,7 @@ from rasterio.warp import calculate_default_transform, transform, transform_boun
 
 from hpcl.coregister.shift import Array, Point
 from hpcl.geo import raster
-from hpcl.geo.resample import pipeline_between, resample
+from hpcl.geo.resample import Warp, in_halves, pipeline_between, resample
 
 PATCH_PX = (24, 128)
 """Smallest and largest side of a patch; in between, a scene is cut into about 16."""
@@ -53,13 +53,10 @@ def read_on(source: raster.Source, target: raster.Grid, how: Resampling, bands: 
     if (window := _clip([(a - reach, b + reach) for a, b in spans], grid.shape)) is None:
         return out
     if len(out) * math.prod(w.stop - w.start for w in window) > MOST_PX and max(height, width) > 1:
-        axis = int(width > height)
-        half = target.shape[axis] // 2
-        parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
-        return np.concatenate([read_on(source, part, how, bands) for part in parts], axis=1 + axis)
+        return in_halves(target, lambda part: read_on(source, part, how, bands))
     # Rounded, for every block measures a slightly different one.
-    zoom, way = round(zoom, 4) if zoom < 0.9 else 1.0, pipeline_between(grid.crs, target.crs)
-    return resample(source.read(window, bands), grid[window], target, how, zoom, way)
+    warp = Warp(how, round(zoom, 4) if zoom < 0.9 else 1.0, pipeline_between(grid.crs, target.crs))
+    return resample(source.read(window, bands), grid[window], target, warp)
 
 
 def _offset_px(source: raster.Grid, target: raster.Grid) -> tuple[int, int] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,29 +30,44 @@ def pipeline_between(source: Any, target: Any) -> str | None:
     )
 
 
-def resample(
-    values: npt.NDArray[Any], source: Grid, target: Grid, how: Resampling, zoom: float, pipeline: str | None = None
-) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class Warp:
+    """How layers are brought from one grid onto another; the same for all blocks of the two, so that no seam shows."""
+
+    how: Resampling
+    zoom: float
+    """How many pixels of the target lie along one of the source where there are fewer, else 1."""
+    pipeline: str | None
+    """PROJ's, from x and y of the source to those of the target; None where both grids have one CRS."""
+
+
+def resample(values: npt.NDArray[Any], source: Grid, target: Grid, warp: Warp) -> npt.NDArray[np.float32]:
     """Layers ``(band, row, column)`` on ``source``, NaN where unknown, brought onto ``target``.
 
-    GDAL's kernel weighs what is known alone, each layer by itself. ``zoom`` is how many pixels of the target lie along one
-    of the source where there are fewer, else 1: it must be the same for all blocks of a grid. ``pipeline`` is PROJ's from
-    x and y of the source to those of the target; None where both grids have one CRS. Positions are right to 1e-4 pixel.
+    GDAL's kernel weighs what is known alone, each layer by itself. Positions are right to 1e-4 pixel.
     """
     shape = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": "float32"}
     with MemoryFile() as memory:
         with memory.open(driver="GTiff", transform=source.affine, nodata=np.nan, **shape) as file:
             file.write(values)
-        with rasterio.open(_warped(memory.name, len(values), source, target, KERNELS[how], zoom, pipeline)) as warped:
+        with rasterio.open(_warped(memory.name, len(values), source, target, warp)) as warped:
             out: npt.NDArray[np.float32] = warped.read()
     return out
 
 
-def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom: float, pipeline: str | None) -> str:
+def in_halves(target: Grid, read: Callable[[Grid], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """What ``read`` gives for a grid, read for one half of its longer side and then for the other, to save memory."""
+    axis = int(target.shape[1] > target.shape[0])
+    half = target.shape[axis] // 2
+    parts = (target[:half], target[half:]) if axis == 0 else (target[:, :half], target[:, half:])
+    return np.concatenate([read(part) for part in parts], axis=1 + axis)
+
+
+def _warped(path: str, bands: int, source: Grid, target: Grid, warp: Warp) -> str:
     """GDAL's description of a raster that warps another when it is read.
 
     Written out, because neither rasterio's WarpedVRT nor its reproject() can be given a pipeline in lower case, and the
-    latter's tolerance is .125 pixel whatever it is told. GDAL is told no CRS of ours: with a pipeline it needs some, and
+    latter's tolerance is 0.125 pixel whatever it is told. GDAL is told no CRS of ours: with a pipeline it needs some, and
     any two do that have x before y and no longitudes, which it would wrap.
     """
 
@@ -65,7 +82,7 @@ def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom
     reprojected = f"""
         <ReprojectTransformer><ReprojectionTransformer>
           <SourceSRS>{any_crs}</SourceSRS><TargetSRS>{any_crs}</TargetSRS>
-          <Options><Option key="COORDINATE_OPERATION">{pipeline}</Option></Options>
+          <Options><Option key="COORDINATE_OPERATION">{warp.pipeline}</Option></Options>
         </ReprojectionTransformer></ReprojectTransformer>"""
     unknown = "<SrcNoDataReal>nan</SrcNoDataReal><DstNoDataReal>nan</DstNoDataReal>"
     layers = "".join(
@@ -78,12 +95,12 @@ def _warped(path: str, bands: int, source: Grid, target: Grid, kernel: str, zoom
     return f"""<VRTDataset rasterXSize="{target.shape[1]}" rasterYSize="{target.shape[0]}" subClass="VRTWarpedDataset">
       <GeoTransform>{numbers(target.affine)}</GeoTransform>{layers}
       <GDALWarpOptions>
-        <ResampleAlg>{kernel}</ResampleAlg><WorkingDataType>Float32</WorkingDataType>
+        <ResampleAlg>{KERNELS[warp.how]}</ResampleAlg><WorkingDataType>Float32</WorkingDataType>
         <Option name="INIT_DEST">NO_DATA</Option><Option name="UNIFIED_SRC_NODATA">NO</Option>
-        <Option name="XSCALE">{float(zoom)!r}</Option><Option name="YSCALE">{float(zoom)!r}</Option>
+        <Option name="XSCALE">{float(warp.zoom)!r}</Option><Option name="YSCALE">{float(warp.zoom)!r}</Option>
         <SourceDataset relativeToVRT="0">{path}</SourceDataset>
         <Transformer><ApproxTransformer><MaxError>0.0001</MaxError><BaseTransformer><GenImgProjTransformer>
-          {transform("Src", source.affine)}{reprojected if pipeline else ""}
+          {transform("Src", source.affine)}{reprojected if warp.pipeline else ""}
           {transform("Dst", target.affine)}
         </GenImgProjTransformer></BaseTransformer></ApproxTransformer></Transformer>
         <BandList>{mapped}</BandList>

@@ -16,7 +16,7 @@ from hpcl.geo import blocks, cog, vector
 from hpcl.geo.raster import Band
 from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
-from hpcl.ingest.grids import crs_of, name_of, pixel_of, zoom_of
+from hpcl.ingest.grids import crs_of, name_of, pixel_of
 from hpcl.ingest.inventory import label_block
 from hpcl.ingest.metric import stretch_frac
 from hpcl.ingest.onto import read_onto
@@ -26,7 +26,7 @@ from hpcl.ingest.settings import Progress
 
 
 def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:
-    """Write what `survey` planned into the folder ``out``; returns the facts of the area.
+    """Write what `examine` planned into the folder ``out``; returns the facts of the area.
 
     image.tif, dem.tif and, if there is one, reference_dem.tif; with an inventory also landslides.gpkg and labels.tif.
     """
@@ -56,16 +56,7 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
         "inventory": None,
         "findings": [*plan.findings, *findings],
         "reprojected": list(plan.reprojected),
-        "operations": [
-            {
-                "from": name_of(way.source),
-                "to": name_of(way.target),
-                "name": way.name,
-                "accuracy_m": way.accuracy_m,
-                "files": list(files),
-            }
-            for way, files in plan.operations.items()
-        ],
+        "operations": _operations(plan),
     }
     if plan.inventory is not None:
         vector.write(out / "landslides.gpkg", plan.inventory.table)
@@ -78,6 +69,20 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
     return facts
 
 
+def _operations(plan: Plan) -> list[dict[str, Any]]:
+    """What brought coordinates into the image's CRS, those of which files, and how accurately."""
+    return [
+        {
+            "from": name_of(way.source),
+            "to": name_of(way.target),
+            "name": way.name,
+            "accuracy_m": way.accuracy_m,
+            "files": list(files),
+        }
+        for way, files in plan.operations.items()
+    ]
+
+
 def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[str, int], list[str]]:
     """image.tif and, with an inventory, labels.tif.
 
@@ -87,7 +92,6 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
     bands = [band for layer in plan.image for band in layer.bands]
     optical = len(plan.image[0].bands)
     low, high = (np.full(len(bands), np.nan, np.float32) for _ in range(2))
-    zooms = [zoom_of(layer.grid, layer.target, layer.way) for layer in plan.image]
     with ExitStack() as stack:
         raws = [stack.enter_context(Raw(layer.path, roll=layer.roll)) for layer in plan.image]
         image = stack.enter_context(cog.create(out / "image.tif", plan.grid, bands))
@@ -97,10 +101,8 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
             labels = stack.enter_context(label_file)
         for roi in blocks.walk(plan.grid.shape):
             block = plan.grid[roi]
-            parts = zip(raws, plan.image, zooms, strict=True)
-            values = np.concatenate(
-                [read_onto(r, layer.grid, block, Resampling.bilinear, z, layer.way) for r, layer, z in parts]
-            )
+            parts = zip(raws, plan.image, strict=True)
+            values = np.concatenate([read_onto(raw, layer, block, Resampling.bilinear) for raw, layer in parts])
             image.write(values, roi)
             low = np.fmin(low, np.fmin.reduce(values, axis=(1, 2)))
             high = np.fmax(high, np.fmax.reduce(values, axis=(1, 2)))
@@ -117,12 +119,12 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
 
 def _write_elevation(layer: Layer, path: Path, tick: Callable[[], None]) -> float:
     """A DEM on its target grid; returns the share of pixels with an elevation."""
-    valid, zoom = 0, zoom_of(layer.grid, layer.target, layer.way)
+    valid = 0
     with Raw(layer.path, True, layer.roll) as raw, cog.create(path, layer.target, layer.bands) as sink:
         for roi in blocks.walk(layer.target.shape):
             # Cubic, because the next stages differentiate it: half a pixel off, bilinear takes 13 % from a form six pixels
             # long, cubic 3 %.
-            values = read_onto(raw, layer.grid, layer.target[roi], Resampling.cubic, zoom, layer.way)
+            values = read_onto(raw, layer, layer.target[roi], Resampling.cubic)
             valid += int(np.isfinite(values).sum())
             sink.write(values, roi)
             tick()

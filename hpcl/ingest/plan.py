@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from pyproj.exceptions import ProjError
@@ -24,6 +25,7 @@ from hpcl.ingest.grids import (
     pixel_of,
     same_place,
     window_on,
+    zoom_of,
 )
 from hpcl.ingest.headers import (
     DEM,
@@ -55,6 +57,11 @@ class Layer:
     """From the file's own CRS to that of the target."""
     roll: tuple[int, int] | None = None
     """How the columns of a raster that goes round the globe are rolled (`Raw.roll`)."""
+
+    @cached_property
+    def zoom(self) -> float:
+        """See `zoom_of`: of the two whole grids, so that all blocks are resampled alike."""
+        return zoom_of(self.grid, self.target, self.way)
 
 
 @dataclass(frozen=True)
@@ -182,18 +189,21 @@ def examine(folder: Path, settings: IngestSettings, progress: Progress = lambda 
             )
         for layer in elevations.values():
             check_size(layer.path, layer.target.shape)
-        total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
-        done = iter(range(1, total + 1))
-        for read in reads:
-            findings += check_values(
-                read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total)
-            )
+        findings += _check_all_values(reads, progress)
     resampled = [a.path.name for a in (*layers, *elevations.values()) if offset_px(a.grid, a.target) is None]
     operations = _operations(image, [*layers, *elevations.values()], inventory)
     for way, files in operations.items():
         if doubt := way.doubt(pixel_of(image)):
             findings.append(f"{', '.join(files)}: {doubt}")
     return Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled), operations)
+
+
+def _check_all_values(reads: Sequence[_Read], progress: Progress) -> Iterator[str]:
+    """Read all that is needed of the raw files; findings about their numbers."""
+    total = sum(count_blocks([span.stop - span.start for span in read.window]) for read in reads)
+    done = iter(range(1, total + 1))
+    for read in reads:
+        yield from check_values(read.raw, read.window, read.core, read.elevation, lambda: progress(next(done), total))
 
 
 def _operations(image: Grid, layers: Sequence[Layer], inventory: Inventory | None) -> dict[Operation, tuple[str, ...]]:
