@@ -82,7 +82,8 @@ def _decided(
     fit = shading.refine(bands[band], best.shift_px)
     if isinstance(fit, str):
         return _unseen(alone, f"Band '{band}' shows the relief of the DEM, but {fit}; the DEM was not moved.", dem_px)
-    return _judged(fit, band, bands[band], grid, dem_px, settings)
+    before, after = (tuple(map(float, light)) for light in (fit.light_before, fit.light_after))
+    return _judged(fit, Light(band, _spread(bands[band]), before, after), grid, dem_px, settings)
 
 
 def _move_m(shift_px: Point, grid: raster.Grid) -> Point:
@@ -149,10 +150,7 @@ def _unseen(bands: Mapping[str, list[shading.Patch]], reason: str, dem_px: Point
     )  # fmt: skip
 
 
-def _judged(
-    fit: shading.Fit, band: str, patches: list[shading.Patch], grid: raster.Grid, dem_px: Point,
-    settings: CoregisterSettings,
-) -> Shift:  # fmt: skip
+def _judged(fit: shading.Fit, light: Light, grid: raster.Grid, dem_px: Point, settings: CoregisterSettings) -> Shift:
     """A shift that was found, believed if it is larger than its error and shows in the correlation."""
     move_m = _move_m(fit.shift_px, grid)
     coarser = pixel_size_m(grid)[0] / dem_px[0]
@@ -160,13 +158,12 @@ def _judged(
     certain = math.hypot(*fit.shift_px) > CERTAIN * fit.standard_error_px
     accepted = certain and fit.gain_frac >= settings.minimum_gain_frac
     raised = (
-        f"{size_words(move_m, dem_px)} +- {error_px:.2f} px takes the correlation of the shaded relief with band '{band}' "
+        f"{size_words(move_m, dem_px)} +- {error_px:.2f} px takes the correlation of the shaded relief with band '{light.band}' "
         f"from {fit.correlation_before:.3f} to {fit.correlation_after:.3f}"
     )
     doubt = below_words(settings) if certain else f", but is less than {CERTAIN:g} standard errors; it was not moved."
-    before, after = (tuple(map(float, light)) for light in (fit.light_before, fit.light_after))
     return Shift(
         "image", accepted, raised + ("." if accepted else doubt), dem_px, *move_m, quality="correlation",
         quality_before=fit.correlation_before, quality_after=fit.correlation_after, standard_error_px=error_px,
-        light=Light(band, _spread(patches), before, after),
+        light=light,
     )  # fmt: skip
