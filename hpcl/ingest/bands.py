@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,39 +33,59 @@ def optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, .
     of the settings that are left. Names are the settings' if they differ by case or blanks only. A file whose names are
     only some of those of the settings lacks the others.
     """
-    path, wanted = optical.path, settings.optical_bands
+    wanted = settings.optical_bands
     spelling = {_key(name): name for name in wanted}
     described = [spelling.get(_key(band.name), band.name) for band in optical.bands]
     coloured = _coloured(optical, spelling)
     findings = [*palette_finding(optical), *_contradictions(optical, described, coloured)]
     own = [name or colour for name, colour in zip(described, coloured, strict=True)]
-    by_default = optical.dtype == np.uint8 and optical.colours[:3] == RGB and optical.palette is None
-    if by_default and not any(described) and not set(filter(None, own)) <= set(wanted) and len(own) == len(wanted):
-        # GDAL calls the first bands of any image of three or four bytes so.
+    if _coloured_by_default(optical) and not any(described) and _named_otherwise(own, wanted):
         said = ", ".join(filter(None, own))
         own = [""] * len(own)
         findings.append(
-            f"{path.name} has the colours {said}, as any image of 8 bits that nobody gave others; its bands were called"
+            f"{optical.path.name} has the colours {said}, as any image of 8 bits that nobody gave others; its bands were called"
             f" {', '.join(wanted)} by ingest.optical_bands."
         )
+    names = _completed(own, optical.path, wanted)
+    findings += _against_settings(names, optical, wanted, coloured if not any(described) else None)
+    return tuple(Band(name, band.unit) for name, band in zip(names, optical.bands, strict=True)), findings
+
+
+def _coloured_by_default(optical: Raw) -> bool:
+    """Whether the colours say nothing: GDAL calls the first bands of any image of three or four bytes so."""
+    return optical.dtype == np.uint8 and optical.colours[:3] == RGB and optical.palette is None
+
+
+def _named_otherwise(own: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether there are as many bands as the settings name, and some bear a name that is not among those."""
+    return not set(filter(None, own)) <= set(wanted) and len(own) == len(wanted)
+
+
+def _completed(own: Sequence[str], path: Path, wanted: Sequence[str]) -> list[str]:
+    """The names of all bands: those without one take what is left of the settings' names."""
     left = [name for name in wanted if name not in own]
     unnamed = own.count("")
-    if unnamed and len(own) == len(wanted) and unnamed == len(left):
-        names = [name or left.pop(0) for name in own]
-    elif unnamed and len(own) == len(wanted):
-        number = own.index("") + 1
-        raise IngestError(
-            f"{path} calls some of its bands {', '.join(filter(None, own))}, which does not tell what the others of"
-            f" ingest.optical_bands ({', '.join(wanted)}) are; name them all, as in"
-            f" `{remedies.edit_info(path, '--bidx', str(number), '--description', left[0])}`."
-        )
-    else:
-        names = own
-    bands = tuple(Band(name, band.unit) for name, band in zip(names, optical.bands, strict=True))
+    if not unnamed or len(own) != len(wanted):
+        return list(own)
+    if unnamed == len(left):
+        return [name or left.pop(0) for name in own]
+    number = own.index("") + 1
+    raise IngestError(
+        f"{path} calls some of its bands {', '.join(filter(None, own))}, which does not tell what the others of"
+        f" ingest.optical_bands ({', '.join(wanted)}) are; name them all, as in"
+        f" `{remedies.edit_info(path, '--bidx', str(number), '--description', left[0])}`."
+    )
+
+
+def _against_settings(
+    names: Sequence[str], optical: Raw, wanted: Sequence[str], coloured: Sequence[str] | None
+) -> list[str]:
+    """How the names differ from those of the settings; ``coloured`` are the colours, if the names come from these alone."""
+    path = optical.path
     if all(names) and set(names) < set(wanted) and len(set(names)) == len(names):
         lacking = ", ".join(name for name in wanted if name not in names)
         why = f" (band {optical.alphas[0]} is alpha, a mask)" if optical.alphas else ""
-        return bands, [*findings, f"{path.name} has no band {lacking} of ingest.optical_bands{why}."]
+        return [f"{path.name} has no band {lacking} of ingest.optical_bands{why}."]
     if len(names) != len(wanted):
         beside = " beside alpha, a mask" if optical.alphas else ""
         raise IngestError(
@@ -72,16 +93,15 @@ def optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, .
             f" ({', '.join(wanted)}); give a file with these bands, or name the bands that it has (in the file itself, by their"
             " descriptions, if other areas have more)."
         )
-    if names != list(wanted):
-        if any(described):
-            differ = f"names its bands {', '.join(names)}, ingest.optical_bands {', '.join(wanted)}"
-            findings.append(f"{path.name} {differ}; its own names were kept.")
-        else:
-            findings.append(
-                f"{path.name} has bands of the colours {', '.join(filter(None, coloured))}, so they were called {', '.join(names)},"
-                f" and not {', '.join(wanted)} as in ingest.optical_bands."
-            )
-    return bands, findings
+    if names == list(wanted):
+        return []
+    if coloured is None:
+        differ = f"names its bands {', '.join(names)}, ingest.optical_bands {', '.join(wanted)}"
+        return [f"{path.name} {differ}; its own names were kept."]
+    return [
+        f"{path.name} has bands of the colours {', '.join(filter(None, coloured))}, so they were called {', '.join(names)},"
+        f" and not {', '.join(wanted)} as in ingest.optical_bands."
+    ]
 
 
 def _key(name: str) -> str:

@@ -101,77 +101,106 @@ def _inventory(
     """Read, repair and check an inventory; returns it with the sentences to tell."""
     table, crs, lost, findings = _polygons(path, image)
     drawn_in = {path.name: crs}
-    nowhere = f"{path} has no polygon where the image lies; check its CRS, or take the file away."
     if not len(table):
-        raise IngestError(nowhere)
-    before = table.geometry.values
-    broken = int((~shapely.is_valid(before)).sum())
-    repaired = _repair(before)
-    area_m2 = float(shapely.area(repaired).sum())
-    changed_m2 = float(np.abs(shapely.area(repaired) - shapely.area(before)).sum())
-    if not area_m2:
-        raise IngestError(f"{path} has only polygons without an area; draw some, or take the file away.")
-    if not changed_m2 <= settings.area_change_max_frac * area_m2:
-        raise IngestError(
-            f"{path} has {broken} invalid polygons of {len(table)}, and repairing them changes the mapped area by"
-            f" {changed_m2 / area_m2:.1%}, more than the {settings.area_change_max_frac:.1%} of"
-            " ingest.area_change_max_frac; repair them by hand."
-        )
-    if broken:
-        findings.append(
-            f"{path.name}: {broken} of {len(table)} polygons were invalid and were repaired,"
-            f" which changed the mapped area by {changed_m2 / area_m2:.2%}."
-        )
-    classes, unused = _classes(table, path)
-    findings += unused
+        raise _nowhere(path)
+    repaired, changed, told = _mended(table.geometry.values, path, settings.area_change_max_frac)
+    findings += told
+    classes, told = _classes(table, path)
+    findings += told
     ids = _ids(table)
-    solid = shapely.area(repaired) > 0
-    inside = solid & shapely.intersects(repaired, image.extent.geom)
-    if not inside.any():
-        raise IngestError(nowhere)
-    outside = int((solid & ~inside).sum()) + lost.pop("elsewhere")
-    collapsed = int((~solid).sum())
-    if collapsed:
-        findings.append(f"{path.name}: {_counted(collapsed)} without an area, and left out.")
-    if outside:
-        left_out = f"{outside} of {len(table) + outside - int((solid & ~inside).sum())} polygons lie outside the image"
-        findings.append(f"{path.name}: {left_out} and were left out.")
-    twice = np.zeros(len(table), bool)
-    twice[inside] = _doubles(repaired[inside], classes[inside])
-    if twice.any():
-        findings.append(f"{path.name}: {_counted(int(twice.sum()))} drawn twice with one outline, and counted once.")
-    taken = inside & ~twice
+    taken, left_out, told = _taken(repaired, classes, path, image, lost.pop("elsewhere"))
+    findings += told
     kept = gpd.GeoDataFrame(
         {"id": ids[taken], "class": classes[taken], "area_m2": np.round(shapely.area(repaired[taken]), 3)},
         geometry=repaired[taken], crs=crs_of(image).proj,
     )  # fmt: skip
-    shapes = kept.geometry.values
     extent = None
     unlabelled = 0
     if extent_path is not None:
         extent, drawn_in[extent_path.name], told = _extent(extent_path, image)
         findings += told
+        shapes = kept.geometry.values
         unlabelled = int((~shapely.intersects(shapes, extent) | shapely.touches(shapes, extent)).sum())
         if unlabelled:
             findings.append(
                 f"{path.name}: {_counted(unlabelled)} outside {extent_path.name}, where nothing is trained on or scored."
             )
-    unseen = int(_without_pixel(shapes, image).sum())
+    drawing, told = _drawing(kept, path, image)
+    findings += told
+    facts = {
+        **lost, "file": path.name, "n": len(kept), **changed, **left_out, **drawing, "outside_extent": unlabelled,
+        "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
+    }  # fmt: skip
+    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
+
+
+def _nowhere(path: Path) -> IngestError:
+    return IngestError(f"{path} has no polygon where the image lies; check its CRS, or take the file away.")
+
+
+def _mended(
+    shapes: npt.NDArray[Any], path: Path, area_change_max_frac: float
+) -> tuple[npt.NDArray[Any], dict[str, Any], list[str]]:
+    """The polygons repaired, facts and sentences about it; refused if that changes the mapped area too much."""
+    broken = int((~shapely.is_valid(shapes)).sum())
+    repaired = _repair(shapes)
+    area_m2 = float(shapely.area(repaired).sum())
+    changed_m2 = float(np.abs(shapely.area(repaired) - shapely.area(shapes)).sum())
+    if not area_m2:
+        raise IngestError(f"{path} has only polygons without an area; draw some, or take the file away.")
+    if not changed_m2 <= area_change_max_frac * area_m2:
+        raise IngestError(
+            f"{path} has {broken} invalid polygons of {len(shapes)}, and repairing them changes the mapped area by"
+            f" {changed_m2 / area_m2:.1%}, more than the {area_change_max_frac:.1%} of"
+            " ingest.area_change_max_frac; repair them by hand."
+        )
+    told = [
+        f"{path.name}: {broken} of {len(shapes)} polygons were invalid and were repaired,"
+        f" which changed the mapped area by {changed_m2 / area_m2:.2%}."
+    ]
+    return repaired, {"repaired": broken, "area_change_frac": changed_m2 / area_m2}, told if broken else []
+
+
+def _taken(
+    shapes: npt.NDArray[Any], classes: npt.NDArray[Any], path: Path, image: Grid, elsewhere: int
+) -> tuple[npt.NDArray[np.bool_], dict[str, Any], list[str]]:
+    """Which polygons count: with an area, on the image, the first of those drawn twice; facts and sentences about the rest.
+
+    ``elsewhere`` is how many were left out before.
+    """
+    findings = []
+    solid = shapely.area(shapes) > 0
+    inside = solid & shapely.intersects(shapes, image.extent.geom)
+    if not inside.any():
+        raise _nowhere(path)
+    outside = int((solid & ~inside).sum()) + elsewhere
+    collapsed = int((~solid).sum())
+    if collapsed:
+        findings.append(f"{path.name}: {_counted(collapsed)} without an area, and left out.")
+    if outside:
+        left_out = f"{outside} of {len(shapes) + elsewhere} polygons lie outside the image"
+        findings.append(f"{path.name}: {left_out} and were left out.")
+    twice = np.zeros(len(shapes), bool)
+    twice[inside] = _doubles(shapes[inside], classes[inside])
+    doubles = int(twice.sum())
+    if doubles:
+        findings.append(f"{path.name}: {_counted(doubles)} drawn twice with one outline, and counted once.")
+    return inside & ~twice, {"outside": outside, "collapsed": collapsed, "doubles": doubles}, findings
+
+
+def _drawing(table: gpd.GeoDataFrame, path: Path, image: Grid) -> tuple[dict[str, Any], list[str]]:
+    """What becomes of polygons when they are drawn as labels: those that no pixel shows, and those that cover others."""
+    findings = []
+    unseen = int(_without_pixel(table.geometry.values, image).sum())
     if unseen:
         findings.append(
             f"{path.name}: {_counted(unseen)} so small or thin that no pixel of the image has its centre inside."
         )
-    overlaps = _overlaps(kept, abs(image.affine.determinant))
+    overlaps = _overlaps(table, abs(image.affine.determinant))
     if overlaps:
         pairs = "1 pair" if overlaps == 1 else f"{overlaps} pairs"
         findings.append(f"{path.name}: {pairs} of polygons of different classes overlap; there the smaller one counts.")
-    facts = {
-        **lost, "file": path.name, "n": len(kept), "repaired": broken, "area_change_frac": changed_m2 / area_m2,
-        "outside": outside, "collapsed": collapsed, "doubles": int(twice.sum()), "without_pixel": unseen,
-        "outside_extent": unlabelled, "class_overlaps": overlaps,
-        "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
-    }  # fmt: skip
-    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
+    return {"without_pixel": unseen, "class_overlaps": overlaps}, findings
 
 
 def _counted(count: int) -> str:

@@ -38,12 +38,18 @@ class MendError(ValueError):
     """A raster that cannot be mended as asked; the message says why."""
 
 
-def edit(path: Path, *, nodata: float | None, crs: str | None, bidx: int, units: str | None, text: str | None) -> None:
-    """Set nodata, CRS, or unit and description of band ``bidx``."""
+def _as_geotiff(path: Path) -> None:
+    """Write a file of another format again as a GeoTIFF, under its name."""
     with rasterio.open(path) as file:
         plain = file.driver == "GTiff"
     if not plain:
         _replace(path, lambda new: rasterio.shutil.copy(path, new, **PLAIN))
+
+
+# Six parameters: the file, and the options of `python -m stages.mend` that say something of it.
+def edit(path: Path, *, nodata: float | None, crs: str | None, bidx: int, units: str | None, text: str | None) -> None:
+    """Set nodata, CRS, or unit and description of band ``bidx``."""
+    _as_geotiff(path)
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
         if nodata is not None:
             file.nodata = nodata
@@ -62,7 +68,7 @@ def take_in(path: Path) -> None:
 
 def mark_number(path: Path, code: float) -> float:
     """Give pixels that are ``code``, in any band, the nodata number that the file declares; returns their share."""
-    edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    _as_geotiff(path)
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
         if file.nodata is None:
             raise MendError(f"{path} declares no nodata; declare {code:.9g}, as in --nodata={code:.9g}.")
@@ -81,7 +87,7 @@ def mark_number(path: Path, code: float) -> float:
 
 def set_scale(path: Path, factor: float) -> None:
     """Say that stored numbers times ``factor`` are values, in all bands."""
-    edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    _as_geotiff(path)
     with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
         file.scales = [factor] * file.count
 
@@ -92,7 +98,7 @@ def mark_rim(path: Path, code: float, within: float) -> float:
     Where the file declares a nodata number that its type holds, the rim gets it; an alpha band becomes 0 there; with
     neither, and where compression is lossy, the file gets a mask. Memory: some bytes a pixel.
     """
-    edit(path, nodata=None, crs=None, bidx=1, units=None, text=None)  # a GeoTIFF, if it was none
+    _as_geotiff(path)
     with Raw(path) as raw:  # it knows masks from data: GDAL calls the fourth band of any 8-bit file alpha
         masks = raw.alphas
         fill, gone = (np.zeros(raw.grid.shape, bool) for _ in range(2))
