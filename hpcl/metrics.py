@@ -273,34 +273,27 @@ def tally(
 
     ``score`` gives the rows asked for as float32 ``(row, column)`` in 0..1, NaN where nothing was predicted.
     """
-    height, halo = scene.labels.shape[0], settings.boundary_px
+    height = scene.labels.shape[0]
     objects, mapped_patches = Patches(), Patches()
     totals: dict[str, Array] = {}
     histogram = np.zeros((2, len(CURVE_THRESHOLDS)), dtype=np.int64)
     no_prediction_px = 0
     for rows in strips(scene.labels.shape):
-        outer = slice(max(rows.start - halo, 0), min(rows.stop + halo, height))
-        core = slice(rows.start - outer.start, rows.stop - outer.start)
-        labels, block, values = np.asarray(scene.labels[outer]), np.asarray(scene.block[outer]), score(outer)
-        test = (np.asarray(scene.split[outer]) == TEST) & (labels != UNKNOWN)
-        truth = test & (labels >= 1)
-        mapped = test & (values >= threshold)
-        bands = [boundary_band(mask, test, halo)[core] for mask in (truth, mapped)]
-        test, truth, mapped, block, values = (a[core] for a in (test, truth, mapped, block, values))
-
-        objects.add(truth, mapped, block)
-        mapped_patches.add(mapped, truth, block)
-        no_prediction_px += int(np.isnan(values[test]).sum())
-        probability = np.nan_to_num(values[test])
+        strip = _strip(scene, score, threshold, settings.boundary_px, rows)
+        test, truth, block = strip.test, strip.truth, strip.block
+        objects.add(truth, strip.mapped, block)
+        mapped_patches.add(strip.mapped, truth, block)
+        no_prediction_px += int(np.isnan(strip.score[test]).sum())
+        probability = np.nan_to_num(strip.score[test])
         if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
             raise MetricsError("the map holds scores outside 0..1, so it is no probability; make it again.")
         level = np.searchsorted(CURVE_THRESHOLDS, probability, side="right") - 1
         histogram += np.bincount(truth[test] * histogram.shape[1] + level, minlength=histogram.size).reshape(2, -1)
         counts = _count_pixels(
-            block[test], truth[test], mapped[test], probability.astype(np.float64), settings.calibration_bins
+            block[test], truth[test], strip.mapped[test], probability.astype(np.float64), settings.calibration_bins
         )
-        for name, band in (("boundary_both", bands[0] & bands[1]), ("boundary_either", bands[0] | bands[1])):
-            counts[name] = by_block(block[test], 0, 1, band[test])
+        for name, band in (("boundary_both", np.logical_and), ("boundary_either", np.logical_or)):
+            counts[name] = by_block(block[test], 0, 1, band(*strip.boundaries)[test])
         for name, part in counts.items():
             totals[name] = _add(totals[name], part) if name in totals else part
         progress(rows.stop, height)
@@ -309,23 +302,58 @@ def tally(
     table["mapped_frac"] = table["hit_pixels"] / table["pixels"]
     found = table[table["mapped_frac"] >= settings.object_found_frac]
     false_patches = _sized(mapped_patches.table(), scene, settings).query("hit_pixels == 0")
+    blocks = _blocks(totals, table, found, false_patches, scene.pixel_m2)
+    return Tally(blocks, histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]], no_prediction_px)
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows of a scene and of its map, each array ``(row, column)``."""
+
+    test: Array
+    """What is scored."""
+    truth: Array
+    mapped: Array
+    boundaries: tuple[Array, Array]
+    """The boundary bands of truth and map."""
+    block: Array
+    score: Array
+
+
+def _strip(scene: Scene, score: Callable[[slice], Array], threshold: float, halo: int, rows: slice) -> _Strip:
+    """Read with ``halo`` more rows on either side, without which boundaries would end where strips do."""
+    outer = slice(max(rows.start - halo, 0), min(rows.stop + halo, scene.labels.shape[0]))
+    core = slice(rows.start - outer.start, rows.stop - outer.start)
+    labels, values = np.asarray(scene.labels[outer]), score(outer)
+    test = (np.asarray(scene.split[outer]) == TEST) & (labels != UNKNOWN)
+    truth = test & (labels >= 1)
+    mapped = test & (values >= threshold)
+    of_truth, of_map = (boundary_band(mask, test, halo)[core] for mask in (truth, mapped))
+    return _Strip(
+        test[core], truth[core], mapped[core], (of_truth, of_map), np.asarray(scene.block[rows]), values[core]
+    )
+
+
+def _blocks(
+    totals: Mapping[str, Array], objects: pd.DataFrame, found: pd.DataFrame, false: pd.DataFrame, pixel_m2: float
+) -> Blocks:
+    """The blocks that hold a scored pixel, from totals ``(block id, ...)`` and from patches."""
     used = np.flatnonzero(totals["confusion"].sum(1))
     confusion = totals["confusion"][used].reshape(-1, 2, 2)
 
     def per_block(patches: pd.DataFrame) -> Array:
         return np.bincount(patches["block"], minlength=len(totals["confusion"]))[used]
 
-    blocks = Blocks(
+    return Blocks(
         block=used,
         confusion=confusion,
         boundary_px=np.concatenate([totals["boundary_both"], totals["boundary_either"]], axis=1)[used],
         calibration=totals["calibration"][used],
         squared_error=totals["squared_error"][used, 0],
-        objects=np.stack([per_block(table), per_block(found)], axis=1),
-        false_objects=per_block(false_patches),
-        area_km2=confusion.sum((1, 2)) * scene.pixel_m2 / 1e6,
+        objects=np.stack([per_block(objects), per_block(found)], axis=1),
+        false_objects=per_block(false),
+        area_km2=confusion.sum((1, 2)) * pixel_m2 / 1e6,
     )
-    return Tally(blocks, histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]], no_prediction_px)
 
 
 def _count_pixels(block: Array, truth: Array, mapped: Array, probability: Array, bins: int) -> dict[str, Array]:

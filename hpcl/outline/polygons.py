@@ -29,6 +29,7 @@ STRIP_ROWS = 512
 """Rows read at a time: one row of COG tiles."""
 
 
+# Seven parameters: the map, what makes outlines of it, and what each outline is to say; all but three go by name.
 def landslides(
     path: Path,
     threshold: float,
