@@ -187,15 +187,15 @@ def slide_change(slide: Feature, x: Array, y: Array) -> tuple[Array, Array]:
 
 def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.random.Generator, salt: int) -> Places:
     """Landslides on slopes that are long enough for them, facing downhill, apart, until their share of ground is reached."""
-    width_m, height_m = area.columns * settings.pixel_m, area.rows * settings.pixel_m
+    ground = _Ground(area.columns * settings.pixel_m, area.rows * settings.pixel_m, salt)
     shortest, longest = settings.landslide_length_m
-    wanted_m2 = settings.landslide_frac * width_m * height_m
+    wanted_m2 = settings.landslide_frac * ground.width_m * ground.height_m
     placed = Places()
     placed_m2 = 0.0
-    n = math.ceil(width_m * height_m / 1500)
+    n = math.ceil(ground.width_m * ground.height_m / 1500)
     for _ in range(4):
         length = 1 / rng.uniform(1 / longest, 1 / shortest, n)
-        drawn = _drawn(rng, n, width_m, height_m, length, salt)
+        drawn = ground.drawn(rng, n, length)
         rise = relief(drawn.x - 0.5 * length * drawn.down_east, drawn.y - 0.5 * length * drawn.down_north, salt)
         toe = relief(drawn.x + 0.5 * length * drawn.down_east, drawn.y + 0.5 * length * drawn.down_north, salt)
         low = relief(drawn.x + 0.3 * length * drawn.down_east, drawn.y + 0.3 * length * drawn.down_north, salt)
@@ -204,7 +204,8 @@ def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.r
         for i in np.flatnonzero(good).tolist():
             width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
             slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
-            if area_m2(slide) < 1.15 * (wanted_m2 - placed_m2) and _fits(slide, [placed], width_m, height_m, 10.0):
+            small = area_m2(slide) < 1.15 * (wanted_m2 - placed_m2)
+            if small and ground.holds(slide, 10.0) and _is_apart(slide, [placed]):
                 placed.add(slide)
                 placed_m2 += area_m2(slide)
         if placed_m2 > 0.96 * wanted_m2:
@@ -233,13 +234,28 @@ class _Drawn:
     down_north: Array
 
 
-def _drawn(rng: np.random.Generator, n: int, width_m: float, height_m: float, reach_m: Array, salt: int) -> _Drawn:
-    """``n`` places, with the direction of the slope over two thirds of ``reach_m``."""
-    x, y = rng.uniform(0, width_m, n), -rng.uniform(0, height_m, n)
-    east = (relief(x - reach_m / 3, y, salt) - relief(x + reach_m / 3, y, salt)) / (reach_m * 2 / 3)
-    north = (relief(x, y - reach_m / 3, salt) - relief(x, y + reach_m / 3, salt)) / (reach_m * 2 / 3)
-    fall = np.hypot(east, north) + 1e-9
-    return _Drawn(x, y, fall, east / fall, north / fall)
+@record(frozen=True)
+class _Ground:
+    """The ground of an area, from (0, 0) to the east and to the south, on which landforms are placed."""
+
+    width_m: float
+    height_m: float
+    salt: int
+
+    def drawn(self, rng: np.random.Generator, n: int, reach_m: Array) -> _Drawn:
+        """``n`` places, with the direction of the slope over two thirds of ``reach_m``."""
+        x, y = rng.uniform(0, self.width_m, n), -rng.uniform(0, self.height_m, n)
+        step_m, salt = reach_m / 3, self.salt
+        east = (relief(x - step_m, y, salt) - relief(x + step_m, y, salt)) / (reach_m * 2 / 3)
+        north = (relief(x, y - step_m, salt) - relief(x, y + step_m, salt)) / (reach_m * 2 / 3)
+        fall = np.hypot(east, north) + 1e-9
+        return _Drawn(x, y, fall, east / fall, north / fall)
+
+    def holds(self, new: Feature, margin_m: float) -> bool:
+        """Whether a feature stays inside, less a margin."""
+        x, y = new.centre
+        side = margin_m + new.reach_m * 0.95
+        return side < x < self.width_m - side and side < -y < self.height_m - side
 
 
 def _feature(
@@ -253,14 +269,9 @@ def _feature(
     return Feature(float(x), float(y), down_east, down_north, length_m, width_m, depth_m, floor_m, age, salt)
 
 
-def _fits(
-    new: Feature, others: Iterable[Places], width_m: float, height_m: float, margin_m: float, apart_frac: float = 0.82
-) -> bool:
-    """Whether a feature stays inside the area, less a margin, and far enough from the others."""
+def _is_apart(new: Feature, others: Iterable[Places], apart_frac: float = 0.82) -> bool:
+    """Whether a feature stays far enough from the others."""
     x, y = new.centre
-    side = margin_m + new.reach_m * 0.95
-    if not (side < x < width_m - side and side < -y < height_m - side):
-        return False
     for places in others:
         far_m = apart_frac * (new.reach_m + places.reach_m)
         near = places.around(x - far_m, x + far_m, y - far_m, y + far_m)
@@ -308,24 +319,24 @@ def place_look_alikes(
     area: AreaSettings, settings: SynthesizeSettings, slides: Places, rng: np.random.Generator, salt: int
 ) -> tuple[Places, Places]:
     """Cut banks at the foot of slopes and gully heads below shoulders, as many of each as there are landslides if they fit."""
-    width_m, height_m = area.columns * settings.pixel_m, area.rows * settings.pixel_m
-    n = int(width_m * height_m / 1500)
+    ground = _Ground(area.columns * settings.pixel_m, area.rows * settings.pixel_m, salt)
+    n = int(ground.width_m * ground.height_m / 1500)
     banks = Places()
     size = rng.uniform(45, 95, n)
-    at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
+    at = ground.drawn(rng, n, np.full(n, 60.0))
     foot, beyond = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 1.4))
     drop = relief(at.x, at.y, salt) - foot
     for i in np.flatnonzero((drop > 0.24 * size) & (np.abs(foot - beyond) < 0.06 * size)).tolist():
         bank = _feature(at, i, (size[i], size[i] * rng.uniform(1.6, 3.2), drop[i], foot[i]), rng)
-        if len(banks) < len(slides) and _fits(bank, [slides, banks], width_m, height_m, -200.0):
+        if len(banks) < len(slides) and ground.holds(bank, -200.0) and _is_apart(bank, [slides, banks]):
             banks.add(bank)
     heads = Places()
     size = rng.uniform(150, 320, n)
-    at = _drawn(rng, n, width_m, height_m, np.full(n, 60.0), salt)
+    at = ground.drawn(rng, n, np.full(n, 60.0))
     foot, middle = (relief(at.x + k * size * at.down_east, at.y + k * size * at.down_north, salt) for k in (1.0, 0.5))
     crown = relief(at.x, at.y, salt)
     for i in np.flatnonzero((crown - middle > 0.09 * size) & (middle - foot > 0.06 * size) & (at.fall < 0.45)).tolist():
         head = _feature(at, i, (size[i], rng.uniform(36, 60), rng.uniform(9, 15), foot[i]), rng)
-        if len(heads) < len(slides) and _fits(head, [slides, banks, heads], width_m, height_m, -200.0, 0.65):
+        if len(heads) < len(slides) and ground.holds(head, -200.0) and _is_apart(head, [slides, banks, heads], 0.65):
             heads.add(head)
     return banks, heads

@@ -75,6 +75,7 @@ def noise(x: Array, y: Array, wavelength_m: float, salt: int) -> Array:
     return 1.7 * (low + sy * (high - low))
 
 
+# Six parameters: the four of `noise`, and the two of the sum.
 def fractal(x: Array, y: Array, wavelength_m: float, salt: int, octaves: int, gain: float = 0.5) -> Array:
     """A sum of ever finer and weaker noise."""
     return np.sum([gain**i * noise(x, y, wavelength_m / 1.9**i, salt + i) for i in range(octaves)], axis=0)
