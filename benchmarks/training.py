@@ -30,15 +30,15 @@ SIDE_PX = 1024
 BASELINE_NETWORKS = ("DeepLabV3Plus", "Unet", "Segformer")
 
 
-def make_tiles(folder: Path, bands: list[str], window_px: int) -> None:
+def make_tiles(folder: Path, bands: list[str], window_px: int, side_px: int = SIDE_PX) -> None:
     """An area of noise with landslide-like blobs, in the tiles' format."""
     rng = np.random.default_rng(0)
-    ground = ndimage.gaussian_filter(rng.normal(size=(SIDE_PX, SIDE_PX)), 24)
+    ground = ndimage.gaussian_filter(rng.normal(size=(side_px, side_px)), 24)
     labels = (ground > np.quantile(ground, 0.9)).astype(np.uint8)
     np.save(folder / "area.labels.npy", labels)
     np.save(folder / "area.split.npy", np.zeros_like(labels))
-    np.save(folder / "area.bands.npy", rng.normal(size=(len(bands), SIDE_PX, SIDE_PX)).astype(np.float32))
-    starts = range(0, SIDE_PX - window_px + 1, window_px // 2)
+    np.save(folder / "area.bands.npy", rng.normal(size=(len(bands), side_px, side_px)).astype(np.float32))
+    starts = range(0, side_px - window_px + 1, window_px // 2)
     at = [(r, c) for r in starts for c in starts]
     windows = [
         {"area": "area", "split": "val" if i == 0 else "train", "row_px": r, "column_px": c, "valid_frac": 1.0}

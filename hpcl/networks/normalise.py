@@ -28,10 +28,10 @@ class BandFacts:
 
 def normalise(values: Float32, bands: Sequence[BandFacts]) -> Float32:
     """Raw ``(band, row, column)`` to zero mean and unit spread, clipped; nodata becomes 0, the mean."""
-    mean = np.array([b.mean for b in bands], np.float32)[:, None, None]
-    std = np.array([b.std for b in bands], np.float32)[:, None, None]
-    out = values - mean
-    out /= std
-    np.clip(out, -CLIP_STD, CLIP_STD, out=out)
-    np.copyto(out, 0, where=np.isnan(out))
+    out = np.empty_like(values)
+    for band, raw, to in zip(bands, values, out, strict=True):  # one at a time stays in the processor's cache
+        np.subtract(raw, np.float32(band.mean), out=to)
+        np.divide(to, np.float32(band.std), out=to)
+        np.clip(to, -CLIP_STD, CLIP_STD, out=to)
+        np.copyto(to, 0, where=np.isnan(to))
     return out

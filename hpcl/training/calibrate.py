@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightning_fabric
@@ -17,7 +17,7 @@ from torch import Tensor
 from hpcl.core.codes import UNKNOWN
 from hpcl.networks.base import Network
 from hpcl.settings.train import FitError, TrainSettings
-from hpcl.training.dataset import Tiles, Windows, batches
+from hpcl.training.dataset import Draw, Tiles, Windows, batches
 from hpcl.training.devices import to_device
 
 BINS = 512
@@ -49,7 +49,7 @@ def validate(
     loss, known_px = 0.0, 0
     windows = Windows(tiles, None, train.seed)
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
-    for batch in batches(windows, draws, train.batch_size, train.workers):
+    for batch in batches(windows, draws, train.batch_size, _workers(draws, train)):
         batch = to_device(fabric, batch, train)
         with fabric.autocast():
             logits = network(batch["bands"]).logits.float() / temperature
@@ -61,6 +61,11 @@ def validate(
         for truth in (0, 1):
             counts[truth] += torch.bincount(bins[known & ((labels > 0) == bool(truth))].cpu(), minlength=BINS)
     return Histograms(counts[0].numpy(), counts[1].numpy(), loss / max(known_px, 1))
+
+
+def _workers(draws: Sequence[Draw], train: TrainSettings) -> int:
+    """No more processes than batches: each takes a while to start, every epoch again."""
+    return min(train.workers, -(-len(draws) // train.batch_size))
 
 
 def best_threshold(histograms: Histograms) -> tuple[float, float]:
@@ -132,7 +137,7 @@ def _some_logits(
     logits, labels = [], []
     draws = [(int(n), 0, i) for i, n in enumerate(tiles.numbers("val"))]
     step = max(7, -(-len(draws) * tiles.window_px**2 // CALIBRATION_PX))
-    for batch in batches(Windows(tiles, None, train.seed), draws, train.batch_size, train.workers):
+    for batch in batches(Windows(tiles, None, train.seed), draws, train.batch_size, _workers(draws, train)):
         batch = to_device(fabric, batch, train)
         with fabric.autocast():
             out = network(batch["bands"]).logits.float().movedim(1, -1)

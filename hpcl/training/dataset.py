@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import Count, Finite, read_csv, read_json, read_npy
@@ -109,9 +110,9 @@ class Tiles:
             label = np.pad(label, ((0, missing[0]), (0, missing[1])), constant_values=UNKNOWN)
         return values, label.astype(np.int64)
 
-    def by_branch(self, values: Float32) -> dict[str, Tensor]:
-        """Normalised ``(band, row, column)`` values as one tensor per branch."""
-        return {branch: torch.from_numpy(values[place]) for branch, place in self._place.items()}
+    def by_branch(self, values: Float32, branches: Iterable[str]) -> dict[str, Tensor]:
+        """Normalised ``(band, row, column)`` values as one tensor for each of these branches."""
+        return {branch: torch.from_numpy(values[self._place[branch]]) for branch in branches}
 
     def numbers(self, split: str) -> npt.NDArray[np.int64]:
         """The numbers of the windows of a split."""
@@ -129,7 +130,7 @@ class Windows(Dataset[Sample]):
         if toes and not {"east", "north"} <= set(kinds):
             raise DatasetError("To know a landslide's toe, the tiles need the bands n_east and n_north.")
         self._image = [i for i, kind in enumerate(kinds) if kind == "image"]
-        self._lit = {name for name, bands in tiles.branches.items() if any(band.kind == "image" for band in bands)}
+        self._lit = [name for name, bands in tiles.branches.items() if any(band.kind == "image" for band in bands)]
         self._horizontal = [kinds.index(kind) for kind in ("east", "north")] if toes else []
 
     def __getitem__(self, draw: Draw) -> Sample:
@@ -137,7 +138,10 @@ class Windows(Dataset[Sample]):
         values, labels = self.tiles.raw(number)
         bands = self.tiles.bands
         if self.augment is None:
-            return {"bands": self.tiles.by_branch(normalise(values, bands)), "labels": torch.from_numpy(labels)}
+            return {
+                "bands": self.tiles.by_branch(normalise(values, bands), self.tiles.branches),
+                "labels": torch.from_numpy(labels),
+            }
         rng = np.random.default_rng((self.seed, epoch, position))
         quarter_turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         turned = turn(values, bands, quarter_turns, mirror, self.tiles.sun)
@@ -147,9 +151,9 @@ class Windows(Dataset[Sample]):
         turned = normalise(turned, bands)
         plain = turned[self._image]
         turned[self._image] = jitter(plain, self.augment, rng)
-        query = self.tiles.by_branch(turned)
+        query = self.tiles.by_branch(turned, self.tiles.branches)
         turned[self._image] = jitter(plain, self.augment, rng)
-        key = {branch: view for branch, view in self.tiles.by_branch(turned).items() if branch in self._lit}
+        key = self.tiles.by_branch(turned, self._lit)
         if len(query) > 1 and rng.random() < self.augment.branch_dropout_frac:
             lost = str(rng.choice(list(query)))
             for views in (query, key):
@@ -157,7 +161,7 @@ class Windows(Dataset[Sample]):
         return {"bands": query, "key_bands": key, "labels": torch.from_numpy(labels), **marks}
 
 
-def draw_epoch(tiles: Tiles, epoch: int, count: int, landslide_windows_frac: float, seed: int) -> list[Draw]:
+def draw_epoch(tiles: Tiles, epoch: int, draws: int, landslide_windows_frac: float, seed: int) -> list[Draw]:
     """The windows of one training epoch, a function of seed and epoch alone (so that a resumed run draws the same).
 
     ``landslide_windows_frac`` of the draws come from windows with landslide ground, the rest from all windows.
@@ -167,20 +171,23 @@ def draw_epoch(tiles: Tiles, epoch: int, count: int, landslide_windows_frac: flo
     share = tiles.windows["landslide_frac"].to_numpy()[everywhere]
     with_landslide = everywhere[share > 0.01] if (share > 0.01).any() else everywhere
     chosen = np.where(
-        rng.random(count) < landslide_windows_frac, rng.choice(with_landslide, count), rng.choice(everywhere, count)
+        rng.random(draws) < landslide_windows_frac, rng.choice(with_landslide, draws), rng.choice(everywhere, draws)
     )
     return [(int(number), epoch, position) for position, number in enumerate(chosen)]
 
 
-def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: int) -> Iterator[Sample]:
+def batches(windows: Windows, draws: Iterable[Draw], batch_size: int, workers: int) -> Generator[Sample, None, None]:
     """Collated batches of the draws in their order, prepared by ``workers`` processes ahead of time; 0: by a thread that
-    is one batch ahead."""
-    groups = [list(draws[i : i + batch_size]) for i in range(0, len(draws), batch_size)]
+    is one batch ahead.
+
+    The draws are asked for as they are needed. Where there is a GPU, batches lie in memory that it can read by itself.
+    """
     loaded = iter(
         DataLoader(
             windows,
-            batch_sampler=groups,
+            batch_sampler=_Groups(draws, batch_size),
             num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
             # A fixed source: the loader would draw its base seed from the global generator.
             generator=torch.Generator().manual_seed(0),
         )
@@ -189,4 +196,17 @@ def batches(windows: Windows, draws: Sequence[Draw], batch_size: int, workers: i
         yield from loaded
     else:
         with ThreadPoolExecutor(1) as thread:
-            yield from ahead(lambda _: thread.submit(next, loaded), groups, most=2)
+            yield from takewhile(bool, ahead(lambda _: thread.submit(next, loaded, {}), count(), most=2))
+
+
+@dataclass(frozen=True)
+class _Groups(Sampler[list[Draw]]):
+    """Draws, ``size`` at a time."""
+
+    draws: Iterable[Draw]
+    size: int
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        draws = iter(self.draws)
+        while group := list(islice(draws, self.size)):
+            yield group

@@ -7,8 +7,10 @@ is one batch, whoever computes it: the weights do not depend on the number of pr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import lightning_fabric
@@ -22,7 +24,7 @@ from hpcl.settings.train import FitError
 from hpcl.training import distributed
 from hpcl.training.calibrate import best_threshold, validate
 from hpcl.training.contrast import HyperPixelContrast
-from hpcl.training.dataset import Sample, Tiles, Windows, batches, draw_epoch
+from hpcl.training.dataset import Draw, Sample, Tiles, Windows, batches, draw_epoch
 from hpcl.training.devices import fabric_of, joint_seed, own_share, to_device, windows_per_process
 from hpcl.training.recipe import Recipe
 from hpcl.training.segmentation_loss import segmentation_loss
@@ -109,34 +111,49 @@ class Trainer:
         if self.contrast is not None:
             self.contrast.load_state_dict(state["contrast"])
 
-    def epoch(self, number: int, progress: Progress) -> dict[str, float]:
-        """Train for one epoch; its metrics. Raises `FitError` if the loss is no number any more."""
+    def epochs(self, first: int, progress: Progress) -> Iterator[dict[str, float]]:
+        """Train epoch after epoch, from ``first`` on; the metrics of each. Raises `FitError` if the loss is no number any more."""
         train = self.recipe.train
-        draws = draw_epoch(
-            self.tiles, number, train.steps_per_epoch * train.batch_size, train.landslide_windows_frac, train.seed
+        draws = chain.from_iterable(
+            own_share(self._draw_epoch(number), train.batch_size) for number in range(first, train.epochs)
         )
+        # One stream for all: workers take a while to start, and are a batch ahead at the end of an epoch too.
+        with closing(batches(self._windows, draws, windows_per_process(train), train.workers)) as stream:
+            for number in range(first, train.epochs):
+                # Again for each epoch and process: dropout then needs no state to resume.
+                torch.manual_seed(joint_seed(train.seed, number, distributed.number()))
+                yield self._epoch(number, islice(stream, train.steps_per_epoch), progress)
+
+    def _draw_epoch(self, number: int) -> list[Draw]:
+        train = self.recipe.train
+        windows = train.steps_per_epoch * train.batch_size
+        return draw_epoch(self.tiles, number, windows, train.landslide_windows_frac, train.seed)
+
+    def _epoch(self, number: int, stream: Iterable[Sample], progress: Progress) -> dict[str, float]:
+        train = self.recipe.train
         self._run.train()
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         waiting = 0.0
         began = asked = time.perf_counter()
-        own = own_share(draws, train.batch_size)
-        for i, batch in enumerate(batches(self._windows, own, windows_per_process(train), train.workers)):
+        for i, batch in enumerate(stream):
             batch = to_device(self.fabric, batch, train)
             waiting += time.perf_counter() - asked
             step = number * train.steps_per_epoch + i
             for name, value in self.step(batch, step).items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+                # Summed where it is: reading it here would wait for the GPU in every step.
+                sums[name] = sums.get(name, 0.0) + value.double()
             progress(step + 1, self.recipe.steps)
             asked = time.perf_counter()
-        metrics = {name: total / train.steps_per_epoch for name, total in sums.items()}
+        metrics = {name: float(total) / train.steps_per_epoch for name, total in sums.items()}
         if not np.isfinite(metrics["loss"]):
             raise FitError(
                 f"The loss is no number any more in epoch {number}; lower train.learning_rate (the best weights so far are kept)."
             )
         if self.contrast is not None:
             metrics |= self.contrast.facts((number + 1) * train.steps_per_epoch - 1)
-        metrics["windows_per_s"] = len(draws) / (time.perf_counter() - began)
-        metrics["data_wait_frac"] = waiting / (time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        metrics["windows_per_s"] = train.steps_per_epoch * train.batch_size / seconds
+        metrics["data_wait_frac"] = waiting / seconds
         return metrics
 
     def step(self, batch: Sample, step: int) -> dict[str, Tensor]:
@@ -195,12 +212,9 @@ def fit(
         if resume is not None:
             trainer.restore(resume["trainer"])
             first, best, waited = resume["epoch"] + 1, resume["best"], resume["waited"]
-        for number in range(first, train.epochs):
-            if waited >= train.patience_epochs:
-                return
-            # Again for each epoch and process: dropout then needs no state to resume.
-            torch.manual_seed(joint_seed(train.seed, number, distributed.number()))
-            metrics = trainer.epoch(number, progress)
+        if waited >= train.patience_epochs:
+            return
+        for number, metrics in enumerate(trainer.epochs(first, progress), first):
             histograms = validate(fabric, trainer.predictor, tiles, train)
             iou, _ = best_threshold(histograms)
             metrics |= {"val_iou": iou, "val_loss": histograms.loss}
@@ -209,3 +223,5 @@ def fit(
             last = number + 1 == train.epochs or waited >= train.patience_epochs
             state = {"trainer": trainer.state(), "epoch": number, "best": best, "waited": waited}
             yield Epoch(number, metrics, better, last, dict(trainer.predictor.state_dict()), state)
+            if last:
+                return
