@@ -89,9 +89,9 @@ def covered_s(spans: Iterator[tuple[float, float]]) -> float:
     """Length of what the spans cover together.
 
     >>> covered_s(iter([(0, 2), (1, 3), (5, 6)]))
-    4
+    4.0
     """
-    covered, reached = 0.0, -np.inf
+    covered, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         covered += max(0, end - max(start, reached))
         reached = max(reached, end)

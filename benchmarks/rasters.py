@@ -25,8 +25,8 @@ from benchmarks.measure import Row, in_turn, keep, row
 from hpcl.coregister.reference import align
 from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
-from hpcl.inference.scene import device
 from hpcl.networks import store
+from hpcl.networks.device import device
 from hpcl.raster_scene import RasterScene
 from hpcl.settings.coregister import CoregisterSettings
 from hpcl.settings.inference import InferenceSettings

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpcl.networks.base import Network
+from hpcl.networks.device import described, unused_gpu
 from hpcl.training import calibrate, checkpoint, distributed, loop
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
@@ -86,8 +87,11 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
     tiles, limits = tiles_for(recipe), recipe.train
     print(
         f"{label}: {len(tiles.numbers('train'))} training and {len(tiles.numbers('val'))} validation windows of "
-        f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows"
+        f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows;"
+        f" on {described()}"
     )
+    if unused := unused_gpu():
+        print(f"{label}: {unused}")
     latest, best = place / "latest.safetensors", place / "best.safetensors"
     resume = checkpoint.load(latest) if latest.exists() else None
     history = resume["history"] if resume else []

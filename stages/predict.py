@@ -11,6 +11,7 @@ from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
 from hpcl.networks import store
+from hpcl.networks.device import described, unused_gpu
 from hpcl.settings.inference import InferenceSettings
 from stages._stage import params, progress, run
 
@@ -35,6 +36,9 @@ def main(area: str) -> None:
             )
         for finding in findings:  # before the hours that a large map takes
             print(f"predict: {finding}")
+        print(f"predict: {area} on {described()}")
+        if unused := unused_gpu():
+            print(f"predict: {unused}")
         bands = [raster.Band(name) for name in names]
         with cog.create(out / "probability.tif", ground.grid, bands) as sink:
             for part in predict.predict(ground, trained, settings, progress(f"predict {area}")):

@@ -146,7 +146,7 @@ def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch)
         )
         return np.concatenate([part.probability for part in predict.predict(scene, Trained(model, facts), settings)])
 
-    own = adapted(network, scene, 32, 64)
+    own = adapted(network.to(predict.device()), scene, 32, 64)
     np.testing.assert_allclose(mapped(network, 64), mapped(own, 0), atol=1e-5)
     assert np.abs(mapped(network, 64) - mapped(network, 0)).max() > 0.01
     assert adabn.LEAST_BATCHES * adabn.BATCH <= 64

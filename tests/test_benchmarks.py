@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import measure, training
+from benchmarks import gpu, measure, training
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
 from stages._stage import params
@@ -48,3 +48,9 @@ def test_the_share_of_the_contrast_is_measured_on_real_steps(tmp_path: Path, mon
     shares = training.contrast_share(tiles, Recipe(model, contrast, train), 3)
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)
+
+
+def test_without_a_gpu_its_benchmark_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch sees no GPU here"):
+        gpu.main()

@@ -44,6 +44,11 @@ TRAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
+BITS = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="a GPU adds in no fixed order; equal bits are a promise of CPUs"
+)
+
+
 def recipe(**changes: Any) -> Recipe:
     def pick(numbers: dict[str, Any]) -> dict[str, Any]:
         return numbers | {k: v for k, v in changes.items() if k in numbers}
@@ -77,6 +82,7 @@ def test_it_learns(tiles_folder: Path) -> None:
     assert not epochs[0].last
 
 
+@BITS
 def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: Path) -> None:
     """Against a plain loop written here, without momentum encoder, queues, pairs or projection in sight."""
     plain = recipe(weight=0.0, epochs=1)
@@ -102,6 +108,7 @@ def test_lambda_zero_is_the_network_without_contrast_bit_for_bit(tiles_folder: P
     assert_same(weights(epoch), network.state_dict())
 
 
+@BITS
 def test_momentum_encoder_and_queues_leave_the_network_alone_until_the_loss_acts(tiles_folder: Path) -> None:
     plain = train(tiles_folder, weight=0.0, epochs=1)[0]
     warm = train(tiles_folder, start_frac=1.0, epochs=1)[0]
@@ -111,6 +118,7 @@ def test_momentum_encoder_and_queues_leave_the_network_alone_until_the_loss_acts
     assert not torch.equal(weights(plain)["head.weight"], weights(acting)["head.weight"])
 
 
+@BITS
 def test_resumed_run_equals_the_uninterrupted_one(tiles_folder: Path, tmp_path: Path) -> None:
     whole = train(tiles_folder)
     first = next(fit(Tiles(tiles_folder, MODEL["branches"]), recipe()))
@@ -260,6 +268,7 @@ for epoch in fit(Tiles(Path({folder!r}), MODEL["branches"]), recipe(epochs=6), r
 """
 
 
+@BITS
 def test_kill_dash_9_in_mid_training_then_resume_equals_never_killed(tiles_folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "latest.safetensors"
     code = KILLED.format(tests=str(Path(__file__).parent), place=str(place), folder=str(tiles_folder))

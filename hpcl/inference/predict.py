@@ -17,9 +17,10 @@ import torch
 
 from hpcl.core.prefetch import ahead
 from hpcl.inference.adabn import adapted
-from hpcl.inference.scene import Scene, device
+from hpcl.inference.scene import Scene
 from hpcl.networks.base import Network
 from hpcl.networks.d4 import turn, turn_back
+from hpcl.networks.device import described, device, largest_that_fits
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
 from hpcl.settings.inference import InferenceSettings
@@ -31,6 +32,11 @@ that a row of windows reads are still in GDAL's cache for the next."""
 
 MAX_BATCHES = 4
 """Under way at a time: memory must not grow with the number of cores."""
+
+
+class MemoryShortageError(RuntimeError):
+    """A batch of windows that the device cannot hold."""
+
 
 Place = tuple[int, list[int]]
 """First row of a row of windows, and the first columns of some of them."""
@@ -76,7 +82,15 @@ def predict(
         return _read_row(scene, window_px, *place)
 
     def forward(windows: list[Float32]) -> Float32:
-        return _forward(network, scene, trained.facts, windows, ways)
+        try:
+            return _forward(network, scene, trained.facts, windows, ways)
+        except torch.OutOfMemoryError:
+            pass  # outside of the handler nothing of the failed batch is held any more
+        fits = largest_that_fits(len(windows), lambda few: _forward(network, scene, trained.facts, windows[:few], ways))
+        raise MemoryShortageError(
+            f"The memory of {described()} does not suffice for inference.batch_size {settings.batch_size} windows of"
+            f" {window_px} px; {f'{fits} fit: set inference.batch_size to that' if fits else 'not even one fits'}."
+        )
 
     places = [(top, group) for panel in panels for top in tops for group in panel.groups]
     with closing(_predictions(places, read, forward, threads, settings.batch_size)) as predictions:

@@ -55,8 +55,3 @@ class Scene:
         """Pixels ``(row, column)`` where every branch has at least one band with data; elsewhere no map is made."""
         finite = np.isfinite(window)
         return np.all([finite[place].any(axis=0) for place in self._present], axis=0)
-
-
-def device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -17,8 +17,10 @@ import lightning_fabric
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from hpcl.networks.base import Network
+from hpcl.networks.device import described, largest_that_fits
 from hpcl.networks.store import build as build_network
 from hpcl.settings.train import FitError
 from hpcl.training import distributed
@@ -139,7 +141,7 @@ class Trainer:
             batch = to_device(self.fabric, batch, train)
             waiting += time.perf_counter() - asked
             step = number * train.steps_per_epoch + i
-            for name, value in self.step(batch, step).items():
+            for name, value in self._step_in_memory(batch, step).items():
                 # Summed where it is: reading it here would wait for the GPU in every step.
                 sums[name] = sums.get(name, 0.0) + value.double()
             progress(step + 1, self.recipe.steps)
@@ -155,6 +157,24 @@ class Trainer:
         metrics["windows_per_s"] = train.steps_per_epoch * train.batch_size / seconds
         metrics["data_wait_frac"] = waiting / seconds
         return metrics
+
+    def _step_in_memory(self, batch: Sample, step: int) -> dict[str, Tensor]:
+        """A step; raises `FitError` that says how many windows fit if the device's memory does not suffice for the batch."""
+        try:
+            return self.step(batch, step)
+        except torch.OutOfMemoryError:
+            pass  # outside of the handler nothing of the failed step is held any more
+
+        def attempt(windows: int) -> object:
+            return self.step(tree_map_only(Tensor, lambda values: values[:windows], batch), step)
+
+        train, alone = self.recipe.train, distributed.count() == 1  # others would wait for the attempts
+        fits = largest_that_fits(train.batch_size, attempt) if alone else 0
+        raise FitError(
+            f"The memory of {described()} does not suffice for train.batch_size {train.batch_size} windows of"
+            f" {self.tiles.window_px} px; {f'{fits} fit: set train.batch_size to that' if fits else 'lower train.batch_size'}, or"
+            " set train.precision to bf16-mixed, which needs about half."
+        )
 
     def step(self, batch: Sample, step: int) -> dict[str, Tensor]:
         """One step of the optimiser; the losses before it."""
