@@ -22,6 +22,7 @@ from affine import Affine
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
+from hpcl.core.records import BandFacts, Sun, TrainedFacts
 from hpcl.coregister.reference import align
 from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
@@ -117,10 +118,17 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
     torch.manual_seed(0)
     names = sorted({name for bands in model.branches.values() for name in bands})
     network = store.build(model, 2, 8)
-    facts = {
-        "bands": [{"name": name, "kind": "scalar", "mean": 0.0, "std": 1.0} for name in names],
-        "classes": ["landslide"], "window_px": 128, "temperature": 1.0, "threshold": 0.5, "sun": {}, "pixel_m": [PIXEL_M], "trained_on": [],
-    }  # fmt: skip
+    facts = TrainedFacts(
+        bands=[BandFacts(name, "scalar", 0.0, 1.0) for name in names],
+        classes=["landslide"],
+        window_px=128,
+        sun=Sun(315.0, 45.0),
+        trained_on=[],
+        pixel_m=[PIXEL_M],
+        temperature=1.0,
+        threshold=0.5,
+        epoch=0,
+    )
     store.save(folder / "model", network, facts)
     grid = raster.Grid((side_px, side_px), Affine(PIXEL_M, 0, 5e5, 0, -PIXEL_M, 4e6), "EPSG:32648")
     rng = np.random.default_rng(0)
@@ -153,7 +161,7 @@ def map_scene(folder: str, overlap_frac: float) -> int:
         with cog.create(place / "probability.tif", scene.grid, bands) as sink:
             for part in predict.predict(scene, trained, settings):
                 sink.write(np.stack([part.probability, part.uncertainty]), part.roi)
-        window_px = trained.facts["window_px"]
+        window_px = trained.facts.window_px
         return math.prod(len(starts(side, window_px, round(window_px * (1 - overlap_frac)))) for side in scene.shape)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,8 @@ import torch
 from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
+from hpcl.core.artifacts import write_json
+from hpcl.core.records import BandKind, GroundFacts, ImageGround, Sun, TileBand, TiledArea, TileFacts
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
@@ -46,18 +47,27 @@ def make_tiles(folder: Path, bands: list[str], window_px: int, side_px: int = SI
         for i, (r, c) in enumerate(at)
     ]
     pd.DataFrame(windows).to_csv(folder / "windows.csv", index=False)
-    kinds = {"n_east": "east", "n_north": "north", "n_up": "up"} | dict.fromkeys(
-        ["red", "green", "blue", "nir"], "image"
+    kinds: dict[str, BandKind] = {"n_east": "east", "n_north": "north", "n_up": "up"}
+    kinds |= {"red": "image", "green": "image", "blue": "image", "nir": "image"}
+    area = TiledArea(
+        crs="EPSG:32648",
+        transform=[2.0, 0.0, 5e5, 0.0, -2.0, 4e6],
+        shape=[SIDE_PX, SIDE_PX],
+        pixel_m=2.0,
+        dem_pixel_m=2.0,
+        blocks=[],
     )
-    facts = {
-        "bands": [{"name": n, "kind": kinds.get(n, "scalar"), "unit": "", "mean": 0.0, "std": 1.0} for n in bands],
-        "classes": ["landslide"],
-        "window_px": window_px,
-        "gap_px": 0,
-        "sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0},
-        "areas": {"area": {"pixel_m": 2.0}},
-    }
-    (folder / "facts.json").write_text(json.dumps(facts))
+    facts = TileFacts(
+        areas={"area": area},
+        sun=Sun(315.0, 45.0),
+        bands=[TileBand(name, kinds.get(name, "scalar"), 0.0, 1.0, "") for name in bands],
+        ground=GroundFacts({}, ImageGround([], [], [])),
+        classes=["landslide"],
+        window_px=window_px,
+        gap_px=0,
+        split={},
+    )
+    write_json(folder / "facts.json", facts)
 
 
 class Training:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor, nn
 
+from hpcl.core.records import AttentionShares
 from hpcl.networks.base import Network
 from hpcl.networks.store import build
 
@@ -90,10 +91,10 @@ class Shares:
         self.known_px += int(known.sum())
         self.blank += int(not cam.any())
 
-    def facts(self) -> dict[str, float | None]:
+    def facts(self) -> AttentionShares:
         """The shares, None where there was nothing to share."""
-        return {
-            "boundary_attention_frac": self.inside / self.total if self.total else None,
-            "boundary_ground_frac": self.zone_px / self.known_px if self.known_px else None,
-            "blank_windows": self.blank,
-        }
+        return AttentionShares(
+            boundary_attention_frac=self.inside / self.total if self.total else None,
+            boundary_ground_frac=self.zone_px / self.known_px if self.known_px else None,
+            blank_windows=self.blank,
+        )

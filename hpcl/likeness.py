@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hpcl.core.records import BandGround, BandKind, GroundFacts, ImageGround
 from hpcl.windows import spread
 
 Float32 = npt.NDArray[np.float32]
@@ -63,41 +63,38 @@ def sample(read: Callable[[tuple[slice, slice]], Float32], shape: tuple[int, int
     return np.concatenate(found, axis=1)
 
 
-def statistics(names: Sequence[str], kinds: Sequence[str], pixels: Float32) -> dict[str, Any]:
-    """What is kept of ``pixels`` ``(band, pixel)``, for JSON: per band its kind and `QUANTILES`, and how the image bands vary
+def statistics(names: Sequence[str], kinds: Sequence[BandKind], pixels: Float32) -> GroundFacts:
+    """What is kept of ``pixels`` ``(band, pixel)``: per band its kind and `QUANTILES`, and how the image bands vary
     together. Bands without data are left out.
 
     Means and covariances are those of values held within the outermost quantiles, so that no cloud or spike rules them.
     """
     held = [np.isfinite(values).sum() >= LEAST_PX for values in pixels]
     bands = {
-        name: {"kind": kind, "quantiles": np.nanquantile(values.astype(np.float64), QUANTILES).tolist()}
+        name: BandGround(kind, np.nanquantile(values.astype(np.float64), QUANTILES).tolist())
         for name, kind, values, known in zip(names, kinds, pixels, held, strict=True)
         if known
     }
-    image = [name for name, band in bands.items() if band["kind"] == "image"]
+    image = [name for name, band in bands.items() if band.kind == "image"]
     together = pixels[[list(names).index(name) for name in image]].astype(np.float64)
     together = together[:, np.isfinite(together).all(axis=0)]
     if not image or together.shape[1] < LEAST_PX:
-        return {"bands": bands, "image": {"names": [], "mean": [], "covariance": []}}
-    ends = np.array([[bands[name]["quantiles"][end] for end in (0, -1)] for name in image])
+        return GroundFacts(bands, ImageGround([], [], []))
+    ends = np.array([[bands[name].quantiles[end] for end in (0, -1)] for name in image])
     together = np.clip(together, ends[:, :1], ends[:, 1:])
     covariance = np.atleast_2d(np.cov(together))
-    return {
-        "bands": bands,
-        "image": {"names": image, "mean": together.mean(axis=1).tolist(), "covariance": covariance.tolist()},
-    }
+    return GroundFacts(bands, ImageGround(image, together.mean(axis=1).tolist(), covariance.tolist()))
 
 
-def findings(trained: Mapping[str, Any], pixels: Float32, names: Sequence[str]) -> list[str]:
+def findings(trained: GroundFacts, pixels: Float32, names: Sequence[str]) -> list[str]:
     """One sentence for each way in which an area's ``pixels`` ``(band, pixel)``, by ``names``, are unlike the training ground
     whose `statistics` are given: bands exchanged, inverted, or beyond what the model was trained on."""
-    known = [name for name in names if name in trained["bands"]]
+    known = [name for name in names if name in trained.bands]
     rows = pixels[[list(names).index(name) for name in known]]
-    here = statistics(known, [trained["bands"][name]["kind"] for name in known], rows)
+    here = statistics(known, [trained.bands[name].kind for name in known], rows)
     told: list[str] = []
     exchanged: dict[str, str] = {}
-    image = [name for name in trained["image"]["names"] if name in here["image"]["names"]]
+    image = [name for name in trained.image.names if name in here.image.names]
     if len(image) > 1:
         there, area = _moments(trained, image), _moments(here, image)
         if exchanged := _exchanged(image, there, area):
@@ -106,18 +103,18 @@ def findings(trained: Mapping[str, Any], pixels: Float32, names: Sequence[str]) 
             told += _say_inverted(image, _correlation(there[1]), _correlation(area[1]))
     unlike = [
         name for name, values in zip(known, rows, strict=True)
-        if name in here["bands"] and name not in exchanged and _is_unlike(trained["bands"][name], values)
+        if name in here.bands and name not in exchanged and _is_unlike(trained.bands[name], values)
     ]  # fmt: skip
     if unlike:
-        told.append(_say_unlike(unlike, trained["bands"], here["bands"]))
+        told.append(_say_unlike(unlike, trained.bands, here.bands))
     return told
 
 
-def _is_unlike(trained: Mapping[str, Any], values: Float32) -> bool:
+def _is_unlike(trained: BandGround, values: Float32) -> bool:
     """Whether the values of a band lie elsewhere than in training, or hardly vary where they did."""
-    is_image = trained["kind"] == "image"
+    is_image = trained.kind == "image"
     values = values[np.isfinite(values)]
-    lowest, _, low, _, high, _, highest = trained["quantiles"]
+    lowest, _, low, _, high, _, highest = trained.quantiles
     first, last = np.quantile(values, (QUANTILES[0], QUANTILES[-1]))
     if last - first < CONSTANT_FRAC[is_image] * (highest - lowest):
         return True
@@ -127,10 +124,10 @@ def _is_unlike(trained: Mapping[str, Any], values: Float32) -> bool:
     return bool(beyond or max((values < low).mean(), (values > high).mean()) > ONE_END_FRAC)
 
 
-def _moments(of: Mapping[str, Any], image: Sequence[str]) -> tuple[Array, Array]:
+def _moments(of: GroundFacts, image: Sequence[str]) -> tuple[Array, Array]:
     """Means and covariances of the bands named, in that order."""
-    order = [of["image"]["names"].index(name) for name in image]
-    return np.array(of["image"]["mean"])[order], np.array(of["image"]["covariance"])[np.ix_(order, order)]
+    order = [of.image.names.index(name) for name in image]
+    return np.array(of.image.mean)[order], np.array(of.image.covariance)[np.ix_(order, order)]
 
 
 def _exchanged(image: Sequence[str], there: tuple[Array, Array], area: tuple[Array, Array]) -> dict[str, str]:
@@ -204,12 +201,12 @@ def _say_exchanged(exchanged: Mapping[str, str]) -> str:
     )
 
 
-def _say_unlike(unlike: Sequence[str], trained: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+def _say_unlike(unlike: Sequence[str], trained: Mapping[str, BandGround], here: Mapping[str, BandGround]) -> str:
     figures = "; ".join(
-        f"{name} is mostly {_range(here[name]['quantiles'])} (in training {_range(trained[name]['quantiles'])})"
+        f"{name} is mostly {_range(here[name].quantiles)} (in training {_range(trained[name].quantiles)})"
         for name in unlike
     )
-    kinds = {trained[name]["kind"] == "image" for name in unlike}
+    kinds = {trained[name].kind == "image" for name in unlike}
     what = " and ".join(
         words for is_image, words in ((True, "units, scaling and sensor of the image"), (False, "the units of the DEM"))
         if is_image in kinds

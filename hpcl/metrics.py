@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import ndimage, sparse
 
 from hpcl.core.codes import TEST, UNKNOWN
+from hpcl.core.scores import Lead, MapScores
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.windows import strips
 
@@ -442,7 +443,7 @@ def interval(draws: Array, settings: EvaluateSettings) -> tuple[float, float]:
 
 def summarise(
     maps: Mapping[str, Blocks], names: Mapping[str, Sequence[str]], settings: EvaluateSettings
-) -> dict[str, Any]:
+) -> tuple[dict[str, MapScores], dict[str, Lead]]:
     """Scores of several maps of the same blocks, with intervals, and how far the first is ahead of each of the others.
 
     ``names``: the scores wanted for each map. One block says nothing about the spread between blocks: its intervals
@@ -467,14 +468,15 @@ def summarise(
     def spread(samples: Array) -> tuple[float, float]:
         return interval(samples, settings) if len(truth) > 1 else (float("nan"), float("nan"))
 
-    summary: dict[str, Any] = {"paired": {}}
+    found, leads = {}, {}
     for name in maps:
-        summary[name] = {score: float(values[name][score][0]) for score in names[name]}
-        summary[name] |= {f"{score}_interval": spread(draws[name][score]) for score in names[name]}
+        reached: dict[str, Any] = {score: float(values[name][score][0]) for score in names[name]}
+        reached |= {f"{score}_interval": spread(draws[name][score]) for score in names[name]}
+        found[name] = MapScores(**reached)
     for name in others:
         lead = values[first]["landslide_iou"] - values[name]["landslide_iou"]
-        summary["paired"][name] = {
-            "landslide_iou_difference": float(lead[0]),
-            "interval": spread(draws[first]["landslide_iou"] - draws[name]["landslide_iou"]),
-        }
-    return summary
+        leads[name] = Lead(
+            landslide_iou_difference=float(lead[0]),
+            interval=spread(draws[first]["landslide_iou"] - draws[name]["landslide_iou"]),
+        )
+    return found, leads

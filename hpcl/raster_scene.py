@@ -29,7 +29,7 @@ class RasterScene(Scene):
             self.grid = raster.common_grid({source.path: source.grid for source in self._sources})
             self._stack = self._stack.pop_all()
         there = [[band.name for band in source.bands] for source in self._sources]
-        wanted = [band["name"] for band in trained.facts["bands"]]
+        wanted = trained.facts.band_names
         twice = [name for name in wanted if sum(name in names for names in there) > 1]
         if twice:
             self._stack.close()

@@ -12,12 +12,13 @@ onto a coarser one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from hpcl.core.records import AreaSizes
 
 Array = npt.NDArray[np.float64]
 
@@ -63,12 +64,10 @@ class Sizes:
     known_from: str = "the inventory"
 
     @classmethod
-    def of(
-        cls, facts: Mapping[str, Any], landslides_m2: Iterable[float] = (), known_from: str = "the inventory"
-    ) -> Sizes:
+    def of(cls, facts: AreaSizes, landslides_m2: Iterable[float] = (), known_from: str = "the inventory") -> Sizes:
         """From the facts of an area, as `ingest` and `tile` write them."""
-        rows, columns = facts["shape"]
-        return cls((rows, columns), facts["pixel_m"], facts["dem_pixel_m"], tuple(landslides_m2), known_from)
+        rows, columns = facts.shape
+        return cls((rows, columns), facts.pixel_m, facts.dem_pixel_m, tuple(landslides_m2), known_from)
 
     @property
     def side_m(self) -> float:

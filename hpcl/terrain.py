@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import correlate1d
 
+from hpcl.core.records import Sun, TerrainBand, TerrainFacts
 from hpcl.geo import blocks, cog, raster
 from hpcl.settings.terrain import TerrainSettings, names
 
@@ -211,14 +212,15 @@ def kind(band: str) -> Kind:
     return _row(band)[0].kind
 
 
-def facts(settings: TerrainSettings) -> dict[str, Any]:
-    """What later stages must know of terrain.tif: its bands with unit, kind and source, and the hillshade's sun."""
+def facts(settings: TerrainSettings, findings: list[str]) -> TerrainFacts:
+    """What later stages must know of terrain.tif: its bands with unit, kind and source, the hillshade's sun, and findings."""
     rows = {name: _row(name)[0] for name in names(settings)}
-    return {
-        "bands": [{"name": name, "unit": r.unit, "kind": r.kind, "source": r.source} for name, r in rows.items()],
-        "smoothing_m": settings.smoothing_m,
-        "sun": {"azimuth_deg": settings.sun_azimuth_deg, "altitude_deg": settings.sun_altitude_deg},
-    }
+    return TerrainFacts(
+        bands=[TerrainBand(name, row.unit, row.kind, row.source) for name, row in rows.items()],
+        smoothing_m=settings.smoothing_m,
+        sun=Sun(settings.sun_azimuth_deg, settings.sun_altitude_deg),
+        findings=findings,
+    )
 
 
 def derive(

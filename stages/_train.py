@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hpcl.core.records import TrainedFacts
 from hpcl.networks.base import Network
 from hpcl.networks.device import described, unused_gpu
 from hpcl.training import calibrate, checkpoint, distributed, loop
@@ -40,7 +40,7 @@ class Result:
     """The best network, calibrated, and how it came about; ``history`` has one entry per epoch."""
 
     network: Network
-    facts: dict[str, Any]
+    facts: TrainedFacts
     history: list[dict[str, float]]
     val_iou: float
     best_epoch: int
@@ -115,19 +115,19 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
     network = loop.new_network(recipe, tiles)
     network.load_state_dict(kept["weights"])
     temperature, threshold, iou = calibrate.calibrate(tiles, network, limits)
-    facts = {
-        "bands": [asdict(band) for band in tiles.bands],
-        "classes": tiles.facts["classes"],
-        "window_px": tiles.window_px,
-        "sun": tiles.sun,
-        "trained_on": sorted(set(tiles.windows["area"][tiles.windows["split"] == "train"])),
-        "pixel_m": sorted({area["pixel_m"] for area in tiles.facts["areas"].values()}),
-        "dem_pixel_m": sorted({area["dem_pixel_m"] for area in tiles.facts["areas"].values()}),
-        "ground": tiles.facts["ground"],
-        "temperature": round(temperature, 6),
-        "threshold": round(threshold, 6),
-        "epoch": kept["epoch"],
-    }
+    facts = TrainedFacts(
+        bands=list(tiles.bands),
+        classes=tiles.facts.classes,
+        window_px=tiles.window_px,
+        sun=tiles.sun,
+        trained_on=sorted(set(tiles.windows["area"][tiles.windows["split"] == "train"])),
+        pixel_m=sorted({area.pixel_m for area in tiles.facts.areas.values()}),
+        dem_pixel_m=sorted({area.dem_pixel_m for area in tiles.facts.areas.values()}),
+        ground=tiles.facts.ground,
+        temperature=round(temperature, 6),
+        threshold=round(threshold, 6),
+        epoch=kept["epoch"],
+    )
     check_inputs()
     print(
         f"{label}: best epoch {kept['epoch'] + 1}; validation IoU {iou:.3f} at threshold {threshold:.2f}, temperature {temperature:.2f}"

@@ -15,6 +15,8 @@ import pandas as pd
 
 from hpcl.ablation import compare
 from hpcl.core import artifacts
+from hpcl.core.records import TileFacts
+from hpcl.core.scores import VariantScores
 from hpcl.networks import store
 from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
@@ -40,7 +42,7 @@ def main() -> None:
         recipe = _ablation.training(name, 0).recipe
         store.build(recipe.model, 2, recipe.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
-    facts = artifacts.read_json(TILES / "facts.json")
+    facts = artifacts.read_json(TILES / "facts.json", TileFacts)
     compare.ground(facts)  # refuses tiles without test ground
     _ablation.distinct(chosen, compare.new_ground(facts))
     missing = _missing(wanted)
@@ -104,13 +106,13 @@ def collect(known: dict[str, Variant], finished: list[str], seeds: tuple[int, ..
     """The table of this ground's finished variants, the others as not run, and what the table knew of other grounds."""
     if not finished:
         raise UnfinishedError(f"No variant has all its results; DVC said above why. {TABLE} stays as it is.")
-    here = compare.ground(artifacts.read_json(TILES / "facts.json"))
+    here = compare.ground(artifacts.read_json(TILES / "facts.json", TileFacts))
     found = {
-        name: [artifacts.read_json(RESULTS / f"{name}-{seed}.json") for seed in seeds]
+        name: [artifacts.read_json(RESULTS / f"{name}-{seed}.json", VariantScores) for seed in seeds]
         for name in known
         if name in finished
     }
-    blocks = {name: [pd.DataFrame(one["blocks"]) for one in each] for name, each in found.items()}
+    blocks = {name: [pd.DataFrame(one.blocks) for one in each] for name, each in found.items()}
     against = {name: variant.against for name, variant in known.items()}
     scores = compare.compare(blocks, against, params("evaluate", EvaluateSettings))
     by_name = {line["variant"]: line for line in scores.to_dict("records")}
@@ -120,16 +122,16 @@ def collect(known: dict[str, Variant], finished: list[str], seeds: tuple[int, ..
 
 
 def _line(
-    name: str, variant: Variant, here: str, scores: dict[str, Any] | None, found: list[dict[str, Any]] | None
+    name: str, variant: Variant, here: str, scores: dict[str, Any] | None, found: list[VariantScores] | None
 ) -> dict[str, Any]:
     head = {"ground": here, "variant": name, "label": variant.label, "status": "run" if found else "not run"}
     if not found or scores is None:
         return head
-    probes = [one["probe_auc"] for one in found if one["probe_auc"] is not None]
+    probes = [one.probe_auc for one in found if one.probe_auc is not None]
     means = {
-        "steps": max(one["steps"] for one in found),
-        "parameters": found[0]["parameters"],
-        "val_iou": sum(one["val_iou"] for one in found) / len(found),
+        "steps": max(one.steps for one in found),
+        "parameters": found[0].parameters,
+        "val_iou": sum(one.val_iou for one in found) / len(found),
         "probe_auc": sum(probes) / len(probes) if probes else None,
     }
     return head | scores | means

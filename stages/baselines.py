@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from hpcl import baselines
 from hpcl.core import areas
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import AreaGrid, BaselineFacts
 from hpcl.geo import cog, raster
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.tiles import stored
@@ -23,19 +23,19 @@ def main() -> None:
     """Read the tiles; write both baselines' maps of the validation and test ground of every area, and what they learnt."""
     settings = params("baselines", BaselinesSettings)
     facts = stored.facts()
-    names = [band["name"] for band in facts["bands"]]
+    names = facts.band_names
     if "slope" not in names:
         raise baselines.BaselinesError(
             f"{stored.TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
             "let the stage 'terrain' derive it."
         )
     slope_band = names.index("slope")
-    scenes = {area: _scene(area, facts) for area in areas.distinct(sorted(facts["areas"]))}
+    scenes = {area: _scene(area, facts.areas[area]) for area in areas.distinct(sorted(facts.areas))}
     slope = baselines.best_slope(list(scenes.values()), slope_band, settings)
     classifier = baselines.PixelClassifier(list(scenes.values()), settings)
     validation = baselines.ValidationThreshold()
     for area, scene in scenes.items():
-        grid = stored.grid(facts["areas"][area])
+        grid = stored.grid(facts.areas[area])
         with ExitStack() as stack:
             sinks = {
                 name: stack.enter_context(cog.create(OUT / area / f"{name}.tif", grid, [band]))
@@ -49,23 +49,23 @@ def main() -> None:
     threshold, validation_iou = validation.best()
     write_json(
         OUT / "facts.json",
-        {
-            "slope_threshold_deg": slope.threshold_deg,
-            "direction": slope.direction,
-            "slope_threshold_train_landslide_iou": slope.train_landslide_iou,
-            "pixel_classifier_threshold": threshold,
-            "pixel_classifier_validation_landslide_iou": validation_iou,
-            "pixels": classifier.pixels,
-            "bands": names,
-        },
+        BaselineFacts(
+            slope_threshold_deg=slope.threshold_deg,
+            direction=slope.direction,
+            slope_threshold_train_landslide_iou=slope.train_landslide_iou,
+            pixel_classifier_threshold=threshold,
+            pixel_classifier_validation_landslide_iou=validation_iou,
+            pixels=classifier.pixels,
+            bands=names,
+        ),
     )
     sign = ">=" if slope.direction == "steeper" else "<"
     print(f"slope {sign} {slope.threshold_deg:g} deg: landslide IoU {slope.train_landslide_iou:.3f} on the train split")
     print(f"pixel classifier, {classifier.pixels} pixels: landslide IoU {validation_iou:.3f} on the validation split")
 
 
-def _scene(area: str, facts: Any) -> baselines.Scene:
-    return baselines.Scene(*stored.arrays(area, facts["areas"][area], "bands", "labels", "split"))
+def _scene(name: str, area: AreaGrid) -> baselines.Scene:
+    return baselines.Scene(*stored.arrays(name, area, "bands", "labels", "split"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hpcl import scale
@@ -29,13 +30,13 @@ def main(area: str) -> None:
     residuals(dem, other, shift, out / "residual_after.tif", moved=True)
     facts = shift.facts()
     with raster.Source(image) as source:
-        sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), facts["dem_pixel_m"])
+        sizes = scale.Sizes(source.grid.shape.yx, abs(source.grid.affine.a), facts.dem_pixel_m)
     on_reference = shift.method == "reference"
     told = scale.coregister(sizes, maximum_shift_px=settings.maximum_shift_px, on_reference=on_reference)
-    facts["findings"] = [*facts.get("findings", []), *told]
+    facts = replace(facts, findings=[*facts.findings, *told])
     write_json(out / "shift.json", facts)
     print(f"{area}: {shift.reason}")
-    for finding in facts["findings"]:
+    for finding in facts.findings:
         print(f"{area}: {finding}")
 
 

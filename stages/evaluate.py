@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from hpcl import metrics, scale
 from hpcl.core import artifacts
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import BaselineFacts, MapFacts, TiledArea
+from hpcl.core.scores import AreaScores, Counts, Interval, Metrics, ScoredGround, SizeClass
 from hpcl.geo import raster
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.tiles import stored
@@ -31,37 +32,27 @@ SCORES = {
 }
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """What of a map's facts its score depends on."""
-
-    threshold: artifacts.Share
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What of the baselines' facts their score depends on."""
-
-    pixel_classifier_threshold: artifacts.Share
-
-
 def main() -> None:
     """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", EvaluateSettings)
-    areas = stored.facts()["areas"]
+    areas = stored.facts().areas
     distinct(areas)
     tallies = {
         name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES
     }
-    summary = metrics.summarise(
+    scores, leads = metrics.summarise(
         {name: metrics.Blocks.join([t.blocks for t in of.values()]) for name, of in tallies.items()}, SCORES, settings
     )
     objects = _objects(tallies, settings)
-    summary["counts"] = {**_counts(tallies["hpcl_net"]), "confidence_frac": settings.confidence_frac}
-    summary["areas"] = _areas(tallies)
-    summary["object_sizes"] = _object_sizes(objects, settings)
     tested = {area: areas[area] for area, tally in tallies["hpcl_net"].items() if len(tally.blocks.block)}
-    summary["findings"] = _findings(tested, settings)
+    summary = Metrics(
+        **scores,
+        paired=leads,
+        counts=Counts(**vars(_ground(tallies["hpcl_net"])), confidence_frac=settings.confidence_frac),
+        areas=_areas(tallies),
+        object_sizes=_object_sizes(objects, settings),
+        findings=_findings(tested, settings),
+    )
 
     write_json(REPORTS / "metrics.json", summary)
     _write_csv("blocks", _blocks(tallies))
@@ -72,18 +63,18 @@ def main() -> None:
     _tell(summary)
 
 
-def _tally(name: str, area: str, facts: dict[str, Any], settings: EvaluateSettings) -> metrics.Tally:
+def _tally(name: str, area: str, facts: TiledArea, settings: EvaluateSettings) -> metrics.Tally:
     """What the map called ``name`` earned in ``area``."""
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"
-        threshold = artifacts.read_json(PREDICT / area / "facts.json", Mapped)["threshold"]
+        threshold = artifacts.read_json(PREDICT / area / "facts.json", MapFacts).threshold
     elif name == "pixel_classifier":
         path, band = BASELINES / area / "pixel_classifier.tif", "probability"
-        threshold = artifacts.read_json(BASELINES / "facts.json", Learnt)["pixel_classifier_threshold"]
+        threshold = artifacts.read_json(BASELINES / "facts.json", BaselineFacts).pixel_classifier_threshold
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
     labels, split, block = stored.arrays(area, facts, "labels", "split", "block")
-    a, b, _, d, e, _ = facts["transform"]
+    a, b, _, d, e, _ = facts.transform
     scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
     with raster.Source(path) as source:
         raster.common_grid({stored.FACTS: stored.grid(facts), path: source.grid})
@@ -102,33 +93,33 @@ def _calibration(tallies: dict[str, metrics.Tally]) -> metrics.Array:
     return np.asarray(metrics.Blocks.join([tally.blocks for tally in tallies.values()]).calibration.sum(0))
 
 
-def _counts(tallies: dict[str, metrics.Tally]) -> dict[str, Any]:
+def _ground(tallies: dict[str, metrics.Tally]) -> ScoredGround:
     """How much ground the scores stand on."""
     blocks = metrics.Blocks.join([tally.blocks for tally in tallies.values()])
     background_px, landslide_px = blocks.confusion.sum((0, 2))
-    return {
-        "test_blocks": len(blocks.block),
-        "test_px": background_px + landslide_px,
-        "landslide_frac": landslide_px / (background_px + landslide_px),
-        "no_prediction_px": _total("no_prediction_px", tallies),
-    }
+    return ScoredGround(
+        test_blocks=len(blocks.block),
+        test_px=background_px + landslide_px,
+        landslide_frac=landslide_px / (background_px + landslide_px),
+        no_prediction_px=_total("no_prediction_px", tallies),
+    )
 
 
-def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[dict[str, Any]]:
+def _areas(tallies: dict[str, dict[str, metrics.Tally]]) -> list[AreaScores]:
     """Each area's share in the test split and its landslide IoU under every map; a list, for trackers count keys."""
     rows = []
     for area in tallies["hpcl_net"]:
         if not len(tallies["hpcl_net"][area].blocks.block):
             continue
-        iou = {
+        iou: dict[str, Any] = {
             f"{name}_landslide_iou": float(metrics.scores(of[area].blocks.confusion.sum(0))["landslide_iou"])
             for name, of in tallies.items()
         }
-        rows.append({"area": area, **_counts({area: tallies["hpcl_net"][area]}), **iou})
+        rows.append(AreaScores(area=area, **vars(_ground({area: tallies["hpcl_net"][area]})), **iou))
     return rows
 
 
-def _findings(areas: dict[str, Any], settings: EvaluateSettings) -> dict[str, list[str]]:
+def _findings(areas: dict[str, TiledArea], settings: EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
     polygons = artifacts.read_csv(stored.TILES / "landslides.csv", {"area": str, "area_m2": float})
     return {
@@ -188,12 +179,12 @@ def _objects(tallies: dict[str, dict[str, metrics.Tally]], settings: EvaluateSet
     return pd.concat(tables, ignore_index=True)
 
 
-def _object_sizes(objects: pd.DataFrame, settings: EvaluateSettings) -> list[dict[str, Any]]:
+def _object_sizes(objects: pd.DataFrame, settings: EvaluateSettings) -> list[SizeClass]:
     """How many objects of each size class every map finds, small ones first."""
     rows = []
     for size, group in objects.sort_values("area_m2").groupby("size_class", sort=False):
         found = {f"{name}_found": (group[f"{name}_mapped_frac"] >= settings.object_found_frac).sum() for name in SCORES}
-        rows.append({"size_class": size, "objects": len(group), **found})
+        rows.append(SizeClass(size_class=size, objects=len(group), **found))
     return rows
 
 
@@ -201,28 +192,28 @@ def _write_csv(name: str, table: pd.DataFrame) -> None:
     artifacts.write_csv(REPORTS / f"{name}.csv", table, "%.9g")
 
 
-def _tell(summary: dict[str, Any]) -> None:
-    counts = summary["counts"]
-    share = f"{counts['landslide_frac']:.1%} landslide"
-    print(f"test split: {counts['test_blocks']} blocks, {counts['test_px']} pixels, {share}")
-    if counts["test_blocks"] < 2:
+def _tell(summary: Metrics) -> None:
+    counts = summary.counts
+    share = f"{counts.landslide_frac:.1%} landslide"
+    print(f"test split: {counts.test_blocks} blocks, {counts.test_px} pixels, {share}")
+    if counts.test_blocks < 2:
         print("one test block says nothing about the spread between places: there are no intervals")
-    if counts["no_prediction_px"]:
-        print(f"{counts['no_prediction_px']} pixels have no prediction and count as background")
+    if counts.no_prediction_px:
+        print(f"{counts.no_prediction_px} pixels have no prediction and count as background")
     for name in SCORES:
-        low, high = summary[name]["landslide_iou_interval"]
-        print(f"{name}: landslide IoU {summary[name]['landslide_iou']:.3f}{_interval(low, high)}")
-    for area, findings in summary["findings"].items():
+        scores = summary.of(name)
+        print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
+    for area, findings in summary.findings.items():
         for finding in findings:
             print(f"{area}: {finding}")
-    for name, lead in summary["paired"].items():
-        low, high = lead["interval"]
-        print(f"hpcl_net minus {name}: {lead['landslide_iou_difference']:+.3f}{_interval(low, high, '+')}")
+    for name, lead in summary.paired.items():
+        print(f"hpcl_net minus {name}: {lead.landslide_iou_difference:+.3f}{_interval(lead.interval, '+')}")
 
 
-def _interval(low: float, high: float, sign: str = "") -> str:
+def _interval(ends: Interval, sign: str = "") -> str:
     """Behind a score; nothing where there is none."""
-    return "" if math.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+    low, high = ends
+    return "" if low is None or math.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 if __name__ == "__main__":

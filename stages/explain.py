@@ -1,7 +1,6 @@
 """Where the network looks: Grad-CAM on test windows of one area, per branch and fused, beside an untrained control."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from hpcl import explain
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.codes import TEST, UNKNOWN
+from hpcl.core.records import AreaGrid, AttentionFacts, WindowPlace
 from hpcl.geo import cog, raster
 from hpcl.inference.adabn import adapted
 from hpcl.networks import store
@@ -35,9 +35,9 @@ def main(area: str) -> None:
     names = list(trained.network.layers())
     bands = [raster.Band(f"{prefix}{name}") for prefix in ("", "untrained_") for name in names]
     shares = {band.name: explain.Shares() for band in bands}
-    size = trained.facts["window_px"]
+    size = trained.facts.window_px
     bar = progress(f"explain {area}")
-    tiles = stored.facts()["areas"].get(area)
+    tiles = stored.facts().areas.get(area)
     with RasterScene(area, files, trained, "mean") as scene:
         if tiles:
             raster.common_grid({files[0]: scene.grid, stored.FACTS: stored.grid(tiles)})
@@ -63,11 +63,11 @@ def main(area: str) -> None:
             bar(done + 1, len(places))
     write_json(
         out / "facts.json",
-        {
-            "windows": [{"row_px": top, "column_px": left} for top, left in places],
-            "window_px": size,
-            "attention": {name: share.facts() for name, share in shares.items()},
-        },
+        AttentionFacts(
+            windows=[WindowPlace(top, left) for top, left in places],
+            window_px=size,
+            attention={name: share.facts() for name, share in shares.items()},
+        ),
     )
 
 
@@ -96,7 +96,7 @@ def _inside(top: int, left: int, size: int, shape: raster.Shape) -> raster.Roi:
     return slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
 
 
-def _truth(area: str, tiles: Any, roi: raster.Roi, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _truth(area: str, tiles: AreaGrid | None, roi: raster.Roi, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Landslide and known pixels of a window, on test ground only; nothing is known of an area without inventory."""
     shape = (size, size)
     landslide, known = np.zeros(shape, bool), np.zeros(shape, bool)

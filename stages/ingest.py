@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from hpcl import scale
@@ -19,15 +20,16 @@ def main(area: str) -> None:
     out = Path("data/ingest") / area
     shutil.rmtree(out, ignore_errors=True)
     facts = output.write(plan, out, progress(f"ingest {area}"))
-    facts["findings"] += scale.ingest(scale.Sizes.of(facts), dem_margin_px=settings.dem_margin_px)
+    told = scale.ingest(scale.Sizes.of(facts), dem_margin_px=settings.dem_margin_px)
+    facts = replace(facts, findings=[*facts.findings, *told])
     write_json(out / "facts.json", facts)
-    for finding in facts["findings"]:
+    for finding in facts.findings:
         print(f"{area}: {finding}")
     if plan.inventory is not None:
         for name, polygons in plan.inventory.table["class"].value_counts().sort_index().items():
             print(f"{area}: {polygons} polygons of class '{name}'.")
-    rows, columns = facts["shape"]
-    print(f"{area}: {rows} x {columns} pixels of {facts['pixel_m']:.4g} m in {facts['crs_name']}.")
+    rows, columns = facts.shape
+    print(f"{area}: {rows} x {columns} pixels of {facts.pixel_m:.4g} m in {facts.crs_name}.")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,15 @@
 """Draw one area's map: class codes, and landslides as polygons; the network is not asked again."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpcl import qgis, scale
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import AreaFacts, MapFacts, OutlineFacts
 from hpcl.geo import vector
 from hpcl.outline import class_map, polygons
 from hpcl.settings.outline import OutlineSettings
 from stages._stage import params, run
-
-
-@dataclass(frozen=True)
-class MapFacts:
-    """What of a map's facts its outlines depend on."""
-
-    threshold: artifacts.Share
-    classes: list[str]
-    weights_sha256: str
-    input_sha256: str
-    training_landslide_m2: list[artifacts.NotNegative]
 
 
 def main(area: str) -> None:
@@ -29,7 +17,7 @@ def main(area: str) -> None:
     settings = params("outline", OutlineSettings)
     out, probability = Path("data/outline") / area, Path("data/predict") / area / "probability.tif"
     mapped = artifacts.read_json(probability.with_name("facts.json"), MapFacts)
-    threshold, classes = mapped["threshold"], mapped["classes"]
+    threshold, classes = mapped.threshold, mapped.classes
     findings = _unfit(area, mapped, settings)
     findings += class_map.write(probability, out / "class.tif", classes, threshold).findings(threshold)
     table = polygons.landslides(
@@ -39,27 +27,29 @@ def main(area: str) -> None:
         classes=classes,
         terrain=Path("data/terrain") / area / "terrain.tif",
         elevation=Path("data/coregister") / area / "dem.tif",
-        provenance={key: mapped[key] for key in ("weights_sha256", "input_sha256", "threshold")},
+        provenance={key: getattr(mapped, key) for key in ("weights_sha256", "input_sha256", "threshold")},
     )
     vector.write(out / "landslides.gpkg", table)
     for name, style in {"class": qgis.classes(classes), "landslides": qgis.landslides()}.items():
         artifacts.write_bytes(out / f"{name}.qml", style.encode())
     area_m2 = float(table["area_m2"].sum())
-    facts = {"area": area, "threshold": threshold, "findings": findings}
-    write_json(out / "facts.json", facts | {"landslides": len(table), "landslide_area_m2": area_m2})
+    facts = OutlineFacts(
+        area=area, threshold=threshold, landslides=len(table), landslide_area_m2=area_m2, findings=findings
+    )
+    write_json(out / "facts.json", facts)
     for finding in findings:
         print(f"outline: {finding}")
     print(f"outline: {len(table)} landslides, {area_m2 / 1e4:.1f} ha in {area}")
 
 
-def _unfit(area: str, mapped: Any, settings: OutlineSettings) -> list[str]:
+def _unfit(area: str, mapped: MapFacts, settings: OutlineSettings) -> list[str]:
     """Where polygons are generalised to another scale than that of the landslides: the area's own, or those trained on."""
     inventory = Path("data/ingest") / area / "landslides.gpkg"
-    facts = artifacts.read_json(inventory.with_name("facts.json"), artifacts.AreaSizes)
+    facts = artifacts.read_json(inventory.with_name("facts.json"), AreaFacts)
     if inventory.exists():
         sizes = scale.Sizes.of(facts, vector.read(inventory)["area_m2"], "the inventory")
     else:
-        sizes = scale.Sizes.of(facts, mapped["training_landslide_m2"], "the training areas")
+        sizes = scale.Sizes.of(facts, mapped.training_landslide_m2, "the training areas")
     return scale.outline(sizes, minimum_area_m2=settings.minimum_area_m2, simplify_px=settings.simplify_px)
 
 

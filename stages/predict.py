@@ -8,6 +8,7 @@ import numpy as np
 from hpcl import likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import AreaFacts, MapFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
 from hpcl.networks import store
@@ -22,17 +23,17 @@ def main(area: str) -> None:
     out = Path("data/predict") / area
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
     trained = store.load(Path("data/model"))
-    classes = trained.facts["classes"]
+    classes = trained.facts.classes
     names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
     with raster_scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
-        findings = _other_scale(abs(ground.grid.affine.a), trained.facts["pixel_m"])
+        findings = _other_scale(abs(ground.grid.affine.a), trained.facts.pixel_m)
         findings += _unlike_training(area, ground, trained)
         if ground.absent:
             findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
-        if adabn.too_small(ground, trained.facts["window_px"], settings.adapt_windows):
+        if adabn.too_small(ground, trained.facts.window_px, settings.adapt_windows):
             findings.append(
                 f"The network kept its batch statistics as trained: {adabn.BATCH * adabn.LEAST_BATCHES} windows of "
-                f"{trained.facts['window_px']} px are needed to measure them again, and the area (or adapt_windows) has fewer."
+                f"{trained.facts.window_px} px are needed to measure them again, and the area (or adapt_windows) has fewer."
             )
         for finding in findings:  # before the hours that a large map takes
             print(f"predict: {finding}")
@@ -45,16 +46,16 @@ def main(area: str) -> None:
                 layers = [part.probability[None], part.uncertainty[None], *([part.classes] if len(classes) > 1 else [])]
                 sink.write(np.concatenate(layers), part.roi)
     artifacts.write_bytes(out / "probability.qml", qgis.probability().encode())
-    facts = {
-        "area": area,
-        "threshold": trained.facts["threshold"],
-        "temperature": trained.facts["temperature"],
-        "weights_sha256": trained.facts["weights_sha256"],
-        "input_sha256": _sha256(files),
-        "classes": classes,
-        "training_landslide_m2": trained.facts.get("landslide_m2", []),
-        "findings": findings,
-    }
+    facts = MapFacts(
+        area=area,
+        threshold=trained.facts.threshold,
+        temperature=trained.facts.temperature,
+        weights_sha256=trained.weights_sha256,
+        input_sha256=_sha256(files),
+        classes=classes,
+        training_landslide_m2=trained.facts.landslide_m2 or [],
+        findings=findings,
+    )
     write_json(out / "facts.json", facts)
 
 
@@ -68,15 +69,16 @@ def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
 
 def _unlike_training(area: str, ground: raster_scene.RasterScene, trained: store.Trained) -> list[str]:
     """In what the area's bands and its DEM differ from those of the training, beyond what other ground does."""
-    if not {"dem_pixel_m", "ground"} <= trained.facts.keys():
+    facts = trained.facts
+    if facts.dem_pixel_m is None or facts.ground is None:
         return [
             "The model says too little of its training ground to compare the area with it, for it was trained before that was"
             " kept; run train again to have it said where an area's bands or DEM are unlike."
         ]
-    dem_pixel_m = artifacts.read_json(Path("data/ingest") / area / "facts.json", artifacts.AreaSizes)["dem_pixel_m"]
-    told = _other_dem(dem_pixel_m, trained.facts["dem_pixel_m"])
+    dem_pixel_m = artifacts.read_json(Path("data/ingest") / area / "facts.json", AreaFacts).dem_pixel_m
+    told = _other_dem(dem_pixel_m, facts.dem_pixel_m)
     names = [band.name for band in ground.bands]
-    return told + likeness.findings(trained.facts["ground"], likeness.sample(ground.read, ground.shape), names)
+    return told + likeness.findings(facts.ground, likeness.sample(ground.read, ground.shape), names)
 
 
 def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:

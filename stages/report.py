@@ -6,6 +6,8 @@ import shutil
 
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
+from hpcl.core.records import BaselineFacts, ModelFacts
+from hpcl.core.scores import Metrics, TrainingSummary
 from hpcl.report import facts, page
 from hpcl.report.collect import DATA, REPORTS, area_figures, curves, read_area
 from hpcl.settings.report import ReportSettings
@@ -18,8 +20,8 @@ def main() -> None:
     settings = params("report", ReportSettings)
     names = params("areas", Names)
     tiles = stored.facts()
-    metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json")
-    training = artifacts.read_json(REPORTS / "train" / "summary.json")
+    metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json", Metrics)
+    training = artifacts.read_json(REPORTS / "train" / "summary.json", TrainingSummary)
     pictures = curves(metrics, training, settings)
     areas = []
     bar = progress("report")
@@ -32,8 +34,8 @@ def main() -> None:
         areas=areas,
         figures=pictures,
         tiles=tiles,
-        model=artifacts.read_json(DATA / "model" / "model.json"),
-        baselines=artifacts.read_json(DATA / "baselines" / "facts.json"),
+        model=artifacts.read_json(DATA / "model" / "model.json", ModelFacts),
+        baselines=artifacts.read_json(DATA / "baselines" / "facts.json", BaselineFacts),
         training=training,
         metrics=metrics,
         objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),

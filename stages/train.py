@@ -1,5 +1,6 @@
 """Train the network on the tiles; keep the best weights by validation, resume where a killed run stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pandas as pd
 from hpcl import scale
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import TileFacts
+from hpcl.core.scores import TrainingSummary
 from hpcl.networks import store
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
@@ -33,22 +36,22 @@ def main() -> None:
         return
     # So that `predict` can compare its polygons with landslides where there is no inventory.
     landslide_m2 = np.quantile(polygons["area_m2"], np.linspace(0, 1, 21)).round(1).tolist()
-    store.save(MODEL, result.network, result.facts | {"landslide_m2": landslide_m2})
+    store.save(MODEL, result.network, replace(result.facts, landslide_m2=landslide_m2))
     # Speeds differ from run to run and would make equal results unequal: they stay in the live curves.
     curves = pd.DataFrame(result.history).drop(columns=["windows_per_s", "data_wait_frac"])
     artifacts.write_csv(REPORTS / "curves.csv", curves, "%.6g")
     write_json(
         REPORTS / "summary.json",
-        {
-            "val_iou": result.val_iou,
-            "threshold": result.facts["threshold"],
-            "temperature": result.facts["temperature"],
-            "best_epoch": result.best_epoch,
-            "epochs": len(result.history),
-            "parameters": sum(p.numel() for p in result.network.parameters()),
-            "findings": findings,
-            **({"training_findings": result.findings} if result.findings else {}),
-        },
+        TrainingSummary(
+            val_iou=result.val_iou,
+            threshold=result.facts.threshold,
+            temperature=result.facts.temperature,
+            best_epoch=result.best_epoch,
+            epochs=len(result.history),
+            parameters=sum(p.numel() for p in result.network.parameters()),
+            findings=findings,
+            training_findings=result.findings or None,
+        ),
     )
     result.kept()
 
@@ -56,9 +59,9 @@ def main() -> None:
 def _findings(polygons: pd.DataFrame, output_stride: int) -> dict[str, list[str]]:
     """Each area's landslides against a hyper-pixel, said before the hours that a training may take."""
     findings = {}
-    for area, facts in artifacts.read_json(TILES / "facts.json")["areas"].items():
+    for area, facts in artifacts.read_json(TILES / "facts.json", TileFacts).areas.items():
         labelled_px = polygons.loc[polygons["area"] == area, "labelled_px"].to_numpy()
-        findings[area] = scale.hyper_pixels(facts["pixel_m"], labelled_px, output_stride=output_stride)
+        findings[area] = scale.hyper_pixels(facts.pixel_m, labelled_px, output_stride=output_stride)
         for finding in findings[area]:
             print(f"train: {area}: {finding}")
     return findings

@@ -7,6 +7,8 @@ from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import TileFacts
+from hpcl.core.scores import VariantScores
 from hpcl.networks.store import Trained
 from stages import _ablation
 from stages._stage import run
@@ -17,7 +19,7 @@ from stages.tracking import execution
 def main(name: str, seed: str) -> None:
     """Write ablation/results/<variant>-<seed>.json."""
     recipe, inference = _ablation.training(name, int(seed))
-    facts = artifacts.read_json(TILES / "facts.json")
+    facts = artifacts.read_json(TILES / "facts.json", TileFacts)
     ground = compare.ground(facts)
     result = train(f"training {name} {seed}", recipe)
     if result is None:
@@ -30,15 +32,15 @@ def main(name: str, seed: str) -> None:
     execution.live({"test_landslide_iou": iou}, result.best_epoch)
     write_json(
         _ablation.RESULTS / f"{name}-{seed}.json",
-        {
-            "ground": ground,
-            "landslide_iou": iou,
-            "val_iou": result.val_iou,
-            "probe_auc": probe_auc,
-            "steps": len(result.history) * recipe.train.steps_per_epoch,
-            "parameters": sum(p.numel() for p in result.network.parameters()),
-            "blocks": blocks.to_dict("list"),
-        },
+        VariantScores(
+            ground=ground,
+            landslide_iou=iou,
+            val_iou=result.val_iou,
+            probe_auc=probe_auc,
+            steps=len(result.history) * recipe.train.steps_per_epoch,
+            parameters=sum(p.numel() for p in result.network.parameters()),
+            blocks=blocks.to_dict("list"),
+        ),
     )
     result.kept()
     print(f"training {name} {seed}: landslide IoU {iou:.3f} on {ground}")

@@ -1,13 +1,14 @@
 """What all tests share: shapes in signatures are checked, and a small folder of tiles with a known answer."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from examples import tile_band, tiled_area, tiles
 from jaxtyping import install_import_hook
+
+from hpcl.core.artifacts import write_json
 
 install_import_hook(
     ["hpcl.training", "hpcl.networks.base", "hpcl.networks.hpcl_net", "hpcl.explain"], "beartype.beartype"
@@ -22,12 +23,9 @@ def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiles")
     rng = np.random.default_rng(0)
     labels = (ndimage.gaussian_filter(rng.normal(size=(256, 256)), 10) > 0.03).astype(np.uint8)
-    bands: list[dict[str, Any]] = [
-        {"name": name, "kind": kind, "unit": "", "mean": 0.0, "std": 1.0}
-        for name, kind in {
-            "red": "image", "green": "image", "slope": "scalar",
-            "n_east": "east", "n_north": "north", "n_up": "up", "hillshade": "hillshade",
-        }.items()
+    bands = [
+        tile_band("red", "image"), tile_band("green", "image"), tile_band("slope"), tile_band("n_east", "east"),
+        tile_band("n_north", "north"), tile_band("n_up", "up"), tile_band("hillshade", "hillshade"),
     ]  # fmt: skip
     values = rng.normal(size=(len(bands), 256, 256)).astype(np.float32)
     values[0] += labels
@@ -45,15 +43,7 @@ def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for column in columns
     ]
     pd.DataFrame(windows).to_csv(folder / "windows.csv", index=False)
-    facts = {
-        "bands": bands,
-        "classes": ["landslide"],
-        "window_px": 64,
-        "gap_px": 8,
-        "sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0},
-        "areas": {"place": {"pixel_m": 2.0}},
-    }
-    (folder / "facts.json").write_text(json.dumps(facts))
+    write_json(folder / "facts.json", tiles({"place": tiled_area(shape=[256, 256])}, bands=bands))
     seen = {"area": ["place"], "id": [1], "area_m2": [4000.0], "pixels": [1000], "labelled_px": [1000]}
     pd.DataFrame(seen).to_csv(folder / "landslides.csv", index=False)
     return folder

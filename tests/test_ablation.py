@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,8 @@ from test_infer import BANDS, trained
 
 import hpcl.training.loop
 from hpcl.ablation import compare, score
+from hpcl.core.artifacts import read_json, write_json
+from hpcl.core.records import TileFacts
 from hpcl.networks.store import build
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
@@ -125,8 +129,8 @@ def test_trainings_of_other_ground_are_refused(other: list[pd.DataFrame]) -> Non
 
 
 def test_the_ground_in_words() -> None:
-    def facts(**splits: str) -> dict[str, Any]:
-        return {"areas": {area: {"blocks": [{"split": s} for s in has.split()]} for area, has in splits.items()}}
+    def facts(**splits: str) -> TileFacts:
+        return examples.tiles({area: examples.tiled_area(*has.split()) for area, has in splits.items()})
 
     assert compare.ground(facts(south="train val", north="train val test", west="test")) == "north + west, test blocks"
     assert compare.ground(facts(south="train val", north="train", east="test")) == "north + south -> east"
@@ -155,26 +159,24 @@ def tiles(tmp_path: Path) -> Path:
         arrays: dict[str, np.ndarray] = {"bands": values, "labels": labels, "split": split, "block": block}
         for what, array in arrays.items():
             np.save(tmp_path / f"{area}.{what}.npy", array)
-    facts = {
-        "bands": [{"name": name} for name in ("slope", "red", "nir", "green")],
-        "areas": {area: {"pixel_m": 2.0} for area in ("school", "place")},
-    }
-    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    bands = [examples.tile_band(name) for name in ("slope", "red", "nir", "green")]
+    areas = {area: examples.tiled_area() for area in ("school", "place")}
+    write_json(tmp_path / "facts.json", examples.tiles(areas, bands=bands))
     return tmp_path
 
 
 def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
     """The network answers 1 / (1 + exp(-2 red)) at each pixel: .7 is passed where normalised red exceeds ln(7/3) / 2."""
     model = trained()
-    model.facts["threshold"] = 0.7
-    facts = json.loads((tiles / "facts.json").read_text())
+    model = replace(model, facts=replace(model.facts, threshold=0.7))
+    facts = read_json(tiles / "facts.json", TileFacts)
     windows = InferenceSettings(overlap_frac=0.5, batch_size=3, tta="none", adapt_windows=0, missing_bands="refuse")
     got = score.score(tiles, facts, model, windows)
     slope, red, *_ = np.load(tiles / "place.bands.npy")
     labels, split, block = (np.load(tiles / f"place.{what}.npy") for what in ("labels", "split", "block"))
     hand = {number: [0, 0, 0, 0] for number in (0, 4, 7)}
     for row, column in np.argwhere((split == 2) & (labels != 255)):
-        seen = np.nan_to_num((red[row, column] - BANDS[0]["mean"]) / BANDS[0]["std"], nan=0.0)
+        seen = np.nan_to_num((red[row, column] - BANDS[0].mean) / BANDS[0].std, nan=0.0)
         mapped = bool(seen > np.log(7 / 3) / 2 and np.isfinite(slope[row, column]))
         hand[int(block[row, column])][2 * int(labels[row, column]) + mapped] += 1
     expected = pd.DataFrame([["place", number, *four] for number, four in hand.items()], columns=list(got.columns))
@@ -339,8 +341,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ablation/params.yaml").write_text(head + rows + "\n")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/ablation.md").write_text("<!-- ablation -->\nold\n<!-- /ablation -->\n")
-    facts = {"areas": {"a": {"blocks": [{"split": "train"}, {"split": "test"}]}}}
-    (tmp_path / "data/tiles/facts.json").write_text(json.dumps(facts))
+    write_json(tmp_path / "data/tiles/facts.json", examples.tiles({"a": examples.tiled_area("train", "test")}))
     line = {"ground": "b -> c", "variant": "stack", "label": "both", "status": "run", "landslide_iou": 0.4}
     line |= {"seeds": 3, "steps": 5}
     pd.DataFrame([line]).to_csv(tmp_path / "reports/ablation.csv", index=False)
@@ -349,6 +350,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             blocks = {"area": ["a"] * 4, "block": [0, 1, 2, 3], "tn": [90] * 4, "fp": [10] * 4}
             blocks |= {"fn": [100 - hits - seed] * 4, "tp": [hits + seed] * 4}
             one = {"ground": "a, test blocks", "steps": 7 + seed, "parameters": 9, "val_iou": 0.5, "probe_auc": None}
+            one["landslide_iou"] = 0.5
             (tmp_path / f"ablation/results/{name}-{seed}.json").write_text(json.dumps(one | {"blocks": blocks}))
     return tmp_path
 
@@ -408,7 +410,7 @@ def test_what_cannot_be_built_or_scored_is_said_before_anything_is_trained(
 ) -> None:
     dvc = FakeDVC(monkeypatch, before=["stack-0"], after=[])
     facts = project / "data/tiles/facts.json"
-    facts.write_text(json.dumps({"areas": {"a": {"blocks": [{"split": "train"}]}}}))
+    write_json(facts, examples.tiles({"a": examples.tiled_area("train")}))
     with pytest.raises(compare.AblationError, match="no test ground"):
         command.main()
     assert dvc.asked == ["repro"]

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from hpcl.core.records import BandFacts
 from hpcl.inference import adabn, predict, scene
 from hpcl.inference.adabn import adapted, too_small
 from hpcl.networks.base import Network, Outputs
@@ -27,9 +29,9 @@ class Held(scene.Scene):
     """A scene in memory."""
 
     def __init__(self, values: np.ndarray, network: Network, trained_on: tuple[str, ...] = ("there",)) -> None:
-        bands = [{"name": n, "kind": "scalar", "mean": 0.0, "std": 1.0} for n in NAMES]
+        bands = [BandFacts(name, "scalar", 0.0, 1.0) for name in NAMES]
         self._values = values
-        facts = {"bands": bands, "trained_on": trained_on}
+        facts = examples.trained(bands=bands, trained_on=list(trained_on))
         super().__init__(Trained(network, facts), "here", (values.shape[1], values.shape[2]))
 
     def read(self, roi: tuple[slice, slice]) -> Any:
@@ -138,7 +140,7 @@ def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(0)
     network = HPCLNet(SETTINGS, 2, 4).eval()
     scene = Held(ground() + 1, network)
-    facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
+    facts = examples.trained(bands=[], window_px=32)
 
     def mapped(model: Network, most: int) -> np.ndarray:
         settings = predict.InferenceSettings(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import examples
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
@@ -130,13 +131,10 @@ def test_each_stage_of_an_area_checks_its_name(project: Path, name: str, monkeyp
     assert files(project) == before
 
 
-PLACE = {"crs": "EPSG:32648", "transform": [2.0, 0.0, 500000.0, 0.0, -2.0, 4000000.0], "shape": [8, 8]}
-
-
 @pytest.mark.parametrize("name", ["baselines", "evaluate"])
 def test_a_name_in_a_file_of_facts_leads_nowhere(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
-    write_json(Path("data/tiles/facts.json"), {"areas": {"../../../escape/x": PLACE}, "bands": [{"name": "slope"}]})
+    write_json(Path("data/tiles/facts.json"), examples.tiles({"../../../escape/x": examples.tiled_area(shape=[8, 8])}))
     assert stage(name).startswith(f"{name}: '../../../escape/x' is no name of an area: it holds '/'")
 
 

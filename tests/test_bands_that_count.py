@@ -4,7 +4,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,24 +66,22 @@ def test_the_bands_that_count_decide(aligned: Aligned, names: tuple[str, ...], p
     shift = aligned(*names)
     assert shift.accepted, shift.reason
     assert math.dist((shift.east_m, shift.north_m), PLACES_M[place]) < 0.1 * DEM_M
-    assert shift.facts()["band"] in names
+    assert shift.facts().band in names
 
 
 @pytest.mark.parametrize("names", [("gray",), ("red", "dull"), ()])
 def test_every_band_says_where_it_lies(aligned: Aligned, names: tuple[str, ...]) -> None:
     facts = aligned(*names).facts()
-    said = {band["name"]: band for band in facts["bands"]}
+    said = {band.name: band for band in facts.bands}
     assert list(said) == ["red", "green", "gray", "dull", "noise"]
     for name, place in PLACES_M.items():
-        assert math.dist((said[name]["east_m"], said[name]["north_m"]), place) < 0.25 * DEM_M
-        assert said[name]["correlation"] > 0.3
-        assert said[name]["unseen"] is None
-    assert said["noise"]["correlation"] is None
-    assert "groups of patches find the same shift" in said["noise"]["unseen"]
-    assert [name for name, band in said.items() if band["counts"]] == [
-        name for name in said if name in names or not names
-    ]
-    json.dumps(facts, allow_nan=False)
+        assert math.dist((said[name].east_m, said[name].north_m), place) < 0.25 * DEM_M
+        assert said[name].correlation > 0.3
+        assert said[name].unseen is None
+    assert said["noise"].correlation is None
+    assert "groups of patches find the same shift" in said["noise"].unseen
+    assert [name for name, band in said.items() if band.counts] == [name for name in said if name in names or not names]
+    json.dumps(asdict(facts), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_bands_that_count_and_see_nothing(aligned: Aligned) -> None:
     shift = aligned("noise")
     assert not shift.accepted
     assert shift.reason.startswith("No band in coregister.bands ('noise') shows the relief of the DEM (")
-    assert shift.facts()["band"] == "noise"
+    assert shift.facts().band == "noise"
     assert shift.findings == ()
 
 
@@ -176,7 +174,7 @@ def test_the_stage_says_it_all(
 def test_the_report_shows_every_band(aligned: Aligned) -> None:
     from hpcl.report.areas import _band_looks
 
-    table = _band_looks(json.loads(json.dumps(aligned("gray", "noise").facts()))["bands"])
+    table = _band_looks(aligned("gray", "noise").facts().bands)
     rows = [row for row in table.split("<tr>") if "<td>" in row]
     assert [row.split("<td>")[1].split("<")[0] for row in rows] == ["red", "green", "gray", "dull", "noise"]
     assert ["<td>yes</td>" in row for row in rows] == [False, False, True, False, True]

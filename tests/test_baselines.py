@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import examples
 import numpy as np
 import pytest
 import sklearn.ensemble
@@ -10,6 +11,7 @@ import sklearn.metrics
 
 from hpcl import baselines
 from hpcl.core import codes
+from hpcl.core.artifacts import write_json
 from hpcl.geo import raster
 from stages import baselines as stage
 
@@ -208,14 +210,14 @@ def plant_tiles(root: Path, band_names: list[str]) -> dict[str, baselines.Scene]
     for area, scene in scenes.items():
         for what in ("bands", "labels", "split"):
             np.save(root / f"data/tiles/{area}.{what}.npy", getattr(scene, what))
-    facts = {
-        "bands": [{"name": name} for name in band_names],
-        "areas": {
-            area: {"crs": "EPSG:32649", "transform": [2, 0, 5e5, 0, -2, 4e6], "shape": scene.labels.shape}
-            for area, scene in scenes.items()
-        },
+    transform = [2.0, 0.0, 5e5, 0.0, -2.0, 4e6]
+    areas = {
+        area: examples.tiled_area(crs="EPSG:32649", transform=transform, shape=list(scene.labels.shape))
+        for area, scene in scenes.items()
     }
-    (root / "data/tiles/facts.json").write_text(json.dumps(facts))
+    write_json(
+        root / "data/tiles/facts.json", examples.tiles(areas, bands=[examples.tile_band(name) for name in band_names])
+    )
     (root / "params.yaml").write_text(f"baselines: {json.dumps(SETTINGS)}\n")
     return scenes
 

@@ -1,5 +1,6 @@
 """Planted shifts come back, by both methods; what cannot be known is refused; nothing is moved without a gain."""
 
+import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -66,7 +67,7 @@ def test_planted_shift_to_a_reference(tmp_path, move_m, reference_m):
     assert error_px(shift, move_m) < 0.1
     assert shift.vertical_m == pytest.approx(-3.0, abs=0.03)
     assert shift.quality_after < 0.5 < shift.quality_before
-    assert shift.facts()["east_px"] == pytest.approx(move_m[0] / DEM_M, abs=0.1)
+    assert shift.facts().east_px == pytest.approx(move_m[0] / DEM_M, abs=0.1)
 
 
 def test_ground_that_slid_is_left_out(tmp_path):
@@ -218,11 +219,11 @@ def test_planted_shift_to_an_image(tmp_path, move_m, gaps):
     assert error_px(shift, move_m) < 0.1
     assert error_px(shift, move_m) < 4 * shift.standard_error_px + 0.02
     facts = shift.facts()
-    assert facts["band"] == "grey"
-    assert facts["sun"]["azimuth_deg"] == pytest.approx(SUN_AZIMUTH_DEG, abs=6)
-    assert facts["sun"]["altitude_deg"] == pytest.approx(SUN_ALTITUDE_DEG, abs=15)
-    assert facts["quality_after"] > facts["quality_before"]
-    json.dumps(facts, allow_nan=False)
+    assert facts.band == "grey"
+    assert facts.sun.azimuth_deg == pytest.approx(SUN_AZIMUTH_DEG, abs=6)
+    assert facts.sun.altitude_deg == pytest.approx(SUN_ALTITUDE_DEG, abs=15)
+    assert facts.quality_after > facts.quality_before
+    json.dumps(dataclasses.asdict(facts), allow_nan=False)
 
 
 def test_image_coarser_than_the_dem(tmp_path):
@@ -234,7 +235,7 @@ def test_image_coarser_than_the_dem(tmp_path):
     shift = align_to_image(image, dem, SETTINGS)
     assert shift.accepted, shift.reason
     assert math.hypot(shift.east_m - move_m[0], shift.north_m - move_m[1]) < 0.6  # a tenth of the image's pixel
-    assert shift.facts()["north_px"] == pytest.approx(-4.0, abs=0.6)
+    assert shift.facts().north_px == pytest.approx(-4.0, abs=0.6)
     residuals(dem, image, shift, tmp_path / "out.tif", moved=True)
     assert abs(raster.read(tmp_path / "out.tif").grid.affine.a) == pytest.approx(6.0)
 
@@ -276,7 +277,7 @@ def test_image_that_says_nothing(tmp_path, what, seed):
     shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, dem), SETTINGS)
     assert not shift.accepted
     assert shift.move_m == (0, 0)
-    assert shift.facts()["sun"] is None
+    assert shift.facts().sun is None
     assert shift.reason.startswith("No band of the image shows the relief of the DEM (")
 
 
@@ -289,7 +290,7 @@ def test_bands_under_two_suns(tmp_path):
     shift = align_to_image(image, save(tmp_path / "d.tif", DEM_GRID, displaced(ground, move_m)), SETTINGS)
     assert shift.accepted, shift.reason
     assert error_px(shift, move_m) < 0.1
-    assert shift.facts()["sun"]["azimuth_deg"] == pytest.approx(80 if shift.facts()["band"] == "east" else 260, abs=6)
+    assert shift.facts().sun.azimuth_deg == pytest.approx(80 if shift.facts().band == "east" else 260, abs=6)
 
 
 def test_bands_that_do_not_lie_on_each_other(tmp_path):

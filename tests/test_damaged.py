@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import examples
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from test_metrics import plant_areas
 
 from hpcl.core import artifacts
 from hpcl.core.artifacts import ArtifactError
+from hpcl.core.records import MapFacts, TileFacts
 from hpcl.geo import vector
 from hpcl.training import checkpoint
 from hpcl.training.dataset import DatasetError, Tiles
@@ -140,20 +141,21 @@ def test_the_file_of_another_area_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     path = Path("data/predict/west/facts.json")
     path.parent.mkdir(parents=True)
-    path.write_text('{"area": "east", "threshold": 0.4}')
+    artifacts.write_json(path, examples.mapped(area="east"))
     with pytest.raises(ArtifactError, match="is the file of another area, 'east'"):
-        artifacts.read_json(path)
+        artifacts.read_json(path, MapFacts)
 
 
 def test_a_key_that_is_missing_names_the_file(tmp_path: Path) -> None:
-    (tmp_path / "facts.json").write_text('{"a": {"b": [{}]}}')
-    facts = artifacts.read_json(tmp_path / "facts.json")
-    assert facts == {"a": {"b": [{}]}}
-    for ask in (lambda: facts["x"], lambda: facts["a"]["x"], lambda: facts["a"]["b"][0]["x"]):
-        with pytest.raises(ArtifactError, match=r"facts\.json lacks 'x'"):
-            ask()
-    assert facts.get("x") is None
-    assert json.dumps(facts) == '{"a": {"b": [{}]}}'
+    path = tmp_path / "facts.json"
+    artifacts.write_json(path, examples.tiles({"a": examples.tiled_area("train")}))
+    whole = path.read_text()
+    for key, named in (("gap_px", "gap_px"), ("azimuth_deg", r"sun\.azimuth_deg"), ("id", r"areas\.a\.blocks\.0\.id")):
+        path.write_text(whole.replace(f'"{key}"', '"other"'))
+        with pytest.raises(ArtifactError, match=rf"facts\.json lacks '{named}'"):
+            artifacts.read_json(path, TileFacts)
+    path.write_text(whole)
+    assert artifacts.read_json(path, TileFacts).areas["a"].has("train")
 
 
 @pytest.mark.parametrize("how", ["emptied", "cut in half", "zeros", "a picture"])

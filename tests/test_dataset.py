@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import BandFacts, Sun
 from hpcl.networks.d4 import TurnError, hillshade, turn
-from hpcl.networks.normalise import CLIP_STD, BandFacts, normalise
+from hpcl.networks.normalise import CLIP_STD, normalise
 from hpcl.settings.train import AugmentSettings
 from hpcl.training.dataset import DatasetError, Tiles, Windows, batches, draw_epoch, jitter
 from hpcl.training.toe import toe
 
-SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
+SUN = Sun(315.0, 45.0)
 
 BRANCHES = {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north", "n_up", "hillshade")}
 NORMAL = [BandFacts(f"n_{k}", k, 0.0, 1.0) for k in ("east", "north", "up")]
@@ -21,7 +22,7 @@ def derive(elevation: np.ndarray) -> np.ndarray:
     """n_east, n_north, n_up, slope, hillshade of an elevation ``(row, column)``, rows running south, pixels of 1 m."""
     down, east = np.gradient(elevation)
     normal = np.stack([-east, down, np.ones_like(east)]) / np.sqrt(1 + east**2 + down**2)
-    shade = hillshade(*normal.astype(np.float32), SUN["azimuth_deg"], SUN["altitude_deg"])
+    shade = hillshade(*normal.astype(np.float32), SUN.azimuth_deg, SUN.altitude_deg)
     return np.stack([*normal, np.degrees(np.arccos(normal[2])), shade]).astype(np.float32)
 
 

@@ -87,7 +87,7 @@ def test_shares_of_a_planted_map() -> None:
     cam = np.where(zone, 3.0, 1.0).astype(np.float32)
     share.add(cam, zone, np.ones_like(zone))
     facts = share.facts()
-    assert facts["boundary_attention_frac"] == 60 / 140
-    assert facts["boundary_ground_frac"] == 0.2
+    assert facts.boundary_attention_frac == 60 / 140
+    assert facts.boundary_ground_frac == 0.2
     share.add(np.zeros_like(cam), zone, np.ones_like(zone))
-    assert share.facts()["blank_windows"] == 1
+    assert share.facts().blank_windows == 1

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import examples
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from affine import Affine
 from torch import nn
 
 from hpcl import raster_scene as scene_module
+from hpcl.core.records import BandFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import predict
 from hpcl.networks.base import Outputs
@@ -25,8 +27,7 @@ SETTINGS = ModelSettings(
     pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
 SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0, "missing_bands": "refuse"}
-SUN = {"azimuth_deg": 315.0, "altitude_deg": 45.0}
-BANDS = [{"name": n, "kind": "scalar", "mean": 1.0, "std": 2.0} for n in ("red", "green", "slope")]
+BANDS = [BandFacts(name, "scalar", 1.0, 2.0) for name in ("red", "green", "slope")]
 
 
 class PerPixel(HPCLNet):
@@ -39,15 +40,7 @@ class PerPixel(HPCLNet):
 
 def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Trained:
     torch.manual_seed(0)
-    facts = {
-        "bands": BANDS,
-        "window_px": 64,
-        "sun": SUN,
-        "temperature": temperature,
-        "threshold": 0.5,
-        "trained_on": [],
-    }
-    return Trained(network(SETTINGS, 2, 4), facts)
+    return Trained(network(SETTINGS, 2, 4), examples.trained(bands=BANDS, temperature=temperature))
 
 
 def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list[Path], np.ndarray]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.features import rasterize
 
 from hpcl.core.areas import AreaNameError
+from hpcl.core.records import BandName
 from hpcl.geo import blocks, raster
 from hpcl.ingest import IngestError, IngestSettings, edges, onto
 from hpcl.ingest.grids import crs_of
@@ -127,15 +129,15 @@ def test_a_sound_area_keeps_its_own_pixels(area):
     assert dem.grid.shape == (21, 25)
     np.testing.assert_array_equal(dem.values, hills(DEM, (35, 40))[:, 5:26, 6:31])
 
-    assert facts["shape"] == [60, 80]
-    assert facts["pixel_m"] == 2.0
-    assert facts["classes"] == ["landslide"]
-    assert facts["bands"][-1] == {"name": "thermal", "unit": "1"}
-    assert pyproj.CRS(facts["crs"]).to_epsg() == 32648
-    assert facts["valid_frac"]["image"] == pytest.approx(1 - 35 / 4800)
-    assert facts["findings"] == []
-    assert facts["reprojected"] == []
-    json.dumps(facts)
+    assert facts.shape == [60, 80]
+    assert facts.pixel_m == 2.0
+    assert facts.classes == ["landslide"]
+    assert facts.bands[-1] == BandName("thermal", "1")
+    assert pyproj.CRS(facts.crs).to_epsg() == 32648
+    assert facts.valid_frac.image == pytest.approx(1 - 35 / 4800)
+    assert facts.findings == []
+    assert facts.reprojected == []
+    json.dumps(asdict(facts))
 
 
 def test_labels_equal_the_outlines(area):
@@ -145,8 +147,8 @@ def test_labels_equal_the_outlines(area):
     slides[:, 65:] = 255
     slides[:5, :7] = 255
     np.testing.assert_array_equal(labels, slides)
-    assert facts["inventory"]["landslide_frac"] == pytest.approx((slides == 1).sum() / (slides < 255).sum())
-    assert facts["inventory"]["unknown_frac"] == pytest.approx((slides == 255).mean())
+    assert facts.inventory.landslide_frac == pytest.approx((slides == 1).sum() / (slides < 255).sum())
+    assert facts.inventory.unknown_frac == pytest.approx((slides == 255).mean())
     with rasterio.open(out / "labels.tif") as file:
         assert (file.dtypes[0], file.nodata) == ("uint8", 255)
     table = gpd.read_file(out / "landslides.gpkg")
@@ -246,10 +248,10 @@ def test_a_dem_in_another_crs_lands_on_its_ground(area, crs, what):
     edge[:, 4:-4, 4:-4] = True  # beyond the file's edge the kernel has one side alone
     np.testing.assert_allclose(dem.values[inside & edge], expected[inside & edge], atol=0.002)
     assert dem.grid.affine.a == -dem.grid.affine.e == pytest.approx(10, rel=0.3)
-    assert facts["reprojected"] == ["dem.tif"]
-    assert len(facts["findings"]) == 1
-    assert "dem.tif" in facts["findings"][0]
-    assert f"({crs})) and was projected to WGS 84 / UTM zone 48N (EPSG:32648)" in facts["findings"][0]
+    assert facts.reprojected == ["dem.tif"]
+    assert len(facts.findings) == 1
+    assert "dem.tif" in facts.findings[0]
+    assert f"({crs})) and was projected to WGS 84 / UTM zone 48N (EPSG:32648)" in facts.findings[0]
 
 
 def test_a_wide_dem_is_projected_to_a_hundredth_of_a_pixel():
@@ -276,14 +278,14 @@ def test_a_dem_whose_crs_is_only_written_differently_is_not_resampled(area):
     assert pyproj.CRS(other) != pyproj.CRS(UTM)
     write_tif(area / "dem.tif", hills(DEM, (35, 40)), DEM, crs=other, nodata=-9999)
     facts, out = run(area)
-    assert facts["reprojected"] == []
+    assert facts.reprojected == []
     np.testing.assert_array_equal(raster.read(out / "dem.tif").values, hills(DEM, (35, 40))[:, 5:26, 6:31])
 
 
 def test_heights_in_the_crs_leave_the_map_as_it_is(area):
     write_tif(area / "dem.tif", hills(DEM, (35, 40)), DEM, crs="EPSG:32648+5773", nodata=-9999)
     facts, out = run(area)
-    assert facts["reprojected"] == []
+    assert facts.reprojected == []
     assert raster.read(out / "dem.tif").grid.crs.epsg == 32648
 
 
@@ -303,7 +305,7 @@ def test_a_rotated_or_south_up_dem_becomes_north_up(area):
     assert known.mean() > 0.9
     expected = eastings(dem.grid.affine, dem.grid.shape, UTM, 0)[:, 4:-4, 4:-4]
     np.testing.assert_allclose(dem.values[:, 4:-4, 4:-4][known], expected[known], atol=0.002)
-    assert "is on a rotated grid" in facts["findings"][0]
+    assert "is on a rotated grid" in facts.findings[0]
 
 
 @pytest.mark.parametrize(
@@ -329,13 +331,13 @@ def test_an_image_without_metres_goes_to_its_utm_zone(tmp_path, crs, step, why):
     facts, out = run(folder)
     image = raster.read(out / "image.tif")
     assert image.grid.crs == zone
-    assert why in facts["findings"][0]
-    assert facts["reprojected"] == ["optical.tif"]
-    assert facts["stretch_frac"] < 0.001
+    assert why in facts.findings[0]
+    assert facts.reprojected == ["optical.tif"]
+    assert facts.stretch_frac < 0.001
     constant = image["nir"]
     np.testing.assert_allclose(constant[np.isfinite(constant)], 700, rtol=1e-6)  # nodata did not bleed
     # nor did it grow: data cover the ground they covered
-    ground = np.isfinite(constant).sum() * facts["pixel_m"] ** 2
+    ground = np.isfinite(constant).sum() * facts.pixel_m**2
     ground_before = (4800 - 100) * np.prod(ground_pixel_m(transform, crs))
     assert ground == pytest.approx(ground_before, rel=0.04)
 
@@ -356,10 +358,10 @@ def test_mars_has_metres_but_no_utm(tmp_path):
     write_tif(folder / "optical.tif", optical_values(), transform, mars, nodata=0)
     write_tif(folder / "dem.tif", hills(DEM, (60, 80)), transform, mars, nodata=-32768)
     facts, out = run(folder)
-    assert facts["reprojected"] == []
-    assert facts["stretch_frac"] == pytest.approx(0.0216, abs=0.001)  # 1 / cos(latitude) - 1
+    assert facts.reprojected == []
+    assert facts.stretch_frac == pytest.approx(0.0216, abs=0.001)  # 1 / cos(latitude) - 1
     assert raster.read(out / "image.tif").grid.affine == transform
-    assert "Mars" in facts["crs"]
+    assert "Mars" in facts.crs
     degrees = Affine(0.004, 0, -67.0, 0, -0.004, -12.0)
     write_tif(folder / "optical.tif", optical_values(), degrees, "IAU_2015:49900", nodata=0)
     wide = Affine(500.0, 0, -4_017_280.0, 0, -500.0, -691_360.0)
@@ -368,10 +370,10 @@ def test_mars_has_metres_but_no_utm(tmp_path):
     image = raster.read(out / "image.tif")
     assert image.grid.crs.projected
     assert image.grid.crs.proj.ellipsoid.semi_major_metre == 3396190
-    assert facts["stretch_frac"] < 1e-4
-    assert facts["pixel_m"] == pytest.approx(0.004 * np.pi / 180 * 3396190, rel=0.05)
-    assert "dem.tif" in facts["reprojected"]
-    assert facts["valid_frac"]["dem"] == 1.0
+    assert facts.stretch_frac < 1e-4
+    assert facts.pixel_m == pytest.approx(0.004 * np.pi / 180 * 3396190, rel=0.05)
+    assert "dem.tif" in facts.reprojected
+    assert facts.valid_frac.dem == 1.0
 
 
 def test_further_bands_are_warped_onto_the_image_layer_by_layer(area):
@@ -382,7 +384,7 @@ def test_further_bands_are_warped_onto_the_image_layer_by_layer(area):
     write_tif(area / "coordinates.tif", values, off)
     facts, out = run(area)
     image = raster.read(out / "image.tif")
-    assert facts["reprojected"] == ["coordinates.tif"]
+    assert facts.reprojected == ["coordinates.tif"]
     assert 60 <= np.isnan(image["coordinates_1"]).sum() <= 100
     assert not np.isnan(image["coordinates_2"]).any()
     np.testing.assert_allclose(image["coordinates_2"], eastings(IMAGE, (60, 80), UTM, 1)[0], atol=0.02)
@@ -417,7 +419,7 @@ def test_a_dem_smaller_than_the_image_is_told(area):
     half = DEM * Affine.translation(18, 0)
     write_tif(area / "dem.tif", hills(half, (35, 40)), half, nodata=-9999)
     facts, _ = run(area)
-    assert facts["findings"] == ["dem.tif covers 53.1% of the image; the rest has no terrain."]
+    assert facts.findings == ["dem.tif covers 53.1% of the image; the rest has no terrain."]
 
 
 def test_a_reference_dem_is_treated_as_the_dem_is(area):
@@ -426,7 +428,7 @@ def test_a_reference_dem_is_treated_as_the_dem_is(area):
     facts, out = run(area)
     reference = raster.read(out / "reference_dem.tif")
     assert reference.grid.affine == fine * Affine.translation(16, 16)
-    assert facts["valid_frac"]["reference_dem"] == 1.0
+    assert facts.valid_frac.reference_dem == 1.0
     write_tif(area / "reference_dem.tif", hills(fine, (80, 80)), fine, unit="feet")
     assert "reference_dem.tif has elevations in 'feet'" in refusal(area)
 
@@ -515,11 +517,11 @@ def test_zeros_in_a_dem(area):
     coast = np.maximum(hills(DEM, (35, 40)) - 1190, 0)
     assert (coast == 0).mean() > 0.1
     write_tif(area / "dem.tif", coast, DEM)
-    assert run(area)[0]["valid_frac"]["dem"] == 1.0
+    assert run(area)[0].valid_frac.dem == 1.0
     deep = hills(DEM, (35, 40)) - 11_200  # elevations around -9999 that are none of its kind
     deep[0, 15, 15] = -9999
     write_tif(area / "dem.tif", deep, DEM)
-    assert run(area)[0]["valid_frac"]["dem"] == 1.0
+    assert run(area)[0].valid_frac.dem == 1.0
 
 
 def dark_scene(dtype, seed=3, one_band=False):
@@ -541,7 +543,7 @@ def test_dark_pixels_are_no_nodata(area):
     np.testing.assert_array_equal(image.values, values.astype(np.float32))
     bright = (255 - values).astype(np.uint8)  # snow, saturated
     write_tif(area / "optical.tif", bright, IMAGE, names=BANDS)
-    assert run(area)[0]["valid_frac"]["image"] == 1.0
+    assert run(area)[0].valid_frac.image == 1.0
 
 
 @pytest.mark.parametrize(
@@ -607,8 +609,8 @@ def test_a_map_in_feet_has_feet_of_elevation_unless_it_says_metres(tmp_path):
     assert "dem.tif has elevations in US survey foot like its map, as far as one can tell" in refusal(folder)
     write_tif(folder / "dem.tif", hills(DEM, (80, 80)), wide, "EPSG:2263", unit="metre")
     facts, _ = run(folder)
-    assert facts["reprojected"] == ["optical.tif", "dem.tif"]
-    assert facts["dem_pixel_m"] == pytest.approx(30 * 0.3048, rel=0.02)
+    assert facts.reprojected == ["optical.tif", "dem.tif"]
+    assert facts.dem_pixel_m == pytest.approx(30 * 0.3048, rel=0.02)
 
 
 def test_a_name_that_tables_read_as_none_is_refused(area):
@@ -628,12 +630,12 @@ def test_bands_and_their_names(area):
     )
     write_tif(area / "optical.tif", optical_values(bands=3), IMAGE, nodata=0, names=("red", "nir", "blue"))
     facts, _ = run(area)
-    assert [band["name"] for band in facts["bands"]] == ["red", "nir", "blue"]
-    assert facts["findings"] == ["optical.tif has no band green of ingest.optical_bands."]
+    assert [band.name for band in facts.bands] == ["red", "nir", "blue"]
+    assert facts.findings == ["optical.tif has no band green of ingest.optical_bands."]
     write_tif(area / "optical.tif", optical_values(), IMAGE, nodata=0, names=("red", "green", "blue", "gray"))
     facts, _ = run(area)
-    assert [band["name"] for band in facts["bands"]] == ["red", "green", "blue", "gray"]
-    assert "optical.tif names its bands red, green, blue, gray" in facts["findings"][0]
+    assert [band.name for band in facts.bands] == ["red", "green", "blue", "gray"]
+    assert "optical.tif names its bands red, green, blue, gray" in facts.findings[0]
     write_tif(area / "gray.tif", hills(IMAGE, (60, 80)), IMAGE)
     assert f"{area / 'gray.tif'} has a band 'gray', and so has {area / 'optical.tif'}" in refusal(area)
     (area / "gray.tif").unlink()
@@ -672,9 +674,9 @@ def test_an_area_without_inventory_is_mapped_only(area):
     write_polygons(area / "landslide.gpkg", [square(20, 20, 31)])
     facts, out = run(area)
     assert sorted(p.name for p in out.iterdir()) == ["dem.tif", "image.tif"]
-    assert facts["inventory"] is None
-    assert facts["classes"] == []
-    told = " ".join(facts["findings"])
+    assert facts.inventory is None
+    assert facts.classes == []
+    told = " ".join(facts.findings)
     assert "the area is mapped, but not trained on or scored" in told
     assert "labelled_extent.gpkg is not used" in told
     assert "landslide.gpkg: not used" in told
@@ -689,7 +691,7 @@ def test_every_format_and_crs_of_an_inventory(area, suffix):
     result = gpd.read_file(out / "landslides.gpkg")
     assert list(result["id"]) == [7, 9]
     assert result.crs.to_epsg() == 32648
-    assert facts["inventory"]["file"] == f"landslides{suffix}"
+    assert facts.inventory.file == f"landslides{suffix}"
     np.testing.assert_allclose(result["area_m2"], [961, 625], rtol=1e-3)
     write_polygons(area / ("landslides.shp" if suffix != ".shp" else "landslides.gpkg"), [square(20, 20, 31)])
     assert "keep the one that counts" in refusal(area)
@@ -703,9 +705,9 @@ def test_invalid_polygons_are_repaired_and_counted(area):
     assert not spike.is_valid
     write_polygons(area / "landslides.gpkg", [spike, square(90, 60, 25)])
     facts, out = run(area)
-    assert facts["inventory"]["repaired"] == 1
-    assert facts["inventory"]["area_change_frac"] == pytest.approx(0, abs=1e-9)
-    assert facts["findings"] == [
+    assert facts.inventory.repaired == 1
+    assert facts.inventory.area_change_frac == pytest.approx(0, abs=1e-9)
+    assert facts.findings == [
         "landslides.gpkg: 1 of 2 polygons were invalid and were repaired, which changed the mapped area by 0.00%."
     ]
     table = gpd.read_file(out / "landslides.gpkg")
@@ -736,7 +738,7 @@ def test_classes_are_coded_in_sorted_order_and_small_lies_on_large(area):
     write_polygons(area / "landslides.gpkg", shapes, **{"class": ["rotational", "flow", "flow"]})
     facts, out = run(area)
     labels = raster.read(out / "labels.tif").values[0]
-    assert facts["classes"] == ["flow", "rotational"]
+    assert facts.classes == ["flow", "rotational"]
     assert labels[13, 13] == 2
     assert labels[20, 20] == 1
     assert labels[35, 50] == 1
@@ -747,7 +749,7 @@ def test_classes_are_coded_in_sorted_order_and_small_lies_on_large(area):
     write_polygons(area / "landslides.gpkg", shapes, **{"class": ["flow ", " ", "flow"]})
     assert "landslides.gpkg has 1 polygons without a class" in refusal(area)
     write_polygons(area / "landslides.gpkg", shapes, **{"class": ["flow ", "fall", "flow"]})
-    assert run(area)[0]["classes"] == ["fall", "flow"]
+    assert run(area)[0].classes == ["fall", "flow"]
     write_polygons(area / "landslides.gpkg", shapes, **{"class": ["Flow", "fall", "flow"]})
     assert "landslides.gpkg has the classes 'Flow' and 'flow'" in refusal(area)
 
@@ -755,9 +757,9 @@ def test_classes_are_coded_in_sorted_order_and_small_lies_on_large(area):
 def test_polygons_off_the_image_are_left_out(area):
     write_polygons(area / "landslides.gpkg", [square(20, 20, 31), square(5000, 60, 25)], id=[4, 4])
     facts, out = run(area)
-    assert facts["inventory"]["n"] == 1
-    assert facts["inventory"]["outside"] == 1
-    assert "1 of 2 polygons lie outside the image" in facts["findings"][0]
+    assert facts.inventory.n == 1
+    assert facts.inventory.outside == 1
+    assert "1 of 2 polygons lie outside the image" in facts.findings[0]
     assert list(gpd.read_file(out / "landslides.gpkg")["id"]) == [1]
     write_polygons(area / "landslides.gpkg", [square(5000, 60, 25)])
     assert "landslides.gpkg has no polygon where the image lies" in refusal(area)

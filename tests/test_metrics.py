@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import examples
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from scipy import ndimage
 
 from hpcl import metrics
 from hpcl.core import codes
+from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from stages import evaluate
 
@@ -440,21 +442,20 @@ def test_a_draw_without_landslides_is_left_out_of_the_interval():
 def test_paired_differences_come_from_the_same_draws():
     ours, floor = random_blocks(10, 5, skill=0.8), random_blocks(10, 5, skill=0.5)
     names = {"hpcl_net": ["landslide_iou", "ece"], "floor": ["landslide_iou"]}
-    summary = metrics.summarise({"hpcl_net": ours, "floor": floor}, names, settings())
+    scores, leads = metrics.summarise({"hpcl_net": ours, "floor": floor}, names, settings())
     weights = metrics.resample(10, settings())
     gap = []
     for times in weights:
         drawn = np.repeat(np.arange(10), times)
         a, b = (float(metrics.scores(m.confusion[drawn].sum(0))["landslide_iou"]) for m in (ours, floor))
         gap.append(a - b)
-    paired = summary["paired"]["floor"]
-    assert paired["interval"] == pytest.approx(tuple(np.quantile(gap, [0.025, 0.975])))
-    assert paired["landslide_iou_difference"] == pytest.approx(
-        summary["hpcl_net"]["landslide_iou"] - summary["floor"]["landslide_iou"]
-    )
-    assert set(summary["hpcl_net"]) == {"landslide_iou", "landslide_iou_interval", "ece", "ece_interval"}
-    low, high = summary["hpcl_net"]["landslide_iou_interval"]
-    assert low < summary["hpcl_net"]["landslide_iou"] < high
+    first = scores["hpcl_net"]
+    assert leads["floor"].interval == pytest.approx(tuple(np.quantile(gap, [0.025, 0.975])))
+    assert leads["floor"].landslide_iou_difference == pytest.approx(first.landslide_iou - scores["floor"].landslide_iou)
+    asked = {name for name, value in vars(first).items() if value is not None}
+    assert asked == {"landslide_iou", "landslide_iou_interval", "ece", "ece_interval"}
+    low, high = first.landslide_iou_interval
+    assert low < first.landslide_iou < high
 
 
 def test_maps_counted_on_different_pixels_are_not_compared():
@@ -463,9 +464,9 @@ def test_maps_counted_on_different_pixels_are_not_compared():
 
 
 def test_one_block_has_scores_but_no_interval():
-    summary = metrics.summarise({"a": random_blocks(1, 8)}, {"a": ["miou"]}, settings())
-    assert summary["a"]["miou"] > 0
-    assert np.isnan(summary["a"]["miou_interval"]).all()
+    scores, _ = metrics.summarise({"a": random_blocks(1, 8)}, {"a": ["miou"]}, settings())
+    assert scores["a"].miou > 0
+    assert np.isnan(scores["a"].miou_interval).all()
 
 
 def test_a_test_split_without_landslides_is_refused_in_a_sentence():
@@ -484,13 +485,7 @@ def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarr
         noisy = np.clip(probability + np.random.default_rng(seed).normal(0, 0.2, shape), 0, 1).astype(np.float32)
         maps = {"hpcl_net": probability, "pixel_classifier": noisy, "slope_threshold": np.round(noisy)}
         transform = [2.0, 0.0, 500_000.0, 0.0, -2.0, 4_000_000.0]
-        facts[area] = {
-            "crs": "EPSG:32649",
-            "transform": transform,
-            "shape": list(shape),
-            "pixel_m": 2.0,
-            "dem_pixel_m": 5.0,
-        }
+        facts[area] = examples.tiled_area(crs="EPSG:32649", transform=transform, shape=list(shape))
         grid = raster.Grid(shape, Affine(*transform), "EPSG:32649")
         for name, file, band in (
             ("hpcl_net", f"data/predict/{area}/probability.tif", "probability"),
@@ -503,12 +498,12 @@ def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarr
         (root / "data/tiles").mkdir(parents=True, exist_ok=True)
         for what in ("labels", "split", "block"):
             np.save(root / f"data/tiles/{area}.{what}.npy", getattr(scene, what))
-        (root / f"data/predict/{area}/facts.json").write_text(json.dumps({"threshold": 0.4}))
+        write_json(root / f"data/predict/{area}/facts.json", examples.mapped(area=area, threshold=0.4))
         areas[area] = (scene, maps)
-    (root / "data/tiles/facts.json").write_text(json.dumps({"areas": facts}))
+    write_json(root / "data/tiles/facts.json", examples.tiles(facts))
     seen = {"area": list(areas), "id": 1, "area_m2": 400.0, "pixels": 100, "labelled_px": 100}
     pd.DataFrame(seen).to_csv(root / "data/tiles/landslides.csv", index=False)
-    (root / "data/baselines/facts.json").write_text(json.dumps({"pixel_classifier_threshold": 0.45}))
+    write_json(root / "data/baselines/facts.json", examples.baselines(pixel_classifier_threshold=0.45))
     (root / "params.yaml").write_text(f"evaluate: {json.dumps(SETTINGS)}\n")
     return areas
 

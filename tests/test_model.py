@@ -2,10 +2,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import examples
 import pytest
 import torch
 
 from hpcl.core.artifacts import ArtifactError
+from hpcl.core.records import BandFacts, TrainedFacts
 from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet
 from hpcl.networks.store import build, load, save
 from hpcl.settings.model import ModelError, ModelSettings
@@ -21,13 +23,10 @@ def settings(**changes: object) -> ModelSettings:
     return ModelSettings(**(numbers | changes))  # type: ignore[arg-type]  # values of several kinds
 
 
-def facts() -> dict[str, Any]:
+def facts() -> TrainedFacts:
     """What `train` keeps beside the weights, for the bands of these tests."""
     names = ("red", "green", "slope", "n_east", "n_north", "r", "g", "b", "east", "north")
-    return {
-        "bands": [{"name": name, "kind": "scalar", "mean": 0.0, "std": 1.0} for name in names],
-        "classes": ["landslide"], "window_px": 64, "threshold": 0.5, "temperature": 1.0, "pixel_m": [2.0], "trained_on": [],
-    }  # fmt: skip
+    return examples.trained(bands=[BandFacts(name, "scalar", 0.0, 1.0) for name in names])
 
 
 def network(classes: int = 2, **changes: object) -> HPCLNet:
@@ -140,7 +139,7 @@ def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
     save(tmp_path, net, facts())
     trained = load(tmp_path)
     assert torch.equal(net(bands()).logits, trained.network(bands()).logits)
-    assert trained.facts["window_px"] == 64
+    assert trained.facts.window_px == 64
 
 
 @pytest.mark.parametrize(

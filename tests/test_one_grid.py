@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 from affine import Affine
@@ -14,6 +15,7 @@ from test_likeness import ground
 from test_unlike_area import ROOT, area, model
 
 from hpcl import raster_scene
+from hpcl.core.artifacts import write_json
 from hpcl.geo import blocks, cog, raster
 from hpcl.geo.raster import Grid, RasterError, common_grid
 from hpcl.outline import polygons
@@ -111,7 +113,7 @@ def test_predict_and_explain_refuse_by_the_stage(tmp_path: Path, monkeypatch: py
     model(tmp_path)
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "data/tiles").mkdir()
-    (tmp_path / "data/tiles/facts.json").write_text(json.dumps({"areas": {}}))
+    write_json(tmp_path / "data/tiles/facts.json", examples.tiles({}))
     monkeypatch.chdir(tmp_path)
     rewrite(Path("data/ingest/valley/image.tif"), OTHERS["cropped at the top"])
     for stage in (predict, explain):
@@ -125,8 +127,8 @@ def labelled(folder: Path) -> None:
     """An area with an inventory, as far as `tile` looks at its grids."""
     area(folder, ground(), 5)
     place = folder / "data/ingest/valley"
-    facts = {"classes": ["landslide"], "inventory": {"n": 3}, "shape": [160, 160], "transform": list(HERE.affine)[:6]}
-    (place / "facts.json").write_text(json.dumps(facts | {"crs": HERE.crs.proj.to_wkt()}))
+    facts = examples.area(classes=["landslide"], inventory=examples.inventory(), transform=list(HERE.affine)[:6])
+    write_json(place / "facts.json", replace(facts, crs=HERE.crs.proj.to_wkt()))
     cog.write(
         place / "labels.tif", raster.Raster(np.zeros((1, 160, 160), np.uint8), HERE, (raster.Band("label"),)), 255
     )
@@ -160,7 +162,7 @@ def test_an_area_without_inventory_is_said(tmp_path: Path, monkeypatch: pytest.M
     area(tmp_path, ground(), 5)
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    Path("data/ingest/valley/facts.json").write_text(json.dumps({"classes": [], "inventory": None}))
+    write_json(Path("data/ingest/valley/facts.json"), examples.area())
     monkeypatch.setattr(tile, "params", lambda name, kind: ["valley"] if name == "areas" else params(name, kind))
     with pytest.raises(TileError):
         tile.main()

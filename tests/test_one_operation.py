@@ -106,7 +106,7 @@ def test_pixels_and_outlines_of_an_old_datum_go_the_same_way(tmp_path, crs, lon,
     inner = np.zeros_like(seen)
     inner[6:-6, 6:-6] = True
     assert seen.mean() > 0.7
-    pixel = facts["pixel_m"]
+    pixel = facts.pixel_m
     assert np.abs(image["x"] - (x - origin[0]))[seen & inner].max() < 0.05 * pixel
     assert np.abs(image["y"] - (y - origin[1]))[seen & inner].max() < 0.05 * pixel
     dem = raster.read(out / "dem.tif")
@@ -117,14 +117,14 @@ def test_pixels_and_outlines_of_an_old_datum_go_the_same_way(tmp_path, crs, lon,
     drawn = gpd.read_file(out / "landslides.gpkg").geometry[0]
     expected = shapely.Polygon(list(zip(*way.transform(*np.transpose(corners)), strict=True)))
     assert drawn.symmetric_difference(expected).area < 0.01 * expected.length * pixel
-    if pyproj.CRS(facts["crs"]) == there:  # a map in metres stays as it is
-        assert facts["reprojected"] == ["dem.tif"]
+    if pyproj.CRS(facts.crs) == there:  # a map in metres stays as it is
+        assert facts.reprojected == ["dem.tif"]
         return
-    entry = next(e for e in facts["operations"] if "optical.tif" in e["files"])
-    assert entry["files"] == ["optical.tif", "landslides.gpkg"]
+    entry = next(e for e in facts.operations if "optical.tif" in e.files)
+    assert entry.files == ["optical.tif", "landslides.gpkg"]
     parts = [p.strip() for p in way.description.split(" + ") if "axis order" not in p and p.strip()]
-    assert entry["name"] == " + ".join(parts)
-    assert entry["accuracy_m"] == (way.accuracy if way.accuracy >= 0 else None)
+    assert entry.name == " + ".join(parts)
+    assert entry.accuracy_m == (way.accuracy if way.accuracy >= 0 else None)
 
 
 # ---------------------------------------------------------------------------------------- what is said, what is not
@@ -203,7 +203,7 @@ def test_a_map_that_is_stretched_or_turned_is_reprojected(tmp_path, crs, lon, la
     transform = area(tmp_path, crs, lon, lat)
     facts, out = run(tmp_path)
     image = raster.read(out / "image.tif")
-    assert "was reprojected to" in facts["findings"][0]
+    assert "was reprojected to" in facts.findings[0]
     check_metric(image.grid)
     drawn = gpd.read_file(out / "landslides.gpkg")
     geod = pyproj.CRS(crs).geodetic_crs.get_geod()
@@ -295,8 +295,8 @@ def test_across_the_180th_meridian(tmp_path, west, dem):
     boxes = [shapely.box(*edge) for edge in edges]
     gpd.GeoDataFrame(geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "landslides.gpkg")
     facts, out = run(tmp_path)
-    assert facts["valid_frac"]["image"] > 0.95
-    assert facts["valid_frac"]["dem"] > 0.95
+    assert facts.valid_frac.image > 0.95
+    assert facts.valid_frac.dem > 0.95
     image, dem = raster.read(out / "image.tif"), raster.read(out / "dem.tif")
     for band, values, grid, tolerance in (
         (0, image["x"], image.grid, 0.02), (1, image["y"], image.grid, 0.02), (0, dem.values[0], dem.grid, 0.02)
@@ -304,13 +304,13 @@ def test_across_the_180th_meridian(tmp_path, west, dem):
         planted = centres(grid.affine, grid.shape)[band] - origin[band]
         off = np.abs(values - planted)[3:-3, 3:-3]
         assert np.nanmax(off) < tolerance * grid.affine.a
-    assert facts["inventory"]["n"] == 3
+    assert facts.inventory.n == 3
     drawn = gpd.read_file(out / "landslides.gpkg")
     way = pyproj.Transformer.from_crs("EPSG:4326", drawn.crs, always_xy=True)
     expected = [shapely.Polygon(list(zip(*way.transform(*b.exterior.xy), strict=True))) for b in boxes]
     assert max(a.symmetric_difference(b).area for a, b in zip(drawn.geometry, expected, strict=True)) < 1
     labels = raster.read(out / "labels.tif").values[0]
-    assert (labels == 1).sum() * facts["pixel_m"] ** 2 == pytest.approx(sum(e.area for e in expected), rel=0.05)
+    assert (labels == 1).sum() * facts.pixel_m**2 == pytest.approx(sum(e.area for e in expected), rel=0.05)
 
 
 @pytest.mark.parametrize("x0", [20_037_508.34 - 9_000, -20_037_508.34 - 9_000])
@@ -323,10 +323,10 @@ def test_a_cylinder_across_its_seam(tmp_path, x0):
     plant(tmp_path / "dem.tif", Affine(0.01, 0, 179.8, 0, -0.01, -16.7), (40, 40), "EPSG:4326", None,
           pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True), origin, bands=("x",))  # fmt: skip
     facts, out = run(tmp_path)
-    assert facts["valid_frac"]["image"] > 0.93  # the rest are the corners of a turned square
+    assert facts.valid_frac.image > 0.93  # the rest are the corners of a turned square
     image = raster.read(out / "image.tif")
     planted = centres(image.grid.affine, image.grid.shape)[0] - origin[0]
-    assert np.nanmax(np.abs(image["x"] - planted)[3:-3, 3:-3]) < 0.02 * facts["pixel_m"]
+    assert np.nanmax(np.abs(image["x"] - planted)[3:-3, 3:-3]) < 0.02 * facts.pixel_m
 
 
 @pytest.mark.parametrize("lon", [179.999, -179.999])
@@ -349,6 +349,6 @@ def test_a_metric_image_beside_a_dem_of_the_globe(tmp_path, lon):
         )
         facts, out = run(tmp_path)
         dem = raster.read(out / "dem.tif")
-        assert facts["valid_frac"]["dem"] > 0.9
+        assert facts.valid_frac.dem > 0.9
         planted = centres(dem.grid.affine, dem.grid.shape)[0] - x
         assert np.nanmax(np.abs(dem.values[0] - planted)[2:-2, 2:-2]) < 0.02 * dem.grid.affine.a

@@ -31,7 +31,7 @@ def layers(dtype, bands, seed=0):
 
 
 def names_of(facts):
-    return [band["name"] for band in facts["bands"]]
+    return [band.name for band in facts.bands]
 
 
 def alpha_of(dtype, how):
@@ -54,9 +54,7 @@ def test_alpha_is_a_mask_and_never_a_band(area, dtype, how, at):
     coloured(area / "optical.tif", np.insert(values, at, alpha[0], axis=0), colours)
     facts, out = run(area)
     assert names_of(facts) == ["red", "green", "blue"]
-    assert facts["findings"] == [
-        f"optical.tif has no band nir of ingest.optical_bands (band {at + 1} is alpha, a mask)."
-    ]
+    assert facts.findings == [f"optical.tif has no band nir of ingest.optical_bands (band {at + 1} is alpha, a mask)."]
     image = raster.read(out / "image.tif").values
     np.testing.assert_array_equal(np.isnan(image), np.broadcast_to(alpha == 0, image.shape))
     np.testing.assert_array_equal(image[:, alpha[0] > 0], values[:, alpha[0] > 0].astype(np.float32))
@@ -69,7 +67,7 @@ def test_near_infrared_called_alpha_is_a_band(area, dtype):
     coloured(area / "optical.tif", values, [C.red, C.green, C.blue, C.alpha], nodata=0)
     facts, out = run(area)
     assert names_of(facts) == list(BANDS)
-    assert facts["findings"] == []
+    assert facts.findings == []
     np.testing.assert_array_equal(raster.read(out / "image.tif").values[:, 30:], values[:, 30:].astype(np.float32))
 
 
@@ -77,12 +75,12 @@ def test_gray_and_alpha(area):
     values = layers("uint8", 1)
     coloured(area / "optical.tif", np.concatenate([values, alpha_of("uint8", "collar")]), [C.gray, C.alpha])
     facts, _ = run(area, named("gray"))
-    assert (names_of(facts), facts["findings"]) == (["gray"], [])
+    assert (names_of(facts), facts.findings) == (["gray"], [])
     dem = hills(DEM, (35, 40))
     write_tif(area / "dem.tif", np.concatenate([dem, np.ones_like(dem)]), DEM)
     with rasterio.open(area / "dem.tif", "r+") as file:
         file.colorinterp = [C.gray, C.alpha]
-    assert run(area, named("gray"))[0]["valid_frac"]["dem"] == 1.0
+    assert run(area, named("gray"))[0].valid_frac.dem == 1.0
 
 
 def test_a_mask_that_nobody_calls_alpha(area):
@@ -106,7 +104,7 @@ def test_colours_say_which_band_is_which(area, colours, expected):
     coloured(area / "optical.tif", values, colours, photometric="minisblack")
     facts, out = run(area)
     assert names_of(facts) == expected
-    assert "so they were called " + ", ".join(expected) in facts["findings"][0]
+    assert "so they were called " + ", ".join(expected) in facts.findings[0]
     image = raster.read(out / "image.tif")
     for band, layer in zip(expected, values, strict=True):
         np.testing.assert_array_equal(image[band], layer.astype(np.float32))
@@ -125,7 +123,7 @@ def test_the_colours_of_any_byte_image_do_not_rename_others(area):
     write_tif(area / "optical.tif", layers("uint8", 3), IMAGE)
     facts, _ = run(area, named("nir", "red", "green"))
     assert names_of(facts) == ["nir", "red", "green"]
-    assert "as any image of 8 bits that nobody gave others" in facts["findings"][0]
+    assert "as any image of 8 bits that nobody gave others" in facts.findings[0]
 
 
 @pytest.mark.parametrize("first", ["red", "Green", " nir "])
@@ -133,7 +131,7 @@ def test_a_description_against_its_colour_is_named(area, first):
     names = [first, *[name for name in ("blue", "red", "green", "nir") if name != first.strip().lower()][:3]]
     coloured(area / "optical.tif", optical_values(), (C.blue, C.undefined, C.undefined, C.undefined), names=names)
     facts, _ = run(area)
-    assert f"optical.tif calls band 1 '{first.strip().lower()}', but it has the colour blue" in facts["findings"][0]
+    assert f"optical.tif calls band 1 '{first.strip().lower()}', but it has the colour blue" in facts.findings[0]
     assert names_of(facts)[0] == first.strip().lower()
 
 
@@ -150,14 +148,14 @@ def test_numbers_are_no_names(area, names):
     write_tif(area / "radar.tif", optical_values(bands=2).astype(np.float32), IMAGE, names=names[:2])
     facts, _ = run(area)
     assert names_of(facts) == [*BANDS, "radar_1", "radar_2"]
-    assert facts["findings"] == []
+    assert facts.findings == []
 
 
 @pytest.mark.parametrize("names", [("B2", "B3", "B4", "B8A"), ("B02", "B03", "B04", "B08"), ("VV", "VH", "HH", "HV")])
 def test_names_of_sensors_are_names(area, names):
     write_tif(area / "optical.tif", optical_values(), IMAGE, names=names, nodata=0)
     facts, _ = run(area, named(*names))
-    assert (names_of(facts), facts["findings"]) == (list(names), [])
+    assert (names_of(facts), facts.findings) == (list(names), [])
     assert names_of(run(area)[0]) == list(names)
 
 
@@ -165,7 +163,7 @@ def test_names_of_sensors_are_names(area, names):
 def test_case_and_blanks_make_no_other_name(area, names):
     write_tif(area / "optical.tif", optical_values(), IMAGE, names=names, nodata=0)
     facts, _ = run(area)
-    assert (names_of(facts), facts["findings"]) == (list(BANDS), [])
+    assert (names_of(facts), facts.findings) == (list(BANDS), [])
 
 
 def test_some_names_that_do_not_tell_the_others(area):
@@ -190,7 +188,7 @@ def test_a_palette_is_expanded_before_anything_is_resampled(area, nodata):
         assert opaque in virtual
         (area / "optical.tif").write_text(virtual.replace(opaque, opaque.replace('c4="255"', 'c4="0"')))
     facts, out = run(area, named("red", "green", "blue"))
-    assert facts["findings"][0] == (
+    assert facts.findings[0] == (
         "optical.tif has one band of indices into a palette, which was expanded to red, green and blue."
     )
     expected = np.array([table[i][:3] for i in range(16)], np.float32).T[:, index[0]]
@@ -216,11 +214,11 @@ def test_a_band_of_one_value_is_said(area, value):
     flat = np.full((1, 80, 100), 0.25, np.float32)
     write_tif(area / "thermal.tif", flat, IMAGE * IMAGE.translation(-3.3, -4.1))
     sentence = f"optical.tif: band 'nir' is {value} throughout, so it says nothing."
-    assert run(area)[0]["findings"] == [sentence, "thermal.tif: band 'thermal' is 0.25 throughout, so it says nothing."]
+    assert run(area)[0].findings == [sentence, "thermal.tif: band 'thermal' is 0.25 throughout, so it says nothing."]
 
 
 def test_a_band_without_a_value_is_said(area):
     values = optical_values()
     values[2] = 0
     write_tif(area / "optical.tif", values, IMAGE, names=BANDS, nodata=0)
-    assert run(area)[0]["findings"] == ["optical.tif: band 'blue' has no value anywhere on the area."]
+    assert run(area)[0].findings == ["optical.tif: band 'blue' has no value anywhere on the area."]

@@ -103,10 +103,10 @@ def test_a_mosaic_of_files_beside_it_is_read(area):
     real = virtual(area / "optical.tif", "tiles/a.tif")
     (area / "tiles").mkdir()
     real.rename(area / "tiles" / "a.tif")
-    assert run(area)[0]["valid_frac"]["image"] == 1.0
+    assert run(area)[0].valid_frac.image == 1.0
     (area / "optical.tif").rename(area / "inner")
     virtual(area / "optical.tif", "inner")  # one that shows another
-    assert run(area)[0]["valid_frac"]["image"] == 1.0
+    assert run(area)[0].valid_frac.image == 1.0
     (area / "tiles" / "a.tif").rename(area / "tiles" / "b.tif")
     assert f"shows {area / 'tiles' / 'a.tif'}, which does not exist" in refusal(area)
 
@@ -230,7 +230,7 @@ def test_a_large_file_under_a_small_area_is_no_matter(area, monkeypatch):
     wide = Affine(2.0, 0, IMAGE.c - 200, 0, -2.0, IMAGE.f + 200)
     write_tif(area / "thermal.tif", np.random.default_rng(0).normal(size=(1, 300, 300)).astype("f4"), wide)
     monkeypatch.setattr(opening, "MAX_PX", 70 * 90)
-    assert run(area)[0]["findings"] == []
+    assert run(area)[0].findings == []
     fine = Affine(0.5, 0, IMAGE.c, 0, -0.5, IMAGE.f)
     write_tif(area / "thermal.tif", np.zeros((1, 240, 320), "f4"), fine)
     assert "thermal.tif has 240 x 320 pixels where the area lies" in refusal(area)

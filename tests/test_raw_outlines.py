@@ -187,7 +187,7 @@ def test_every_loss_is_counted_and_said(tmp_path, count):
     inventory, told = survey(tmp_path)
     expected = {"given": 6 + 5 * count, "null": count, "empty": count, "other_kinds": count, "doubles": count,
                 "collapsed": count, "without_pixel": 1, "outside": 1, "collections": 1, "n": 5}  # fmt: skip
-    assert {key: inventory.facts[key] for key in expected} == expected
+    assert {key: getattr(inventory.facts, key) for key in expected} == expected
     text = " ".join(told)
     for word in ("no geometry", "an empty geometry", "a point, a line", "drawn twice", "without an area", "lie outside the image",
                  "no pixel of the image has its centre inside", "collections of geometries"):  # fmt: skip
@@ -205,7 +205,7 @@ def test_a_coordinate_that_is_no_number_takes_its_polygon_alone(tmp_path):
             for name in ("landslides.gpkg", "landslides.parquet"):
                 save(tmp_path / name, shapes)
                 inventory, told = survey(tmp_path)
-                assert (inventory.facts["not_finite"], inventory.facts["n"]) == (1, 2)
+                assert (inventory.facts.not_finite, inventory.facts.n) == (1, 2)
                 assert "1 had a coordinate that is no number" in told[0]
                 (tmp_path / name).unlink()
 
@@ -217,7 +217,7 @@ def test_a_coordinate_that_is_no_number_takes_its_polygon_alone(tmp_path):
 def test_one_outline_drawn_twice_counts_once(tmp_path, change):
     save(tmp_path / "landslides.parquet", [*SLIDES, change(SLIDES[1])])
     inventory, told = survey(tmp_path)
-    assert inventory.facts["doubles"] == 1
+    assert inventory.facts.doubles == 1
     assert inventory.table.area.sum() == pytest.approx(sum(s.area for s in SLIDES))
     assert len(told) == 1
 
@@ -234,14 +234,14 @@ def test_polygons_without_a_pixel_are_those_that_gdal_does_not_draw(tmp_path):
     assert 20 < sum(drawn) < 180
     inventory, _ = survey(tmp_path)
     inside = sum(s.intersects(IMAGE.extent.geom) for s in shapes)
-    assert inventory.facts["without_pixel"] == inside - sum(drawn)
+    assert inventory.facts.without_pixel == inside - sum(drawn)
 
 
 def test_what_lies_outside_the_extent_or_overlaps_between_classes_is_said(tmp_path):
     save(tmp_path / "landslides.gpkg", [*SLIDES, square(30, 30, 10)], **{"class": ["a", "a", "a", "b"]})
     save(tmp_path / "labelled_extent.gpkg", [square(0, 0, 80)])
     inventory, told = survey(tmp_path)
-    assert (inventory.facts["outside_extent"], inventory.facts["class_overlaps"]) == (2, 1)
+    assert (inventory.facts.outside_extent, inventory.facts.class_overlaps) == (2, 1)
     assert "2 polygons are outside labelled_extent.gpkg" in told[0]
     assert "1 pair of polygons of different classes overlap" in told[1]
 
@@ -336,8 +336,8 @@ def test_a_world_wide_inventory_is_cut_to_the_image(tmp_path, turn):
     save(tmp_path / "landslides.gpkg", shapes, crs="EPSG:4326")
     save(tmp_path / "labelled_extent.gpkg", [shapely.box(-180, -90, 180, 90)], crs="EPSG:4326")
     inventory, told = survey(tmp_path)
-    assert inventory.facts["n"] == 3
-    assert inventory.facts["outside"] == len(there)
+    assert inventory.facts.n == 3
+    assert inventory.facts.outside == len(there)
     assert inventory.table.area.sum() == pytest.approx(961 + 625 + 144, abs=0.1)
     assert inventory.extent.covers(IMAGE.extent.geom)
     assert [t for t in told if "lie outside" not in t] == []
@@ -463,4 +463,4 @@ def test_kml_folders_that_hold_nothing_do_not_count(tmp_path):
     text = f"{head}{mark}</Folder><Folder><name>empty</name></Folder></Document></kml>"
     with zipfile.ZipFile(tmp_path / "landslides.kmz", "w") as archive:
         archive.writestr("doc.kml", text)
-    assert survey(tmp_path)[0].facts["n"] == 1
+    assert survey(tmp_path)[0].facts.n == 1

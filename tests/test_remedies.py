@@ -89,7 +89,7 @@ def test_no_crs(area, layout):
     write_tif(area / "optical.tif", optical_values(), IMAGE, crs=None, nodata=0)
     as_layout(area / "optical.tif", layout)
     follow(refusal(area))
-    assert run(area)[0]["crs_name"] == "WGS 84 / UTM zone 48N (EPSG:32648)"
+    assert run(area)[0].crs_name == "WGS 84 / UTM zone 48N (EPSG:32648)"
 
 
 @pytest.mark.parametrize("layout", ["cog"])
@@ -97,7 +97,7 @@ def test_metres_under_a_crs_of_degrees(area, layout):
     write_tif(area / "dem.tif", hills(DEM, (35, 40)), DEM, crs="EPSG:4326", nodata=-9999)
     as_layout(area / "dem.tif", layout)
     follow(refusal(area))
-    assert run(area)[0]["reprojected"] == []
+    assert run(area)[0].reprojected == []
 
 
 @pytest.mark.parametrize("layout", ["cog"])
@@ -105,11 +105,11 @@ def test_a_name_twice_and_names_for_some(area, layout):
     write_tif(area / "sar.tif", optical_values(bands=2).astype(np.float32), IMAGE, names=("vv", "red"))
     as_layout(area / "sar.tif", layout)
     follow(refusal(area))
-    assert [band["name"] for band in run(area)[0]["bands"]][4:] == ["vv", "other_red"]
+    assert [band.name for band in run(area)[0].bands][4:] == ["vv", "other_red"]
     write_tif(area / "optical.tif", optical_values(), IMAGE, names=("pan", "red", "green", ""), nodata=0)
     as_layout(area / "optical.tif", layout)
     follow(refusal(area))
-    assert [band["name"] for band in run(area)[0]["bands"]][:4] == ["pan", "red", "green", "blue"]
+    assert [band.name for band in run(area)[0].bands][:4] == ["pan", "red", "green", "blue"]
 
 
 @pytest.mark.parametrize("kind", ["gray", "alpha", "nodata"])
@@ -149,7 +149,7 @@ def test_control_points_of_an_unknown_crs(area):
     ) as file:
         file.write(optical_values())
     follow(refusal(area))
-    assert run(area)[0]["shape"] == [60, 80]
+    assert run(area)[0].shape == [60, 80]
 
 
 def test_a_camera_model_alone(area):
@@ -182,7 +182,7 @@ def test_a_camera_model_alone(area):
         assert known.sum() > 2000
         # Each column holds its number; half a pixel between its centre and its corner, half by rounding.
         assert np.abs(seen - (100 + sample))[known].max() < 1.2
-    assert run(area)[0]["valid_frac"]["image"] > 0.5
+    assert run(area)[0].valid_frac.image > 0.5
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_raster_too_large(area, monkeypatch):
     sentence = refusal(area)
     assert "has 60 x 80 pixels where the area lies" in sentence
     follow(sentence)
-    assert run(area)[0]["pixel_m"] == pytest.approx(2 * 1.83, rel=0.01)
+    assert run(area)[0].pixel_m == pytest.approx(2 * 1.83, rel=0.01)
 
 
 def test_pixels_that_lie_elsewhere(area, tmp_path):
@@ -241,7 +241,7 @@ def test_pixels_that_lie_elsewhere(area, tmp_path):
     sentence = refusal(area)
     assert "which lies outside of its folder" in sentence
     follow(sentence)
-    assert [band["name"] for band in run(area)[0]["bands"]] == list(BANDS)
+    assert [band.name for band in run(area)[0].bands] == list(BANDS)
 
 
 def test_shells_are_given_no_words_of_their_own():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 import struct
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import examples
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from affine import Affine
 from PIL import Image
 from scipy import ndimage
 
+from hpcl.core.artifacts import read_json, write_json
+from hpcl.core.records import AttentionShares, BandName, ModelFacts, TiledArea, TileFacts, ValidShares, WindowPlace
+from hpcl.core.scores import AreaScores, Counts, Lead, MapScores, SizeClass
 from hpcl.geo import blocks, cog, raster, vector
 from hpcl.geo.raster import Band
 from hpcl.report import charts, facts, maps, page, style
@@ -69,11 +72,6 @@ class Ground:
         self.rng = rng
 
 
-def _json(path: Path, facts: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts))
-
-
 def _raster(path: Path, ground: Ground, values: Any, bands: list[Band]) -> None:
     cog.write(path, raster.Raster(np.asarray(values, np.float32), ground.grid, tuple(bands)))
 
@@ -97,30 +95,26 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
     inventory = None
     if ground.labelled:
         n = _polygons(data / "ingest" / name / "landslides.gpkg", ground.labels == 1, ground)
-        inventory = {"n": n, "repaired": 3, "area_change_frac": 0.001, "unknown_frac": 0.05, "landslide_frac": 0.1}
+        inventory = examples.inventory(n=n, repaired=3, area_change_frac=0.001, unknown_frac=0.05)
         _raster(data / "ingest" / name / "labels.tif", ground, ground.labels[None], [Band("label")])
-    _json(
-        data / "ingest" / name / "facts.json",
-        {
-            "area": name, "crs_name": CRS, "pixel_m": 2.0, "dem_pixel_m": 8.0, "shape": [rows, columns],
-            "bands": [{"name": b, "unit": ""} for b in ground.bands], "valid_frac": {"image": 0.99},
-            "classes": ["landslide"] if ground.labelled else [], "inventory": inventory,
-            "findings": ["landslides.gpkg: 3 of 40 polygons were invalid & <repaired>."], "reprojected": [],
-        },
+    facts = examples.area(
+        area=name, crs=CRS, crs_name=CRS, dem_pixel_m=8.0, shape=[rows, columns],
+        bands=[BandName(band, "") for band in ground.bands], valid_frac=ValidShares(image=0.99, dem=1.0),
+        classes=["landslide"] if ground.labelled else [], inventory=inventory,
+        findings=["landslides.gpkg: 3 of 40 polygons were invalid & <repaired>."],
     )  # fmt: skip
-    _json(
-        data / "coregister" / name / "shift.json",
-        {
-            "method": "reference" if ground.reference else "none",
-            "accepted": ground.accepted,
-            "reason": "The spread of the residuals fell from 3.1 m to 1.2 m."
-            if ground.accepted
-            else "The residuals after the shift are no smaller <than> before.",
-            "quality": "nmad_m", "east_m": 3.21, "north_m": -5.4, "vertical_m": 12.0, "east_px": 0.4, "north_px": -0.67,
-            "tilt_east_m_per_km": 0.0 if ground.accepted else 1.25, "tilt_north_m_per_km": 0.0 if ground.accepted else -0.5,
-            "quality_before": 3.1, "quality_after": 1.2, "sun": None,
-        },
+    write_json(data / "ingest" / name / "facts.json", facts)
+    shift = examples.shift(
+        method="reference" if ground.reference else "none",
+        accepted=ground.accepted,
+        reason="The spread of the residuals fell from 3.1 m to 1.2 m."
+        if ground.accepted
+        else "The residuals after the shift are no smaller <than> before.",
+        quality="nmad_m", east_m=3.21, north_m=-5.4, vertical_m=12.0, east_px=0.4, north_px=-0.67,
+        tilt_east_m_per_km=0.0 if ground.accepted else 1.25, tilt_north_m_per_km=0.0 if ground.accepted else -0.5,
+        quality_before=3.1, quality_after=1.2, dem_pixel_m=8.0,
     )  # fmt: skip
+    write_json(data / "coregister" / name / "shift.json", shift)
     if ground.reference:
         slope = np.gradient(ground.relief)[0]
         for when, spread in (("before", 40.0), ("after", 5.0)):
@@ -135,7 +129,9 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
         [ground.relief, shade],
         [Band("slope", "deg"), Band("hillshade")],
     )
-    _json(data / "terrain" / name / "facts.json", {"sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0}, "kinds": {}})
+    write_json(
+        data / "terrain" / name / "facts.json", examples.terrain(("slope", "scalar"), ("hillshade", "hillshade"))
+    )
     uncertainty = 0.2 * ground.probability * (1 - ground.probability)
     _raster(
         data / "predict" / name / "probability.tif",
@@ -144,15 +140,10 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
         [Band("probability"), Band("uncertainty")],
     )
     n = _polygons(data / "outline" / name / "landslides.gpkg", ground.probability >= threshold, ground)
-    _json(
-        data / "predict" / name / "facts.json",
-        {
-            "area": name, "threshold": threshold, "temperature": 1.3, "weights_sha256": "ab" * 32, "findings": [],
-            "input_sha256": "cd" * 32, "classes": ["landslide"],
-        },
-    )  # fmt: skip
+    write_json(data / "predict" / name / "facts.json", examples.mapped(area=name, threshold=threshold))
     mapped_m2 = float((ground.probability >= threshold).sum() * 4.0)
-    _json(data / "outline" / name / "facts.json", {"landslides": n, "landslide_area_m2": mapped_m2, "findings": []})
+    outlined = examples.outlined(area=name, threshold=threshold, landslides=n, landslide_area_m2=mapped_m2)
+    write_json(data / "outline" / name / "facts.json", outlined)
     _write_attention(data, ground, size)
     if ground.labelled:
         for what in ("labels", "split", "block"):
@@ -165,11 +156,11 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
     windows = []
     if ground.test:
         windows = [
-            {"row_px": 5, "column_px": ground.shape[1] // 2},
-            {"row_px": ground.shape[0] - size // 2, "column_px": 3},
+            WindowPlace(5, ground.shape[1] // 2),
+            WindowPlace(ground.shape[0] - size // 2, 3),
         ]
     for number, window in enumerate(windows, start=1):
-        roi = np.s_[window["row_px"] : window["row_px"] + size, window["column_px"] : window["column_px"] + size]
+        roi = np.s_[window.row_px : window.row_px + size, window.column_px : window.column_px + size]
         cams = []
         for i in range(len(names)):
             cam = ndimage.gaussian_filter(ground.rng.normal(size=ground.shape), size / 12)[roi]
@@ -178,18 +169,18 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
         cog.write(data / "explain" / ground.name / f"attention_{number:02d}.tif", seen)
     known = ground.labelled and ground.test
     shares = {
-        name: {
-            "boundary_attention_frac": (0.2 if "un" in name else 0.35) if known else None,
-            "boundary_ground_frac": 0.18 if known else None,
-            "blank_windows": 1 if name == "terrain" else 0,
-        }
+        name: AttentionShares(
+            boundary_attention_frac=(0.2 if "un" in name else 0.35) if known else None,
+            boundary_ground_frac=0.18 if known else None,
+            blank_windows=1 if name == "terrain" else 0,
+        )
         for name in names
     }
-    facts = {"windows": windows, "window_px": size, "attention": shares}
-    _json(data / "explain" / ground.name / "facts.json", facts)
+    facts = examples.attention(windows=windows, window_px=size, attention=shares)
+    write_json(data / "explain" / ground.name / "facts.json", facts)
 
 
-def _scores(iou: float, blocks: int, full: bool) -> dict[str, Any]:
+def _scores(iou: float, blocks: int, full: bool) -> MapScores:
     values = dict.fromkeys(style.SCORES, iou) | {
         "f1": 2 * iou / (1 + iou),
         "precision": iou + 0.2,
@@ -197,8 +188,10 @@ def _scores(iou: float, blocks: int, full: bool) -> dict[str, Any]:
     }
     if full:
         values |= {"false_objects_per_km2": 3.4, "ece": 0.02, "brier": 0.05}
-    spread = {f"{k}_interval": [v - 0.08, v + 0.07] if blocks > 1 else [None, None] for k, v in values.items()}
-    return {**values, **spread}
+    spread: dict[str, Any] = {
+        f"{k}_interval": (v - 0.08, v + 0.07) if blocks > 1 else (None, None) for k, v in values.items()
+    }
+    return MapScores(**values, **spread)
 
 
 def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: float = 0.45) -> None:
@@ -210,61 +203,52 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     labelled = [g for g in grounds if g.labelled]
     tested = [g for g in labelled if g.test]
     bands = ["red", "green", "blue", "nir", "slope", "hillshade"]
-    _json(
-        data / "tiles" / "facts.json",
-        {
-            "bands": [{"name": b, "unit": "", "kind": "image", "mean": 0.3, "std": 0.1} for b in bands],
-            "sun": {"azimuth_deg": 315.0, "altitude_deg": 45.0},
-            "classes": ["landslide"], "window_px": size, "gap_px": 4,
-            "areas": {
-                g.name: {
-                    "crs": CRS, "transform": list(g.grid.affine)[:6], "shape": list(g.shape), "pixel_m": 2.0,
-                    "divided_landslides": 2,
-                    "blocks": [
-                        {"id": i, "split": ("train", "val", "test")[int(np.bincount(g.split[g.block == i]).argmax() % 3)]}
-                        for i in range(12)
-                    ],
-                }
-                for g in labelled
-            },
-        },
-    )  # fmt: skip
-    _json(
+    areas = {
+        g.name: examples.tiled_area(
+            *(("train", "val", "test")[int(np.bincount(g.split[g.block == i]).argmax() % 3)] for i in range(12)),
+            crs=CRS, transform=list(g.grid.affine)[:6], shape=list(g.shape), divided_landslides=2,
+        )
+        for g in labelled
+    }  # fmt: skip
+    told = [examples.tile_band(band, "image", 0.3, 0.1) for band in bands]
+    write_json(data / "tiles" / "facts.json", examples.tiles(areas, bands=told, window_px=size, gap_px=4))
+    settings = {
+        "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False,
+        "output_stride": 8, "fusion": "coordinate_attention",
+    }  # fmt: skip
+    model = examples.trained(threshold=threshold, temperature=1.3, window_px=size)
+    write_json(
         data / "model" / "model.json",
-        {
-            "settings": {
-                "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False,
-                "output_stride": 8, "fusion": "coordinate_attention",
-            },
-            "weights_sha256": "ab" * 32, "threshold": threshold, "temperature": 1.3, "classes": ["landslide"],
-            "window_px": size, "bands": [],
-        },
-    )  # fmt: skip
-    _json(data / "baselines" / "facts.json", {"slope_threshold_deg": 14.25, "direction": "steeper"})
+        ModelFacts(**vars(model), settings=settings, embedding_dim=8, weights_sha256="ab" * 32),
+    )
+    write_json(data / "baselines" / "facts.json", examples.baselines())
     blocks = [(g.name, int(b)) for g in tested for b in np.unique(g.block[g.split == 2])]
-    none = [None, None]
-    _json(
-        reports / "evaluate" / "metrics.json",
-        {
-            "hpcl_net": _scores(0.52, len(blocks), full=True),
-            "slope_threshold": _scores(0.21, len(blocks), full=False),
-            "pixel_classifier": _scores(0.4, len(blocks), full=False),
-            "paired": {
-                "slope_threshold": {"landslide_iou_difference": 0.31, "interval": [0.2, 0.4] if len(blocks) > 1 else none},
-                "pixel_classifier": {"landslide_iou_difference": 0.12, "interval": [-0.01, 0.2] if len(blocks) > 1 else none},
-            },
-            "counts": {"test_blocks": len(blocks), "test_px": 123456, "landslide_frac": 0.09, "no_prediction_px": 12},
-            "areas": [
-                {"area": g.name, "test_blocks": 3, "test_px": 61728, "landslide_frac": 0.09, "no_prediction_px": 0}
-                | {f"{name}_landslide_iou": 0.4 for name in style.MAPS}
-                for g in tested
-            ],
-            "object_sizes": [
-                {"size_class": size_class, "objects": 9} | {f"{name}_found": found for name in style.MAPS}
-                for size_class, found in (("below 2000 m2", 4), ("from 2000 m2", 8))
-            ],
+    none = (None, None)
+    metrics = examples.metrics(
+        hpcl_net=_scores(0.52, len(blocks), full=True),
+        slope_threshold=_scores(0.21, len(blocks), full=False),
+        pixel_classifier=_scores(0.4, len(blocks), full=False),
+        paired={
+            "slope_threshold": Lead(landslide_iou_difference=0.31, interval=(0.2, 0.4) if len(blocks) > 1 else none),
+            "pixel_classifier": Lead(landslide_iou_difference=0.12, interval=(-0.01, 0.2) if len(blocks) > 1 else none),
         },
+        counts=Counts(test_blocks=len(blocks), test_px=123456, landslide_frac=0.09, no_prediction_px=12),
+        areas=[
+            AreaScores(
+                area=g.name, test_blocks=3, test_px=61728, landslide_frac=0.09, no_prediction_px=0,
+                hpcl_net_landslide_iou=0.4, slope_threshold_landslide_iou=0.4, pixel_classifier_landslide_iou=0.4,
+            )
+            for g in tested
+        ],
+        object_sizes=[
+            SizeClass(
+                size_class=size_class, objects=9, hpcl_net_found=found, slope_threshold_found=found,
+                pixel_classifier_found=found,
+            )
+            for size_class, found in (("below 2000 m2", 4), ("from 2000 m2", 8))
+        ],
     )  # fmt: skip
+    write_json(reports / "evaluate" / "metrics.json", metrics)
     rows = [
         {"map": m, "area": a, "block": b, "tn": 900, "fp": 20, "fn": 30, "tp": 50, "landslide_iou": 0.5, "objects": 4}
         | {"boundary_both_px": 4, "boundary_either_px": 9, "objects_found": 3, "false_objects": 1}
@@ -294,15 +278,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     table = {"epoch": epoch, "loss": np.exp(-epoch / 8), "val_iou": 0.5 - 0.4 * np.exp(-epoch / 5), "val_loss": 0.4}
     (reports / "train").mkdir(parents=True)
     pd.DataFrame(table).to_csv(reports / "train" / "curves.csv", index=False)
-    facts = {
-        "val_iou": 0.5,
-        "threshold": threshold,
-        "temperature": 1.3,
-        "best_epoch": 15,
-        "epochs": 20,
-        "parameters": 10**7,
-    }
-    _json(reports / "train" / "summary.json", facts)
+    write_json(reports / "train" / "summary.json", examples.training(threshold=threshold))
     line = {
         "ground": "west -> east",
         "variant": "concat",
@@ -516,11 +492,12 @@ def test_what_comes_from_data_is_escaped(project: Path) -> None:
 def test_the_lead_is_worded_as_its_interval_bears_out(
     gap: float, bounds: tuple[float | None, float | None], says: str
 ) -> None:
-    metrics = {
-        "slope_threshold": {"landslide_iou": 0.21},
-        "paired": {"slope_threshold": {"landslide_iou_difference": gap, "interval": bounds}},
-    }
-    report = facts.Report([], {}, {}, {}, {}, {}, metrics, pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    metrics = examples.metrics(
+        slope_threshold=MapScores(landslide_iou=0.21),
+        paired={"slope_threshold": Lead(landslide_iou_difference=gap, interval=bounds)},
+    )
+    none: Any = None
+    report = facts.Report([], {}, none, none, none, none, metrics, none, none, none)
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 
@@ -538,9 +515,9 @@ def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) 
 # ---- hits, misses, false alarms --------------------------------------------------------------------------------------
 
 
-def tiles_of(area: str) -> Any:
+def tiles_of(area: str) -> TiledArea:
     """What the tiles' facts say of an area of the project in which the test runs."""
-    return json.loads(Path("data/tiles/facts.json").read_text())["areas"][area]
+    return read_json(Path("data/tiles/facts.json"), TileFacts).areas[area]
 
 
 def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import examples
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from affine import Affine
 from test_dvc_yaml import ROOT, read_yaml
 
 from hpcl import scale
+from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.report import facts, page
 from hpcl.scale import Sizes
@@ -178,14 +180,13 @@ def area(root: Path, pixel_m: float, dem_pixel_m: float, shapes: list[Any]) -> N
     grid = raster.Grid((64, 96), Affine(pixel_m, 0, 5e5, 0, -pixel_m, 4e6), "EPSG:32648")
     folder = root / "data" / "ingest" / "valley"
     cog.write(folder / "image.tif", raster.Raster(np.ones((1, 64, 96), np.float32), grid, (raster.Band("red"),)))
-    facts = {"shape": [64, 96], "pixel_m": pixel_m, "dem_pixel_m": dem_pixel_m}
-    (folder / "facts.json").write_text(json.dumps(facts))
+    write_json(folder / "facts.json", examples.area(shape=[64, 96], pixel_m=pixel_m, dem_pixel_m=dem_pixel_m))
     table = gpd.GeoDataFrame({"id": range(1, len(shapes) + 1)}, geometry=shapes, crs=grid.crs.proj)
     table.assign(area_m2=table.area).to_file(folder / "landslides.gpkg")
     ground = root / "data" / "coregister" / "valley"
     z = np.random.default_rng(0).normal(size=(1, 64, 96)).astype(np.float32)
     cog.write(ground / "dem.tif", raster.Raster(z, grid, (raster.Band("elevation", "m"),)))
-    (ground / "shift.json").write_text(json.dumps({"dem_pixel_m": dem_pixel_m}))
+    write_json(ground / "shift.json", examples.shift(dem_pixel_m=dem_pixel_m))
 
 
 @pytest.mark.parametrize("pixel_m", [0.1, 10.0, 232.0])
@@ -238,14 +239,15 @@ def test_terrain_keeps_the_dems_own_pixel_in_mind(tmp_path: Path, monkeypatch: p
 
 
 def test_the_report_lists_what_each_stage_found_by_area() -> None:
-    said: dict[str, Any] = {"findings": [], "reprojected": [], "inventory": None, "valid_frac": {"image": 1.0}}
-    shift = {"accepted": True, "reason": "Moved.", "findings": ["shift"]}
-    place = facts.Area("place", said, shift, {}, {"findings": ["polygon"]}, {"attention": {}}, {"findings": ["smooth"]},
-                      {"findings": ["window"]}, None)  # fmt: skip
+    place = facts.Area(
+        "place", examples.area(), examples.shift(findings=["shift"]), examples.mapped(), examples.outlined(findings=["polygon"]),
+        examples.attention(), examples.terrain(findings=("smooth",)), examples.tiled_area(findings=["window"]), None,
+    )  # fmt: skip
     none: Any = {}
     report = facts.Report(
-        areas=[place], figures={}, tiles=none, model=none, baselines=none, training={"findings": {"place": ["stride"]}},
-        metrics={"findings": {"place": ["band"]}}, objects=none, blocks=none, ablation=none,
+        areas=[place], figures={}, tiles=none, model=none, baselines=none,
+        training=examples.training(findings={"place": ["stride"]}), metrics=examples.metrics(findings={"place": ["band"]}),
+        objects=none, blocks=none, ablation=none,
     )  # fmt: skip
     assert [found[1:] for found in page.findings(report)] == [
         ("coregister", "Accepted: Moved."), ("coregister", "shift"), ("terrain", "smooth"), ("tile", "window"),

@@ -93,7 +93,7 @@ def test_missing_file_is_a_sentence() -> None:
 def test_json_is_sorted_rounded_and_without_nan(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1 / 3, "a": float("nan"), "c": [1, {"d": 2.0}]})
     assert (tmp_path / "a.json").read_text().index('"a"') < (tmp_path / "a.json").read_text().index('"b"')
-    assert read_json(tmp_path / "a.json") == {"a": None, "b": 0.333333333333, "c": [1, {"d": 2.0}]}
+    assert read_json(tmp_path / "a.json", dict[str, Any]) == {"a": None, "b": 0.333333333333, "c": [1, {"d": 2.0}]}
 
 
 def test_progress_in_a_log_is_a_line_every_ten_seconds(

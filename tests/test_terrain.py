@@ -6,10 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import examples
 import numpy as np
 import pytest
 import rasterio
 
+from hpcl.core.artifacts import write_json
+from hpcl.core.records import Sun
 from hpcl.geo import blocks, cog, raster
 from hpcl.settings.terrain import TerrainSettings
 from hpcl.terrain import ATTRIBUTES, TerrainError, attributes, derive, facts, hillshade, kind, names
@@ -250,8 +253,8 @@ def test_bands_carry_names_and_units(tmp_path):
         "scalar", "east", "north", "up", "hillshade", "scalar", "scalar", "scalar", "scalar", "scalar",
     ]  # fmt: skip
     assert all(row.source for row in ATTRIBUTES.values())
-    assert [band["name"] for band in facts(PLAIN)["bands"]] == list(units)
-    assert facts(PLAIN)["sun"] == {"azimuth_deg": 315.0, "altitude_deg": 45.0}
+    assert [band.name for band in facts(PLAIN, []).bands] == list(units)
+    assert facts(PLAIN, []).sun == Sun(315.0, 45.0)
 
 
 @pytest.mark.parametrize("settings", [PLAIN, SMOOTH], ids=["plain", "smoothed"])
@@ -310,7 +313,7 @@ def test_stage(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     elevation = raster.Band("elevation", "m")
     cog.write(folder / "dem.tif", raster.Raster(hills((40, 50))[None], grid_of((40, 50)), (elevation,)))
-    (folder / "shift.json").write_text(json.dumps({"dem_pixel_m": 5.0}))
+    write_json(folder / "shift.json", examples.shift(dem_pixel_m=5.0))
     main("place")
     out = tmp_path / "data/terrain/place"
     assert sorted(f.name for f in out.iterdir()) == ["facts.json", "terrain.tif"]

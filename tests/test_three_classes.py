@@ -88,7 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_model_knows_two_classes_besides_background_and_has_three_encoders(project: Path) -> None:
     trained = store.load(project / "data" / "model")
-    assert trained.facts["classes"] == ["new", "old"]
+    assert trained.facts.classes == ["new", "old"]
     assert trained.network.classes == 3
     assert list(trained.network.layers()) == ["optical", "terrain", "thermal", "fused"]
     assert trained.network.settings.branches["thermal"] == ("thermal",)

@@ -1,15 +1,16 @@
 """Areas as arrays: what is refused before the ground is split."""
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 from affine import Affine
 
+from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.settings.terrain import BandNameError
 from hpcl.settings.tile import TileError
@@ -33,7 +34,6 @@ def test_a_band_of_the_users_is_not_taken_for_the_terrains(tmp_path: Path, monke
     area = Area("valley")
     cog.write(area.image, raster.Raster(values, grid, (raster.Band("red"), raster.Band("slope"))))
     cog.write(area.terrain, raster.Raster(values, grid, (raster.Band("slope"), raster.Band("n_east"))))
-    facts = {"bands": [{"name": name, "kind": "scalar"} for name in ("slope", "n_east")]}
-    area.terrain.with_name("facts.json").write_text(json.dumps(facts))
+    write_json(area.terrain.with_name("facts.json"), examples.terrain(("slope", "scalar"), ("n_east", "scalar")))
     with pytest.raises(BandNameError, match="Area valley has a band 'slope' of its own"):
         stacks.common_bands([area])

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 from affine import Affine
 from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
 from hpcl import likeness, raster_scene
+from hpcl.core.artifacts import write_json
+from hpcl.core.records import BandFacts
 from hpcl.geo import cog, raster
 from hpcl.networks import store
 from hpcl.networks.hpcl_net import HPCLNet
@@ -34,22 +37,22 @@ def area(folder: Path, pixels: Any, dem_pixel_m: float) -> None:
         path = folder / "data" / stage / "valley" / file
         path.parent.mkdir(parents=True)
         cog.write(path, raster.Raster(layers, grid, tuple(raster.Band(name) for name in names)))
-    facts = {"shape": grid.shape.yx, "pixel_m": 2.0, "dem_pixel_m": dem_pixel_m}
-    (folder / "data" / "ingest" / "valley" / "facts.json").write_text(json.dumps(facts))
+    write_json(folder / "data" / "ingest" / "valley" / "facts.json", examples.area(dem_pixel_m=dem_pixel_m))
 
 
 def model(folder: Path, **changes: Any) -> None:
     pixels = ground()
     bands = [
-        {"name": n, "kind": k, "mean": float(p.mean()), "std": float(p.std())}
-        for n, k, p in zip(NAMES, KINDS, pixels, strict=True)
+        BandFacts(name, kind, float(values.mean()), float(values.std()))
+        for name, kind, values in zip(NAMES, KINDS, pixels, strict=True)
     ]
-    facts = {
-        "bands": bands, "classes": ["landslide"], "window_px": 64, "sun": {}, "trained_on": ["hill"], "pixel_m": [2.0],
-        "dem_pixel_m": [5.0], "ground": likeness.statistics(NAMES, KINDS, pixels), "temperature": 1.0, "threshold": 1.0,
-        "epoch": 0,
-    }  # fmt: skip
-    facts = {key: value for key, value in (facts | changes).items() if value is not None}
+    facts = examples.trained(
+        **{
+            "bands": bands, "trained_on": ["hill"], "dem_pixel_m": [5.0], "threshold": 1.0,
+            "ground": likeness.statistics(NAMES, KINDS, pixels),
+        }
+        | changes
+    )  # fmt: skip
     store.save(folder / "data" / "model", HPCLNet(SETTINGS, 2, 4), facts)
 
 

@@ -429,4 +429,4 @@ def test_the_image_of_a_sound_area_keeps_its_numbers(area):
     image = raster.read(run(area)[1] / "image.tif")
     np.testing.assert_array_equal(image.values, optical_values())
     write_tif(area / "dem.tif", relief((35, 40)).astype(np.float32)[None], DEM)
-    assert run(area)[0]["findings"] == []
+    assert run(area)[0].findings == []

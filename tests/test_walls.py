@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hpcl.core.records import BandFacts
 from hpcl.networks.d4 import turn
-from hpcl.networks.normalise import BandFacts
 from hpcl.training.toe import toe
 
 SIZE, RADIUS = 81, 20

@@ -5,7 +5,6 @@ be; the table compares trainings with seeds and blocks resampled together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from scipy import stats
 
 from hpcl import metrics
 from hpcl.ablation.score import COUNTS
+from hpcl.core.records import TileFacts
 from hpcl.settings.evaluate import EvaluateSettings
 
 
@@ -20,12 +20,8 @@ class AblationError(ValueError):
     """Trainings that cannot be compared."""
 
 
-def ground(facts: Mapping[str, Any]) -> str:
-    """What a score was reached on, in words: ``west -> east``, or ``north + south, test blocks``.
-
-    >>> ground({"areas": {"a": {"blocks": [{"split": "train"}]}, "b": {"blocks": [{"split": "test"}]}}})
-    'a -> b'
-    """
+def ground(facts: TileFacts) -> str:
+    """What a score was reached on, in words: ``west -> east``, or ``north + south, test blocks``."""
     train, test = _areas(facts, "train"), _areas(facts, "test")
     if not test:
         raise AblationError("The tiles have no test ground to score on; raise tile.test_frac or name tile.test_areas.")
@@ -34,13 +30,13 @@ def ground(facts: Mapping[str, Any]) -> str:
     return f"{' + '.join(train)} -> {' + '.join(test)}"
 
 
-def new_ground(facts: Mapping[str, Any]) -> bool:
+def new_ground(facts: TileFacts) -> bool:
     """Whether an area is scored that no training saw, so that AdaBN, where it is asked for, acts there (`hpcl.inference.adabn`)."""
     return bool(set(_areas(facts, "test")) - set(_areas(facts, "train")))
 
 
-def _areas(facts: Mapping[str, Any], split: str) -> list[str]:
-    return [area for area, of in sorted(facts["areas"].items()) if any(b["split"] == split for b in of["blocks"])]
+def _areas(facts: TileFacts, split: str) -> list[str]:
+    return [name for name, area in sorted(facts.areas.items()) if area.has(split)]
 
 
 def compare(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from hpcl import metrics
 from hpcl.core import codes
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import read_npy
+from hpcl.core.records import TileFacts
 from hpcl.inference import predict, scene
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
@@ -24,10 +23,9 @@ COUNTS = ["tn", "fp", "fn", "tp"]
 class TileScene(scene.Scene):
     """An area of the tiles as a scene: the same ground as its rasters, and no GDAL."""
 
-    def __init__(self, folder: Path, area: str, facts: Mapping[str, Any], trained: Trained) -> None:
-        self._values = read_npy(folder / f"{area}.bands.npy", "f", [len(facts["bands"]), None, None])
-        names = [band["name"] for band in facts["bands"]]
-        self._layers = [names.index(band["name"]) for band in trained.facts["bands"]]
+    def __init__(self, folder: Path, area: str, facts: TileFacts, trained: Trained) -> None:
+        self._values = read_npy(folder / f"{area}.bands.npy", "f", [len(facts.bands), None, None])
+        self._layers = [facts.band_names.index(name) for name in trained.facts.band_names]
         super().__init__(trained, area, (self._values.shape[1], self._values.shape[2]))
 
     def read(self, roi: tuple[slice, slice]) -> Float32:
@@ -35,10 +33,10 @@ class TileScene(scene.Scene):
         return np.stack([self._values[layer, roi[0], roi[1]] for layer in self._layers])
 
 
-def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: InferenceSettings) -> pd.DataFrame:
+def score(folder: Path, facts: TileFacts, trained: Trained, windows: InferenceSettings) -> pd.DataFrame:
     """Confusion of the trained network's map in every test block of the tiles: ``area, block, tn, fp, fn, tp``."""
     tables = []
-    for area in distinct(sorted(facts["areas"])):
+    for area in distinct(sorted(facts.areas)):
         labels, split, block = (
             read_npy(folder / f"{area}.{a}.npy", "iu", [None, None]) for a in ("labels", "split", "block")
         )
@@ -47,7 +45,7 @@ def score(folder: Path, facts: Mapping[str, Any], trained: Trained, windows: Inf
         counts = np.zeros((int(block.max()) + 1, len(COUNTS)), np.int64)
         for part in predict.predict(TileScene(folder, area, facts, trained), trained, windows):
             used = (split[part.roi] == codes.TEST) & (labels[part.roi] != codes.UNKNOWN)
-            truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts["threshold"]
+            truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts.threshold
             found = metrics.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))
             counts[: len(found)] += found
         blocks = np.flatnonzero(counts.any(1))

@@ -6,13 +6,15 @@ A stage by hand, a full disk, an editor or another area's file may leave anythin
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +31,18 @@ Count = Annotated[int, Field(gt=0)]
 Shape = Annotated[list[Count], Field(min_length=2, max_length=2)]
 Transform = Annotated[list[Finite], Field(min_length=6, max_length=6)]
 
+T = TypeVar("T")
+
 FOLDERS = {"model": "train", "tiles": "tile"}
 """Stages whose folder is not called as they are."""
 
 
 class ArtifactError(ValueError):
     """A file that a stage left and another cannot use, or that cannot be written; file, finding and remedy in one sentence."""
+
+
+class Sparse:
+    """A record whose fields are not written where they are None; in other records None is written, as null."""
 
 
 def remedy(path: Path) -> str:
@@ -65,36 +73,10 @@ def _unsound(path: Path, finding: str) -> ArtifactError:
     return ArtifactError(f"{path} {finding}; {remedy(path)}.")
 
 
-@dataclass(frozen=True)
-class DemPixel:
-    """What of shift.json, and of an area's facts, tells how fine the terrain is."""
+def read_json(path: Path, record: type[T]) -> T:
+    """The ``record`` that a JSON file holds; more may be there.
 
-    dem_pixel_m: Positive
-
-
-@dataclass(frozen=True)
-class AreaSizes(DemPixel):
-    """What of the facts of an area `hpcl.scale` compares parameters with."""
-
-    shape: Shape
-    pixel_m: Positive
-
-
-class Facts(dict[str, Any]):
-    """An object of a JSON file; asked for what it lacks, it names the file."""
-
-    def __init__(self, path: Path, pairs: Sequence[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self._path = path
-
-    def __missing__(self, key: str) -> Any:
-        raise _unsound(self._path, f"lacks '{key}'")
-
-
-def read_json(path: Path, record: Any = dict[str, Any]) -> Any:
-    """The facts of a JSON file, as they are there, if they are what ``record`` (for pydantic) says; more may be there.
-
-    Facts that name an area must lie in its folder. Raises `ArtifactError`.
+    A file that names an area must lie in its folder. Raises `ArtifactError`.
     """
 
     def no_number(word: str) -> Any:
@@ -102,19 +84,25 @@ def read_json(path: Path, record: Any = dict[str, Any]) -> Any:
 
     try:
         text = path.read_text(encoding="utf-8")
-        facts = json.loads(text, parse_constant=no_number, object_pairs_hook=lambda pairs: Facts(path, pairs))
-        TypeAdapter(record).validate_json(text, strict=True)
+        json.loads(text, parse_constant=no_number)  # pydantic would take NaN for a number
+        facts: T = _adapter(record).validate_json(text, strict=True)  # type: ignore[arg-type]  # a type can be hashed
     except FileNotFoundError as error:
         raise _unsound(path, "does not exist") from error
     except ValidationError as error:
         raise _unsound(path, _findings(error)) from error
     except (OSError, ValueError, RecursionError) as error:
         raise _unsound(path, f"is no sound JSON ({error})") from error
-    if isinstance(facts, dict) and path.parts[:1] == ("data",) and len(path.parts) == 4:
-        named, area = facts.get("area"), path.parent.name
+    if path.parts[:1] == ("data",) and len(path.parts) == 4:
+        named, area = getattr(facts, "area", None), path.parent.name
         if named not in (None, area):
             raise _unsound(path, f"is the file of another area, {named!r}")
     return facts
+
+
+@cache
+def _adapter(record: Any) -> TypeAdapter[Any]:
+    """Of a type. Made when a file is read, for it takes milliseconds and a stage reads few kinds of files."""
+    return TypeAdapter(record)
 
 
 def _findings(error: ValidationError) -> str:
@@ -198,17 +186,28 @@ def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) 
     write_bytes(path, table.to_csv(index=False, float_format=float_format, lineterminator="\n").encode())
 
 
-def write_json(path: Path, facts: Any) -> None:
-    """Write facts with sorted keys; floats keep 12 significant digits: a tenth of a millimetre of a northing."""
-    text = json.dumps(_rounded(facts), sort_keys=True, indent=1, allow_nan=False) + "\n"
+def write_json(path: Path, facts: Any, digits: int | None = 12) -> None:
+    """Write a record with sorted keys; floats keep ``digits`` significant digits, by default a tenth of a millimetre of a
+    northing, or all of them (None)."""
+    text = json.dumps(_plain(facts, digits), sort_keys=True, indent=1, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
 
 
-def _rounded(value: Any) -> Any:
+def _plain(value: Any, digits: int | None) -> Any:
+    """What JSON can hold of a value: a record becomes an object, and NaN becomes null."""
     if isinstance(value, float):
-        return float(f"{value:.12g}") if value == value and abs(value) != float("inf") else None
+        if not math.isfinite(value):
+            return None
+        return float(value) if digits is None else float(f"{value:.{digits}g}")
+    sparse = isinstance(value, Sparse)
+    if is_dataclass(value):
+        return {
+            name.removesuffix("_"): _plain(part, digits)  # from_ is written as from
+            for name, part in vars(value).items()
+            if not (sparse and part is None)
+        }
     if isinstance(value, dict):
-        return {str(k): _rounded(v) for k, v in value.items()}
+        return {str(k): _plain(v, digits) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
+        return [_plain(v, digits) for v in value]
     return value.item() if hasattr(value, "item") else value

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.enums import Resampling
 
+from hpcl.core.records import BandLook
 from hpcl.coregister import shading
 from hpcl.coregister.sampling import (
     LEAST_LIT_FRAC,
@@ -21,7 +22,7 @@ from hpcl.coregister.sampling import (
     pixel_size_m,
     read_on,
 )
-from hpcl.coregister.shift import CERTAIN, BandLook, Light, Point, Shift, below_words, rounded_m, size_words
+from hpcl.coregister.shift import CERTAIN, Light, Point, Shift, below_words, rounded_m, size_words
 from hpcl.geo import raster
 from hpcl.settings.coregister import CoregisterSettings, counting_bands, quoted
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from hpcl.core.records import BandLook, ImageSun, ShiftFacts
 from hpcl.settings.coregister import CoregisterSettings
 
 Array = npt.NDArray[Any]
@@ -33,30 +34,14 @@ class Light:
     after: tuple[float, ...] | None
 
     @property
-    def sun(self) -> dict[str, float | None] | None:
+    def sun(self) -> ImageSun | None:
         """Where the sun stood; its altitude rests on the weak upward component, and is None where that makes no sense."""
         if self.after is None:
             return None
         east, north, up = self.after
         altitude_deg = math.degrees(math.atan2(up, math.hypot(east, north)))
         azimuth_deg = math.degrees(math.atan2(east, north)) % 360
-        return {"azimuth_deg": azimuth_deg, "altitude_deg": altitude_deg if altitude_deg > 0 else None}
-
-
-@dataclasses.dataclass(frozen=True)
-class BandLook:
-    """How far the DEM must be moved to lie on one band of the image, to about a quarter of a pixel, and its correlation.
-
-    The three are None where the band does not show the relief, and ``unseen`` says why. A band that does not ``count`` decides
-    nothing.
-    """
-
-    name: str
-    counts: bool
-    east_m: float | None = None
-    north_m: float | None = None
-    correlation: float | None = None
-    unseen: str | None = None
+        return ImageSun(azimuth_deg, altitude_deg if altitude_deg > 0 else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,19 +83,30 @@ class Shift:
         """Metres ``(row, column)`` that are added to the elevation of pixels which lie `away_from_km` from its middle."""
         return self.vertical_m + rise_m((self.tilt_east_m_per_km, self.tilt_north_m_per_km), away_km)
 
-    def facts(self) -> dict[str, Any]:
-        """What shift.json says; ``_px`` are pixels of the DEM, ``dem_pixel_m`` the side of one."""
-        facts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        width_m, height_m = facts.pop("pixel_m")
-        light = facts.pop("light")
-        return facts | {
-            "bands": [dataclasses.asdict(band) for band in self.bands],
-            "east_px": self.east_m / width_m,
-            "north_px": self.north_m / height_m,
-            "dem_pixel_m": math.sqrt(width_m * height_m),
-            "sun": light.sun if light else None,
-            "band": light.band if light else None,
-        }
+    def facts(self) -> ShiftFacts:
+        """What shift.json says."""
+        width_m, height_m = self.pixel_m
+        return ShiftFacts(
+            method=self.method,
+            accepted=self.accepted,
+            reason=self.reason,
+            east_m=self.east_m,
+            north_m=self.north_m,
+            east_px=self.east_m / width_m,
+            north_px=self.north_m / height_m,
+            dem_pixel_m=math.sqrt(width_m * height_m),
+            vertical_m=self.vertical_m,
+            tilt_east_m_per_km=self.tilt_east_m_per_km,
+            tilt_north_m_per_km=self.tilt_north_m_per_km,
+            quality=self.quality,
+            quality_before=self.quality_before,
+            quality_after=self.quality_after,
+            standard_error_px=self.standard_error_px,
+            sun=self.light.sun if self.light else None,
+            band=self.light.band if self.light else None,
+            bands=list(self.bands),
+            findings=list(self.findings),
+        )
 
 
 def rise_m(tilt_m_per_km: Point, away_km: Array) -> Array:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from hpcl.core.prefetch import ahead
+from hpcl.core.records import TrainedFacts
 from hpcl.inference.adabn import adapted
 from hpcl.inference.scene import Scene
 from hpcl.networks.base import Network
@@ -66,7 +66,7 @@ def predict(
     edge. ``uncertainty`` is the (equally weighted) standard deviation between the overlapping windows, turned ones
     included: where the answer depends on what else the window shows, or on how it lies, it is high.
     """
-    window_px = trained.facts["window_px"]
+    window_px = trained.facts.window_px
     stride = max(1, round(window_px * (1 - settings.overlap_frac)))
     height, width = scene.shape
     where = device()
@@ -161,15 +161,15 @@ def _read_row(scene: Scene, window_px: int, top: int, lefts: list[int]) -> Windo
 
 @torch.inference_mode()
 def _forward(
-    network: Network, scene: Scene, facts: Mapping[str, Any], windows: list[Float32], ways: Sequence[tuple[int, bool]]
+    network: Network, scene: Scene, facts: TrainedFacts, windows: list[Float32], ways: Sequence[tuple[int, bool]]
 ) -> Float32:
     """What is blended of each window, ``(window, class, row, column)``: the probability of every class but background,
     and last the square of their sum; the mean over all ways to turn the window."""
     where = next(network.parameters()).device
     predictions = []
     for quarters, mirror in ways:
-        turned = [turn(w, scene.bands, quarters, mirror, facts["sun"]) for w in windows] if len(ways) > 1 else windows
-        logits = network(scene.tensors(turned, where)).logits.float() / facts["temperature"]
+        turned = [turn(w, scene.bands, quarters, mirror, facts.sun) for w in windows] if len(ways) > 1 else windows
+        logits = network(scene.tensors(turned, where)).logits.float() / facts.temperature
         classes = logits.softmax(1)[:, 1:]
         found = torch.cat([classes, classes.sum(1, keepdim=True).square()], dim=1).contiguous().cpu().numpy()
         predictions.append(np.stack([turn_back(window, quarters, mirror) for window in found]))

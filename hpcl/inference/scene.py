@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcl.networks.normalise import BandFacts, Float32, normalise
+from hpcl.networks.normalise import Float32, normalise
 from hpcl.networks.store import Trained
 
 
@@ -22,9 +22,9 @@ class Scene:
     """
 
     def __init__(self, trained: Trained, area: str, shape: tuple[int, int], absent: Sequence[str] = ()) -> None:
-        self.bands = tuple(BandFacts(**b) for b in trained.facts["bands"])
+        self.bands = tuple(trained.facts.bands)
         self.shape, self.absent = shape, tuple(absent)
-        self.trained_on = area in trained.facts["trained_on"]
+        self.trained_on = area in trained.facts.trained_on
         names = [b.name for b in self.bands]
         branches = trained.network.settings.branches
         self.branches = {branch: [names.index(band) for band in bands] for branch, bands in branches.items()}

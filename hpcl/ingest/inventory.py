@@ -18,6 +18,7 @@ from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import InventoryFacts
 from hpcl.geo.raster import Grid
 from hpcl.ingest import outlines, vector_files
 from hpcl.ingest.grids import crs_of, horizontal, lattice, name_of
@@ -36,7 +37,7 @@ class Inventory:
     table: gpd.GeoDataFrame
     classes: tuple[str, ...]
     extent: Any | None
-    facts: dict[str, Any]
+    facts: InventoryFacts
     drawn_in: dict[str, CRS]
     """The CRS of each file as it was given."""
 
@@ -127,10 +128,10 @@ def _inventory(
             )
     drawing, told = _drawing(kept, path, image)
     findings += told
-    facts = {
-        **lost, "file": path.name, "n": len(kept), **changed, **left_out, **drawing, "outside_extent": unlabelled,
-        "area_m2": float(kept["area_m2"].sum()), "labelled_extent": extent is not None,
-    }  # fmt: skip
+    facts = InventoryFacts(
+        **lost, file=path.name, n=len(kept), **changed, **left_out, **drawing, outside_extent=unlabelled,
+        area_m2=float(kept["area_m2"].sum()), labelled_extent=extent is not None,
+    )  # fmt: skip
     return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
 
 

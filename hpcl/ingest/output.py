@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rasterio.enums import Resampling
 
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import AreaFacts, BandName, InventoryFacts, OperationFacts, ValidShares
 from hpcl.geo import blocks, cog, vector
 from hpcl.geo.raster import Band
 from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
 from hpcl.ingest.grids import crs_of, name_of, pixel_of
-from hpcl.ingest.inventory import label_block
+from hpcl.ingest.inventory import Inventory, label_block
 from hpcl.ingest.metric import stretch_frac
 from hpcl.ingest.onto import read_onto
 from hpcl.ingest.plan import Layer, Plan
@@ -25,7 +26,7 @@ from hpcl.ingest.raw import Raw
 from hpcl.ingest.settings import Progress
 
 
-def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> AreaFacts:
     """Write what `examine` planned into the folder ``out``; returns the facts of the area.
 
     image.tif, dem.tif and, if there is one, reference_dem.tif; with an inventory also landslides.gpkg and labels.tif.
@@ -38,57 +39,62 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
         progress(next(done), total)
 
     counts, findings = _write_image(plan, out, tick)
-    valid_frac = {"image": counts["seen"] / math.prod(plan.grid.shape)}
-    for name, layer in plan.elevations.items():
-        valid_frac[name] = _write_elevation(layer, out / f"{name}.tif", tick)
-    facts: dict[str, Any] = {
-        "area": plan.area,
-        "crs": crs_of(plan.grid).proj.to_wkt(),
-        "crs_name": name_of(crs_of(plan.grid)),
-        "pixel_m": pixel_of(plan.grid),
-        "stretch_frac": stretch_frac(plan.grid),
-        "dem_pixel_m": pixel_of(plan.elevations["dem"].target),
-        "shape": list(plan.grid.shape),
-        "transform": list(plan.grid.affine)[:6],
-        "bands": [{"name": band.name, "unit": band.unit} for layer in plan.image for band in layer.bands],
-        "valid_frac": valid_frac,
-        "classes": [],
-        "inventory": None,
-        "findings": [*plan.findings, *findings],
-        "reprojected": list(plan.reprojected),
-        "operations": _operations(plan),
-    }
+    pixels = math.prod(plan.grid.shape)
+    elevated = {name: _write_elevation(layer, out / f"{name}.tif", tick) for name, layer in plan.elevations.items()}
     if plan.inventory is not None:
         vector.write(out / "landslides.gpkg", plan.inventory.table)
-        facts["classes"] = list(plan.inventory.classes)
-        known = counts["background"] + counts["landslide"]
-        facts["inventory"] = plan.inventory.facts | {
-            "unknown_frac": 1 - known / math.prod(plan.grid.shape),
-            "landslide_frac": counts["landslide"] / known if known else 0.0,
-        }
-    return facts
+    return AreaFacts(
+        area=plan.area,
+        crs=crs_of(plan.grid).proj.to_wkt(),
+        crs_name=name_of(crs_of(plan.grid)),
+        pixel_m=pixel_of(plan.grid),
+        stretch_frac=stretch_frac(plan.grid),
+        dem_pixel_m=pixel_of(plan.elevations["dem"].target),
+        shape=list(plan.grid.shape),
+        transform=list(plan.grid.affine)[:6],
+        bands=[BandName(band.name, band.unit) for layer in plan.image for band in layer.bands],
+        valid_frac=ValidShares(image=counts.seen / pixels, **elevated),
+        classes=list(plan.inventory.classes) if plan.inventory else [],
+        inventory=_labelled(plan.inventory, counts, pixels) if plan.inventory else None,
+        findings=[*plan.findings, *findings],
+        reprojected=list(plan.reprojected),
+        operations=[
+            OperationFacts(
+                from_=name_of(way.source),
+                to=name_of(way.target),
+                name=way.name,
+                accuracy_m=way.accuracy_m,
+                files=list(files),
+            )
+            for way, files in plan.operations.items()
+        ],
+    )
 
 
-def _operations(plan: Plan) -> list[dict[str, Any]]:
-    """What brought coordinates into the image's CRS, those of which files, and how accurately."""
-    return [
-        {
-            "from": name_of(way.source),
-            "to": name_of(way.target),
-            "name": way.name,
-            "accuracy_m": way.accuracy_m,
-            "files": list(files),
-        }
-        for way, files in plan.operations.items()
-    ]
+@dataclass
+class Counts:
+    """Pixels that have an image, and pixels with each kind of label."""
+
+    seen: int = 0
+    background: int = 0
+    landslide: int = 0
 
 
-def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[str, int], list[str]]:
+def _labelled(inventory: Inventory, counts: Counts, pixels: int) -> InventoryFacts:
+    known = counts.background + counts.landslide
+    return replace(
+        inventory.facts,
+        unknown_frac=1 - known / pixels,
+        landslide_frac=counts.landslide / known if known else 0.0,
+    )
+
+
+def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[Counts, list[str]]:
     """image.tif and, with an inventory, labels.tif.
 
     Returns how many pixels have an image and each kind of label, and findings about bands that say nothing.
     """
-    counts = {"seen": 0, "background": 0, "landslide": 0}
+    counts = Counts()
     bands = [band for layer in plan.image for band in layer.bands]
     optical = len(plan.image[0].bands)
     low, high = (np.full(len(bands), np.nan, np.float32) for _ in range(2))
@@ -107,11 +113,11 @@ def _write_image(plan: Plan, out: Path, tick: Callable[[], None]) -> tuple[dict[
             low = np.fmin(low, np.fmin.reduce(values, axis=(1, 2)))
             high = np.fmax(high, np.fmax.reduce(values, axis=(1, 2)))
             blind = np.isnan(values[:optical]).all(axis=0)
-            counts["seen"] += int((~blind).sum())
+            counts.seen += int((~blind).sum())
             if labels is not None and plan.inventory is not None:
                 codes = label_block(plan.inventory, block, blind)
-                counts["background"] += int((codes == 0).sum())
-                counts["landslide"] += int(((codes > 0) & (codes < UNKNOWN)).sum())
+                counts.background += int((codes == 0).sum())
+                counts.landslide += int(((codes > 0) & (codes < UNKNOWN)).sum())
                 labels.write(codes[None], roi)
             tick()
     return counts, flat_bands(plan.image, low, high)

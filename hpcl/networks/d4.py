@@ -4,11 +4,12 @@ components must turn as a vector, and a hillshade, whose sun stands still, is co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from hpcl.networks.normalise import BandFacts, Float32
+from hpcl.core.records import BandFacts, Sun
+from hpcl.networks.normalise import Float32
 
 
 class TurnError(ValueError):
@@ -22,9 +23,7 @@ def hillshade(east: Float32, north: Float32, up: Float32, azimuth_deg: float, al
     return np.maximum(lit, 0).astype(np.float32)
 
 
-def turn(
-    values: Float32, bands: Sequence[BandFacts], quarter_turns: int, mirror: bool, sun: Mapping[str, float]
-) -> Float32:
+def turn(values: Float32, bands: Sequence[BandFacts], quarter_turns: int, mirror: bool, sun: Sun) -> Float32:
     """Turn a raw window ``(band, row, column)`` counter-clockwise by quarters after an optional east-west mirror.
 
     A mirror negates the normal's east component; a quarter turn maps (east, north) to (-north, east). Hillshade bands
@@ -48,7 +47,7 @@ def turn(
             if len(place) < 3:
                 raise TurnError("A hillshade band cannot be turned by itself; give n_east, n_north and n_up with it.")
             east, north, up = (out[place[k]] for k in ("east", "north", "up"))
-            out[i] = hillshade(east, north, up, sun["azimuth_deg"], sun["altitude_deg"])
+            out[i] = hillshade(east, north, up, sun.azimuth_deg, sun.altitude_deg)
     return out
 
 

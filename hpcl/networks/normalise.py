@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcl.core.artifacts import Finite, Positive
+from hpcl.core.records import BandFacts
 
 Float32 = npt.NDArray[np.float32]
 CLIP_STD = 6.0
 """Normalised values beyond this many standard deviations are held there: a single spike must not rule a window."""
-
-
-@dataclass(frozen=True)
-class BandFacts:
-    """What a network must know of a band: how it turns, mean and std."""
-
-    name: str
-    kind: Literal["image", "scalar", "east", "north", "up", "hillshade"]
-    mean: Finite
-    std: Positive
 
 
 def normalise(values: Float32, bands: Sequence[BandFacts]) -> Float32:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hpcl.core.artifacts import Count, Positive, Share, read_json, remedy, replacing, unwritten, write_bytes
+from hpcl.core.artifacts import read_json, remedy, replacing, unwritten, write_json
+from hpcl.core.records import ModelFacts, TrainedFacts
 from hpcl.networks.base import Network
 from hpcl.networks.hpcl_net import HPCLNet, LateFusion
-from hpcl.networks.normalise import BandFacts
 from hpcl.networks.smp_models import SmpNetwork
 from hpcl.settings.model import ModelError, ModelSettings
 
@@ -33,29 +31,15 @@ class Trained:
     """A trained network and the facts that travel with it (bands, normalisation, classes, window, threshold...)."""
 
     network: Network
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What of model.json a map depends on, within the bounds in which it makes one."""
-
-    bands: Annotated[list[BandFacts], Field(min_length=1)]
-    classes: Annotated[list[str], Field(min_length=1)]
-    window_px: Count
-    threshold: Share
-    temperature: Positive
-    embedding_dim: Count
-    pixel_m: Annotated[list[Positive], Field(min_length=1)]
-    trained_on: list[str]
-    settings: dict[str, Any]
-    weights_sha256: str
+    facts: TrainedFacts
+    weights_sha256: str = ""
+    """Of the file that the network was loaded from."""
 
 
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 
 
-def save(folder: Path, network: Network, facts: Mapping[str, Any]) -> None:
+def save(folder: Path, network: Network, facts: TrainedFacts) -> None:
     """Write weights and facts; the facts name the weights by their SHA-256."""
     weights = folder / WEIGHTS
     with replacing(weights) as draft:
@@ -63,12 +47,13 @@ def save(folder: Path, network: Network, facts: Mapping[str, Any]) -> None:
             save_file({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, draft)
         except SafetensorError as error:  # an OSError in other clothes
             raise unwritten(weights, error) from error
-    written = dict(facts) | {
-        "settings": asdict(network.settings),
-        "embedding_dim": network.embedding_dim,
-        "weights_sha256": _sha256(weights),
-    }
-    write_bytes(folder / FACTS, (json.dumps(written, sort_keys=True, indent=1) + "\n").encode())
+    written = ModelFacts(
+        **vars(facts),
+        settings=asdict(network.settings),
+        embedding_dim=network.embedding_dim,
+        weights_sha256=_sha256(weights),
+    )
+    write_json(folder / FACTS, written, digits=None)
 
 
 def load(folder: Path) -> Trained:
@@ -77,24 +62,23 @@ def load(folder: Path) -> Trained:
     facts = read_json(folder / FACTS, ModelFacts)
     if not weights.exists():
         raise ModelError(f"{weights} does not exist; {remedy(weights)}.")
-    if _sha256(weights) != facts["weights_sha256"]:
+    if _sha256(weights) != facts.weights_sha256:
         raise ModelError(f"{weights} is not the file that {FACTS} was written for; restore both together.")
     try:
-        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts["settings"] | {"pretrained": False}))
-        network = build(settings, len(facts["classes"]) + 1, facts["embedding_dim"])
+        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts.settings | {"pretrained": False}))
+        network = build(settings, len(facts.classes) + 1, facts.embedding_dim)
         network.load_state_dict(load_file(weights))
     # RuntimeError: weights of another network.
     except (ModelError, ValidationError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder} does not hold a whole model ({' '.join(str(error).split())}); {remedy(weights)}."
         ) from error
-    names = {band["name"] for band in facts["bands"]}
     for branch, wanted in settings.branches.items():
-        if absent := sorted(set(wanted) - names):
+        if absent := sorted(set(wanted) - set(facts.band_names)):
             raise ModelError(
                 f"{folder / FACTS} has no statistics of band '{absent[0]}' of branch '{branch}'; {remedy(folder / FACTS)}."
             )
-    return Trained(network.eval(), facts)
+    return Trained(network.eval(), facts, facts.weights_sha256)
 
 
 def _sha256(path: Path) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpcl.report.facts import Area, Facts, Report
+from hpcl.core.records import BandLook
+from hpcl.report.facts import Area, Report
 from hpcl.report.html import (
     NONE,
     Plates,
@@ -26,20 +27,20 @@ from hpcl.report.style import layers_of
 
 def image_km2(area: Area) -> float:
     """Ground of an area that its image shows."""
-    rows, columns = area.ingest["shape"]
-    return float(rows * columns * area.ingest["pixel_m"] ** 2 * valid_frac_of(area) / 1e6)
+    rows, columns = area.ingest.shape
+    return float(rows * columns * area.ingest.pixel_m**2 * valid_frac_of(area) / 1e6)
 
 
 def valid_frac_of(area: Area) -> float:
     """Share of the image that has data."""
-    return float(area.ingest["valid_frac"]["image"])
+    return area.ingest.valid_frac.image
 
 
 def role_of(area: Area) -> str:
     """What an area is there for, by its blocks."""
     if area.tiles is None:
         return "mapped only"
-    splits = [block["split"] for block in area.tiles["blocks"]]
+    splits = [block.split for block in area.tiles.blocks]
     counts = {name: splits.count(name) for name in ("train", "val", "test")}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
@@ -52,25 +53,25 @@ def figure_key(*parts: str) -> str:
 def area_section(area: Area, report: Report) -> Section:
     """All that is said of one area."""
     plates, name = Plates(report.figures), area.name
-    ground = f"{short(image_km2(area))} km² at {area.ingest['pixel_m']:.4g} m in {area.ingest['crs_name']}"
-    intro = f"{ground}; bands {', '.join(band['name'] for band in area.ingest['bands'])}. "
+    ground = f"{short(image_km2(area))} km² at {area.ingest.pixel_m:.4g} m in {area.ingest.crs_name}"
+    intro = f"{ground}; bands {', '.join(band.name for band in area.ingest.bands)}. "
     intro += (
-        f"Mapped: {counted(area.outline['landslides'], 'landslide')}, {short(area.outline['landslide_area_m2'] / 1e6)} km², "
-        f"where the probability is at least {fixed(area.predict['threshold'], 2)}."
+        f"Mapped: {counted(area.outline.landslides, 'landslide')}, {short(area.outline.landslide_area_m2 / 1e6)} km², "
+        f"where the probability is at least {fixed(area.predict.threshold, 2)}."
     )
-    for way in area.ingest.get("operations", []):
-        right = "of unknown accuracy" if way["accuracy_m"] is None else f"right to {way['accuracy_m']:.3g} m"
-        intro += f" {listed(way['files'])}: from {way['from']} to {way['to']} by {way['name']}, {right}."
+    for way in area.ingest.operations:
+        right = "of unknown accuracy" if way.accuracy_m is None else f"right to {way.accuracy_m:.3g} m"
+        intro += f" {listed(way.files)}: from {way.from_} to {way.to} by {way.name}, {right}."
     body = [
         callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
         paragraph(intro),
         plates.row(
             plates.one(
                 f"{name}_map.png",
-                f"Map of {name}: probability of landslide over a hillshade, with {area.outline['landslides']} outlined "
+                f"Map of {name}: probability of landslide over a hillshade, with {area.outline.landslides} outlined "
                 "landslides, scale bar and north arrow.",
                 f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
-                f"probability ≥ {fixed(area.predict['threshold'], 2)}. Coordinates in km, {area.ingest['crs_name']}.",
+                f"probability ≥ {fixed(area.predict.threshold, 2)}. Coordinates in km, {area.ingest.crs_name}.",
             ),
             plates.one(
                 f"{name}_image.png",
@@ -147,61 +148,61 @@ _KEPT = "Sideways, the DEM stays where it was."
 def _coregistration(area: Area, plates: Plates) -> Section:
     shift, name = area.shift, area.name
     verdict = (
-        callout("Accepted.", shift["reason"], "good")
-        if shift["accepted"]
-        else callout("REJECTED.", f"{shift['reason']} {_KEPT}", "bad")
+        callout("Accepted.", shift.reason, "good")
+        if shift.accepted
+        else callout("REJECTED.", f"{shift.reason} {_KEPT}", "bad")
     )
-    rows: list[tuple[str, str]] = [("method", str(_METHODS.get(shift["method"], shift["method"])))]
-    label = "shift" if shift["accepted"] else "shift that was found, and not applied"
-    if shift["accepted"] or shift["east_m"] or shift["north_m"]:
-        east, north = signed(shift["east_m"], 2), signed(shift["north_m"], 2)
+    rows: list[tuple[str, str]] = [("method", str(_METHODS.get(shift.method, shift.method)))]
+    label = "shift" if shift.accepted else "shift that was found, and not applied"
+    if shift.accepted or shift.east_m or shift.north_m:
+        east, north = signed(shift.east_m, 2), signed(shift.north_m, 2)
         rows.append((label, f"{east} m east, {north} m north"))
-        east, north = signed(shift["east_px"], 3), signed(shift["north_px"], 3)
+        east, north = signed(shift.east_px, 3), signed(shift.north_px, 3)
         rows.append((f"{label}, in DEM pixels", f"{east} east, {north} north"))
-    if shift.get("standard_error_px") is not None:
-        rows.append(("standard error", f"{fixed(shift['standard_error_px'], 3)} DEM pixels"))
-    if shift["vertical_m"]:
-        rows.append(("added to the elevation", f"{signed(shift['vertical_m'], 2)} m"))
-    if shift["tilt_east_m_per_km"] or shift["tilt_north_m_per_km"]:
-        east, north = signed(shift["tilt_east_m_per_km"], 2), signed(shift["tilt_north_m_per_km"], 2)
+    if shift.standard_error_px is not None:
+        rows.append(("standard error", f"{fixed(shift.standard_error_px, 3)} DEM pixels"))
+    if shift.vertical_m:
+        rows.append(("added to the elevation", f"{signed(shift.vertical_m, 2)} m"))
+    if shift.tilt_east_m_per_km or shift.tilt_north_m_per_km:
+        east, north = signed(shift.tilt_east_m_per_km, 2), signed(shift.tilt_north_m_per_km, 2)
         rows.append(("and for every kilometre from the middle of the DEM", f"{east} m east, {north} m north"))
-    if shift["quality_before"] is not None:
-        name_of = _QUALITIES.get(str(shift.get("quality")), "quality")
-        rows.append((name_of, f"{short(shift['quality_before'])} before, {short(shift['quality_after'])} after"))
-    if shift["sun"]:
-        azimuth, altitude = shift["sun"]["azimuth_deg"], shift["sun"]["altitude_deg"]
+    if shift.quality_before is not None:
+        name_of = _QUALITIES.get(str(shift.quality), "quality")
+        rows.append((name_of, f"{short(shift.quality_before)} before, {short(shift.quality_after)} after"))
+    if shift.sun:
+        azimuth, altitude = shift.sun.azimuth_deg, shift.sun.altitude_deg
         high = "altitude unknown" if altitude is None else f"altitude {fixed(altitude, 0)}°"
         rows.append(("estimated sun of the image", f"azimuth {fixed(azimuth, 0)}°, {high}"))
     pictures = [
         plates.one(
             f"{name}_residual_{when}.png",
             f"Residuals of {name} {when} the alignment of the DEM.",
-            f"Residual {when} the alignment{tail}: {_RESIDUALS.get(shift['method'], 'what the two disagree about')}. The same "
+            f"Residual {when} the alignment{tail}: {_RESIDUALS.get(shift.method, 'what the two disagree about')}. The same "
             "colours before and after; hatched: no data. The smaller and the more random, the better.",
         )
-        for when, tail in (("before", ""), ("after", "" if shift["accepted"] else " (nothing was moved)"))
+        for when, tail in (("before", ""), ("after", "" if shift.accepted else " (nothing was moved)"))
     ]
     missing = "" if any(pictures) else paragraph("There are no residual rasters: nothing was compared.", "note")
     table = fact_list("The alignment of the DEM with the image", rows)
-    body = [verdict, table, _band_looks(shift.get("bands", [])), plates.row(*pictures), missing]
+    body = [verdict, table, _band_looks(shift.bands), plates.row(*pictures), missing]
     return Section(figure_key("area", name, "coregistration"), "Alignment of the terrain", body)
 
 
-def _band_looks(bands: Sequence[Facts]) -> str:
+def _band_looks(bands: Sequence[BandLook]) -> str:
     """What each band of the image says by itself; nothing if a reference DEM decided."""
     if not bands:
         return ""
     rows = [
         [
-            band["name"],
-            "yes" if band["counts"] else "no",
-            signed(band["east_m"], 1),
-            signed(band["north_m"], 1),
-            fixed(band["correlation"], 3),
+            band.name,
+            "yes" if band.counts else "no",
+            signed(band.east_m, 1),
+            signed(band.north_m, 1),
+            fixed(band.correlation, 3),
         ]
         for band in bands
     ]
-    unseen = [f"{band['name']}: {band['unseen']}." for band in bands if band["unseen"] is not None]
+    unseen = [f"{band.name}: {band.unseen}." for band in bands if band.unseen is not None]
     return table_html(
         "What each band of the image says by itself",
         ["band", "counts", "DEM moved east [m]", "north [m]", "correlation"],
@@ -212,15 +213,15 @@ def _band_looks(bands: Sequence[Facts]) -> str:
 
 
 def _attention(area: Area, plates: Plates) -> Section:
-    name, shares = area.name, area.explain["attention"]
+    name, shares = area.name, area.explain.attention
     title = "Where the network looks"
     key = figure_key("area", name, "attention")
-    if not area.explain["windows"]:
+    if not area.explain.windows:
         return Section(
             key, title, [paragraph("No window of this area was explained: it has no landslide on test ground.")]
         )
     pictures = []
-    for number, _ in enumerate(area.explain["windows"], start=1):
+    for number, _ in enumerate(area.explain.windows, start=1):
         pictures.append(
             plates.one(
                 f"{name}_attention_{number}.png",
@@ -233,25 +234,25 @@ def _attention(area: Area, plates: Plates) -> Section:
         )
     shown = sum(bool(picture) for picture in pictures)
     intro = (
-        f"{counted(len(area.explain['windows']), 'window')} of {area.explain['window_px']} pixels were explained, "
+        f"{counted(len(area.explain.windows), 'window')} of {area.explain.window_px} pixels were explained, "
         f"{shown} are shown. Grad-CAM tells which places raise the landslide score, not why."
     )
     head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
     rows = []
     for layer in layers_of(shares):
-        ours, control = shares[layer], shares.get(f"untrained_{layer}", {})
+        ours, control = shares[layer], shares.get(f"untrained_{layer}")
         rows.append(
             [
                 layer,
-                percent(ours["boundary_attention_frac"]),
-                percent(control.get("boundary_attention_frac")),
-                percent(ours["boundary_ground_frac"]),
-                f"{ours['blank_windows']} / {control.get('blank_windows', NONE)}",
+                percent(ours.boundary_attention_frac),
+                percent(control.boundary_attention_frac if control else None),
+                percent(ours.boundary_ground_frac),
+                f"{ours.blank_windows} / {control.blank_windows if control else NONE}",
             ]
         )
     note = "Share of attention within one block of a landslide boundary. Above the boundary's share of the ground and above "
     note += "the control, attention seeks boundaries. Blank: all weights negative (trained / control)."
-    known = any(shares[layer]["boundary_ground_frac"] is not None for layer in shares)
+    known = any(shares[layer].boundary_ground_frac is not None for layer in shares)
     numbers = (
         [
             plates.row(

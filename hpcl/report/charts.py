@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from hpcl.core.records import AttentionShares
+from hpcl.core.scores import Metrics
 from hpcl.report.style import (
     BLUE,
     GREY,
@@ -44,18 +45,19 @@ def _chart(
 
 
 @styled
-def attention_shares(area: str, shares: Mapping[str, Mapping[str, float | None]]) -> Figure:
+def attention_shares(area: str, shares: Mapping[str, AttentionShares]) -> Figure:
     """Share of attention at landslide boundaries by layer, trained and untrained, beside the boundary's share of ground."""
     layers = layers_of(shares)
     title, source = f"{area}: attention at boundaries", f"data/explain/{area}/facts.json"
     figure, axes = _chart(1.3 + 0.3 * len(layers), title, source, left_in=0.9)
     at = np.arange(len(layers))
     for prefix, label, fill in (("", "trained", BLUE), ("untrained_", "untrained control", "white")):
-        values = [shares.get(prefix + name, {}).get("boundary_attention_frac") for name in layers]
+        shown = [shares.get(prefix + name) for name in layers]
+        values = [layer.boundary_attention_frac if layer else None for layer in shown]
         axes.plot(
             _floats(values) * 100, at, "o", color=BLUE, markerfacecolor=fill, markersize=7, label=label, clip_on=False
         )
-    ground = shares[layers[0]]["boundary_ground_frac"]
+    ground = shares[layers[0]].boundary_ground_frac
     if ground is not None:
         axes.axvline(ground * 100, color=VERMILION, linewidth=1.2, label="share of the ground")
     axes.set(yticks=at, yticklabels=layers, ylim=(len(layers) - 0.5, -0.5), xlabel="share at landslide boundaries [%]")
@@ -95,7 +97,7 @@ def training(
 
 
 @styled
-def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
+def precision_recall(curves: pd.DataFrame, metrics: Metrics) -> Figure:
     """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
     figure, axes = _chart(
         4.4, "Precision and recall on test ground", "reports/evaluate/precision_recall.csv and metrics.json"
@@ -111,10 +113,10 @@ def precision_recall(curves: pd.DataFrame, metrics: Mapping[str, Mapping[str, An
         mine = curves[curves["map"] == name]
         if len(mine):
             axes.plot(mine["recall"], mine["precision"], color=MAP_COLOR[name], zorder=2)
-        point = metrics.get(name, {})
-        if point.get("recall") is not None:
+        point = metrics.of(name)
+        if point.recall is not None and point.precision is not None:
             axes.plot(
-                [point["recall"]], [point["precision"]], MAP_MARKER[name], color=MAP_COLOR[name],
+                [point.recall], [point.precision], MAP_MARKER[name], color=MAP_COLOR[name],
                 markeredgecolor="white", markersize=9, zorder=3, label=f"{label}, as mapped",
             )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall (share of landslide ground that is mapped)")
@@ -146,13 +148,13 @@ def reliability(bins: pd.DataFrame) -> Figure:
 
 
 @styled
-def score_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> Figure:
+def score_intervals(metrics: Metrics) -> Figure:
     """Every score of every map with its interval."""
     figure, axes = _chart(4.4, "Scores on test ground", "reports/evaluate/metrics.json", left_in=1.05)
     for offset, (name, label) in zip((-0.22, 0.0, 0.22), MAPS.items(), strict=True):
         for row, score in enumerate(SCORES):
-            value = metrics[name].get(score)
-            low, high = metrics[name].get(f"{score}_interval") or (None, None)
+            value = metrics.of(name).of(score)
+            low, high = metrics.of(name).interval_of(score)
             if value is None:
                 continue
             if low is not None and high is not None:

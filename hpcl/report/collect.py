@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,17 @@ import shapely
 
 from hpcl.core import artifacts
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import (
+    AreaFacts,
+    AttentionFacts,
+    MapFacts,
+    OutlineFacts,
+    ShiftFacts,
+    TerrainFacts,
+    TiledArea,
+    TileFacts,
+)
+from hpcl.core.scores import Metrics, TrainingSummary
 from hpcl.geo import blocks, raster, vector
 from hpcl.report import charts, facts, maps, style
 from hpcl.settings.report import ReportSettings
@@ -21,14 +31,7 @@ DATA, REPORTS = Path("data"), Path("reports")
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """What of a map's facts its figures depend on."""
-
-    threshold: artifacts.Share
-
-
-def curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, bytes]:
+def curves(metrics: Metrics, training: TrainingSummary, settings: ReportSettings) -> dict[str, bytes]:
     """The figures of training and scores, by file name."""
     table = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"epoch": int, "loss": float})
     losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
@@ -39,7 +42,7 @@ def curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, b
         "queue_purity_frac": "purity of queues",
         "separation": "separation of classes",
     }
-    best = training["best_epoch"]
+    best = training.best_epoch
     drawn = {
         "scores": charts.score_intervals(metrics),
         "precision_recall": charts.precision_recall(
@@ -54,29 +57,27 @@ def curves(metrics: Any, training: Any, settings: ReportSettings) -> dict[str, b
     return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
 
 
-def read_area(name: str, tiles: Any, settings: ReportSettings) -> tuple[facts.Area, Array]:
+def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[facts.Area, Array]:
     """The facts of one area, and what became of its test ground, as codes that stand for the map."""
-    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", Mapped)
-    split = tiles["areas"].get(name)
-    codes, counts = (
-        _outcomes(name, split, predict["threshold"], settings.map_px) if split else (np.zeros(0), np.zeros(5))
-    )
-    pixel_km2 = abs(split["transform"][0] * split["transform"][4]) / 1e6 if split else 0.0
+    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", MapFacts)
+    split = tiles.areas.get(name)
+    codes, counts = _outcomes(name, split, predict.threshold, settings.map_px) if split else (np.zeros(0), np.zeros(5))
+    pixel_km2 = abs(split.transform[0] * split.transform[4]) / 1e6 if split else 0.0
     area = facts.Area(
         name=name,
-        ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json"),
-        shift=artifacts.read_json(DATA / "coregister" / name / "shift.json"),
+        ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json", AreaFacts),
+        shift=artifacts.read_json(DATA / "coregister" / name / "shift.json", ShiftFacts),
         predict=predict,
-        outline=artifacts.read_json(DATA / "outline" / name / "facts.json"),
-        explain=artifacts.read_json(DATA / "explain" / name / "facts.json"),
-        terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json"),
+        outline=artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts),
+        explain=artifacts.read_json(DATA / "explain" / name / "facts.json", AttentionFacts),
+        terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json", TerrainFacts),
         tiles=split,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
     )
     return area, codes
 
 
-def _outcomes(name: str, tiles: Any, threshold: float, max_px: int) -> tuple[Array, Array]:
+def _outcomes(name: str, tiles: TiledArea, threshold: float, max_px: int) -> tuple[Array, Array]:
     """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
 
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
@@ -118,14 +119,14 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
         probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
     ground = maps.Ground(
         area=name,
-        crs_name=area.ingest["crs_name"],
+        crs_name=area.ingest.crs_name,
         extent_km=_extent_km(grid),
         hillshade=hillshade,
         mapped=_outlines(DATA / "outline" / name / "landslides.gpkg"),
         inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
     )
     drawn = {
-        "map": maps.landslide_map(ground, probability, area.predict["threshold"]),
+        "map": maps.landslide_map(ground, probability, area.predict.threshold),
         "image": maps.image_map(ground, image, shown),
         "uncertainty": maps.uncertainty_map(ground, uncertainty),
     }
@@ -180,8 +181,8 @@ def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
     """The first explained windows, and the shares of all of them."""
     name, explained = area.name, area.explain
     folder, drawn = DATA / "explain" / name, {}
-    for number, window in enumerate(explained["windows"][: settings.attention_windows], start=1):
-        seen, top, left = raster.read(folder / f"attention_{number:02d}.tif"), window["row_px"], window["column_px"]
+    for number, window in enumerate(explained.windows[: settings.attention_windows], start=1):
+        seen, top, left = raster.read(folder / f"attention_{number:02d}.tif"), window.row_px, window.column_px
         cams = dict(zip([band.name for band in seen.bands], seen.values, strict=True))
         height, width = seen.grid.shape
         roi = slice(top, top + height), slice(left, left + width)
@@ -197,7 +198,7 @@ def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
         drawn[f"attention_{number}"] = maps.attention(
             title, image, hillshade, landslide, cams, f"data/explain/{name}/attention_{number:02d}.tif"
         )
-    known = [share["boundary_ground_frac"] for share in explained["attention"].values()]
-    if explained["windows"] and any(value is not None for value in known):
-        drawn["attention_shares"] = charts.attention_shares(name, explained["attention"])
+    known = [share.boundary_ground_frac for share in explained.attention.values()]
+    if explained.windows and any(value is not None for value in known):
+        drawn["attention_shares"] = charts.attention_shares(name, explained.attention)
     return drawn

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
+from hpcl.core.records import (
+    AreaFacts,
+    AttentionFacts,
+    BaselineFacts,
+    MapFacts,
+    ModelFacts,
+    OutlineFacts,
+    ShiftFacts,
+    TerrainFacts,
+    TiledArea,
+    TileFacts,
+)
+from hpcl.core.scores import Metrics, TrainingSummary
+
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""
-
-Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -19,13 +30,13 @@ class Area:
     """The facts of one area, as the stages wrote them; what a stage did not make of this area is None."""
 
     name: str
-    ingest: Facts
-    shift: Facts
-    predict: Facts
-    outline: Facts
-    explain: Facts
-    terrain: Facts
-    tiles: Facts | None
+    ingest: AreaFacts
+    shift: ShiftFacts
+    predict: MapFacts
+    outline: OutlineFacts
+    explain: AttentionFacts
+    terrain: TerrainFacts
+    tiles: TiledArea | None
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
     """Test ground by outcome (`hpcl.report.maps.HIT`...); None where the area has no test ground."""
@@ -42,11 +53,11 @@ class Report:
 
     areas: Sequence[Area]
     figures: Mapping[str, bytes]
-    tiles: Facts
-    model: Facts
-    baselines: Facts
-    training: Facts
-    metrics: Facts
+    tiles: TileFacts
+    model: ModelFacts
+    baselines: BaselineFacts
+    training: TrainingSummary
+    metrics: Metrics
     objects: pd.DataFrame
     blocks: pd.DataFrame
     """objects.csv and blocks.csv of the stage evaluate."""

@@ -15,7 +15,6 @@ from typing import Any
 from hpcl.report.areas import area_section, image_km2, role_of, valid_frac_of
 from hpcl.report.facts import Report
 from hpcl.report.html import (
-    NONE,
     Section,
     bullets,
     callout,
@@ -79,10 +78,10 @@ def _header(report: Report, title: str, sections: Sequence[Section]) -> str:
 
 
 def _what(report: Report) -> str:
-    slides = sum(area.outline["landslides"] for area in report.areas)
-    mapped_km2 = sum(area.outline["landslide_area_m2"] for area in report.areas) / 1e6
+    slides = sum(area.outline.landslides for area in report.areas)
+    mapped_km2 = sum(area.outline.landslide_area_m2 for area in report.areas) / 1e6
     ground_km2 = sum(image_km2(area) for area in report.areas)
-    branches = report.model["settings"]["branches"]
+    branches = report.model.branches
     bands = "; ".join(f"{name}: {', '.join(names)}" for name, names in branches.items())
     return (
         f"HPCL-Net outlines {counted(slides, 'landslide')} on {short(mapped_km2)} km², {percent(mapped_km2 / ground_km2)} "
@@ -91,11 +90,11 @@ def _what(report: Report) -> str:
 
 
 def _how_well(report: Report) -> str:
-    ours, counts = report.metrics["hpcl_net"], report.metrics["counts"]
+    ours, counts = report.metrics.hpcl_net, report.metrics.counts
     judged = (
-        f"On {counted(counts['test_blocks'], 'test block')} ({percent(counts['landslide_frac'])} landslide) that had no part in "
+        f"On {counted(counts.test_blocks, 'test block')} ({percent(counts.landslide_frac)} landslide) that had no part in "
         f"training or in choosing the threshold, its landslide IoU is "
-        f"{fixed(ours['landslide_iou'], 2)}{interval(ours['landslide_iou_interval'], 2)}. "
+        f"{fixed(ours.landslide_iou, 2)}{interval(ours.interval_of('landslide_iou'), 2)}. "
     )
     return judged + _leads(report)
 
@@ -103,14 +102,14 @@ def _how_well(report: Report) -> str:
 def _leads(report: Report) -> str:
     """How far our map is ahead of the baselines, in words that the intervals bear out."""
     gaps, open_ = [], []
-    for name, paired in report.metrics["paired"].items():
-        gap, (low, high) = paired["landslide_iou_difference"], paired["interval"]
+    for name, paired in report.metrics.paired.items():
+        gap, (low, high) = paired.landslide_iou_difference, paired.interval
         if low is None or high is None or low <= 0 <= high:
             open_.append(MAPS[name])
         bounds = (low, high)
         if gap < 0 and low is not None and high is not None:
             bounds = (-high, -low)
-        other = f"the {MAPS[name]} ({fixed(report.metrics[name]['landslide_iou'], 2)})"
+        other = f"the {MAPS[name]} ({fixed(report.metrics.of(name).landslide_iou, 2)})"
         side = "above" if gap >= 0 else "below"
         gaps.append(f"{fixed(abs(gap), 2)}{interval(bounds, 2)} {side} {other}")
     said = f"That is {listed(gaps)}."
@@ -133,7 +132,7 @@ def _warnings(report: Report) -> list[str]:
                 "warn",
             )
         )
-    rejected = [area.name for area in report.areas if not area.shift["accepted"]]
+    rejected = [area.name for area in report.areas if not area.shift.accepted]
     if rejected:
         out.append(
             callout(
@@ -147,21 +146,21 @@ def _warnings(report: Report) -> list[str]:
         out.append(
             callout("Not scored.", f"There is no inventory of {listed(bare)}: mapped, but nothing to judge by.", "warn")
         )
-    if report.metrics["counts"]["test_blocks"] < 2:
+    if report.metrics.counts.test_blocks < 2:
         out.append(callout("One test block.", "It says nothing about the spread between places: no intervals.", "warn"))
     return out
 
 
 def _cards(report: Report) -> str:
-    ours = report.metrics["hpcl_net"]
+    ours = report.metrics.hpcl_net
     cards = []
     for score in ("landslide_iou", "f1", "precision", "recall", "object_detection_rate", "boundary_iou"):
-        bounds = interval(ours[f"{score}_interval"], 2).strip() or "no interval"
+        bounds = interval(ours.interval_of(score), 2).strip() or "no interval"
         cards.append(
-            f'<div class="card"><span class="name">{escape(SCORES[score])}</span><b>{fixed(ours[score], 2)}</b>'
+            f'<div class="card"><span class="name">{escape(SCORES[score])}</span><b>{fixed(ours.of(score), 2)}</b>'
             f"<span>{escape(bounds)}</span></div>"
         )
-    confidence = report.metrics["counts"].get("confidence_frac")
+    confidence = report.metrics.counts.confidence_frac
     level = f"{confidence:.0%} intervals" if confidence else "intervals"
     note = f"HPCL-Net on test ground, 0 to 1, higher is better; {level} from resampling test blocks."
     return f'<div class="cards">{"".join(cards)}</div>{paragraph(note, "note")}'
@@ -174,11 +173,11 @@ def _overview(report: Report) -> str:
             "synthetic" if area.synthetic else "as delivered",
             role_of(area),
             short(image_km2(area)),
-            f"{area.ingest['pixel_m']:.4g} / {area.ingest['dem_pixel_m']:.4g}",
-            f"{area.ingest['inventory']['n']:,}" if area.ingest["inventory"] else "none",
-            f"{area.outline['landslides']:,}",
-            short(area.outline["landslide_area_m2"] / 1e6),
-            percent(area.outline["landslide_area_m2"] / 1e6 / image_km2(area)),
+            f"{area.ingest.pixel_m:.4g} / {area.ingest.dem_pixel_m:.4g}",
+            f"{area.ingest.inventory.n:,}" if area.ingest.inventory else "none",
+            f"{area.outline.landslides:,}",
+            short(area.outline.landslide_area_m2 / 1e6),
+            percent(area.outline.landslide_area_m2 / 1e6 / image_km2(area)),
         ]
         for area in report.areas
     ]
@@ -205,37 +204,37 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         def tell(step: str, sentence: str, name: str = area.name) -> None:
             out.append((name, step, sentence))
 
-        for sentence in area.ingest["findings"]:
+        for sentence in area.ingest.findings:
             tell("ingest", sentence)
-        for what in area.ingest["reprojected"]:
-            tell("ingest", what if " " in str(what) else f"{what} was reprojected.")
+        for what in area.ingest.reprojected:
+            tell("ingest", what if " " in what else f"{what} was reprojected.")
         if (frac := valid_frac_of(area)) < 1:
             tell("ingest", f"{percent(1 - frac)} of the image has no data: not mapped.")
-        if area.ingest["inventory"] and (unknown := area.ingest["inventory"].get("unknown_frac")):
+        if area.ingest.inventory and (unknown := area.ingest.inventory.unknown_frac):
             tell("ingest", f"Of {percent(unknown)} of the grid nobody knows whether it is landslide: not scored.")
-        tell("coregister", f"{'Accepted' if area.shift['accepted'] else 'REJECTED'}: {area.shift['reason']}")
-        for sentence in area.shift.get("findings", []):
+        tell("coregister", f"{'Accepted' if area.shift.accepted else 'REJECTED'}: {area.shift.reason}")
+        for sentence in area.shift.findings:
             tell("coregister", sentence)
-        for sentence in area.terrain.get("findings", []):
+        for sentence in area.terrain.findings:
             tell("terrain", sentence)
         if area.tiles is None:
             tell("tile", "No inventory: not trained on, not scored.")
-        elif divided := area.tiles.get("divided_landslides"):
+        elif divided := area.tiles.divided_landslides:
             tell(
                 "tile",
                 f"{counted(divided, 'landslide')} across a border of the split: given to one side, else to the gap.",
             )
-        for sentence in (area.tiles or {}).get("findings", []):
+        for sentence in area.tiles.findings if area.tiles else []:
             tell("tile", sentence)
-        for sentence in report.training.get("findings", {}).get(area.name, []):
+        for sentence in report.training.findings.get(area.name, []):
             tell("train", sentence)
-        for sentence in area.predict.get("findings", []):
+        for sentence in area.predict.findings:
             tell("predict", sentence)
-        for sentence in area.outline.get("findings", []):
+        for sentence in area.outline.findings:
             tell("outline", sentence)
-        for sentence in report.metrics.get("findings", {}).get(area.name, []):
+        for sentence in report.metrics.findings.get(area.name, []):
             tell("evaluate", sentence)
-        blank = {name: share["blank_windows"] for name, share in area.explain["attention"].items()}
+        blank = {name: share.blank_windows for name, share in area.explain.attention.items()}
         if any(blank.values()):
             which = listed([f"{name} ({count})" for name, count in blank.items() if count])
             tell("explain", f"Blank attention maps, all of whose weights are negative: {which}.")
@@ -250,9 +249,9 @@ def _judged(report: Report) -> Section:
     ]
     assumed = [
         "Outside a labelled extent nobody knows: such ground is neither background nor scored.",
-        f"The threshold ({fixed(report.model['threshold'], 2)}) and the temperature "
-        f"({fixed(report.model['temperature'], 2)}) that calibrates the probabilities were chosen on validation ground.",
-        f"Between splits, {report.tiles['gap_px']} pixels of labels are left out; neighbouring pixels are alike.",
+        f"The threshold ({fixed(report.model.threshold, 2)}) and the temperature "
+        f"({fixed(report.model.temperature, 2)}) that calibrates the probabilities were chosen on validation ground.",
+        f"Between splits, {report.tiles.gap_px} pixels of labels are left out; neighbouring pixels are alike.",
         "The inventory counts as the truth. Where a mapper missed a landslide or drew loosely, the scores blame the map.",
         "Intervals come from resampling test blocks of these areas. They do not cover other regions, other sensors or "
         "another training run.",
@@ -269,41 +268,38 @@ def _judged(report: Report) -> Section:
 def _provenance(report: Report) -> Section:
     model = report.model
     rows: list[tuple[str, str]] = [
-        ("weights (SHA-256)", model["weights_sha256"]),
-        ("threshold", fixed(model["threshold"], 4)),
-        ("temperature", fixed(model["temperature"], 4)),
-        ("parameters", f"{report.training['parameters']:,}"),
-        ("classes", ", ".join(model["classes"])),
-        ("window", f"{model['window_px']} pixels"),
-        *((f"model: {name}", _plain(value)) for name, value in sorted(model["settings"].items())),
+        ("weights (SHA-256)", model.weights_sha256),
+        ("threshold", fixed(model.threshold, 4)),
+        ("temperature", fixed(model.temperature, 4)),
+        ("parameters", f"{report.training.parameters:,}"),
+        ("classes", ", ".join(model.classes)),
+        ("window", f"{model.window_px} pixels"),
+        *((f"model: {name}", _plain(value)) for name, value in sorted(model.settings.items())),
         (
             "sun of the hillshade",
-            f"azimuth {report.tiles['sun']['azimuth_deg']:g}°, {report.tiles['sun']['altitude_deg']:g}° high",
+            f"azimuth {report.tiles.sun.azimuth_deg:g}°, {report.tiles.sun.altitude_deg:g}° high",
         ),
     ]
     inputs = [
         [
             area.name,
-            area.predict.get("input_sha256", NONE),
-            area.predict.get("weights_sha256", NONE),
-            fixed(area.predict["threshold"], 4),
+            area.predict.input_sha256,
+            area.predict.weights_sha256,
+            fixed(area.predict.threshold, 4),
         ]
         for area in report.areas
     ]
-    bands = [
-        [band["name"], band["kind"], band.get("unit") or "-", short(band["mean"]), short(band["std"])]
-        for band in report.tiles["bands"]
-    ]
+    bands = [[band.name, band.kind, band.unit or "-", short(band.mean), short(band.std)] for band in report.tiles.bands]
     grids = [
         [
             area.name,
-            area.ingest["crs_name"],
-            " × ".join(map(str, area.ingest["shape"])),
-            f"{area.ingest['pixel_m']:.6g}",
+            area.ingest.crs_name,
+            " × ".join(map(str, area.ingest.shape)),
+            f"{area.ingest.pixel_m:.6g}",
         ]
         for area in report.areas
     ]
-    stale = [a.name for a in report.areas if a.predict.get("weights_sha256") not in (None, model["weights_sha256"])]
+    stale = [a.name for a in report.areas if a.predict.weights_sha256 != model.weights_sha256]
     body = [
         callout("Not of one piece.", f"The maps of {listed(stale)} were made with other weights; run dvc repro.", "bad")
         if stale

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl.report.facts import SYNTHETIC, Facts, Report
+from hpcl.core.scores import MapScores
+from hpcl.report.facts import SYNTHETIC, Report
 from hpcl.report.html import (
     NONE,
     Plates,
@@ -33,32 +34,32 @@ LARGEST = 20
 
 def scores_section(report: Report) -> Section:
     """The scores, whole and by area and block, with their intervals."""
-    counts, plates = report.metrics["counts"], Plates(report.figures)
-    areas = [row["area"] for row in report.metrics["areas"]]
+    counts, plates = report.metrics.counts, Plates(report.figures)
+    areas = [row.area for row in report.metrics.areas]
     intro = (
-        f"The shipped maps of {listed(areas)} are scored on {counts['test_px']:,} pixels of "
-        f"{counted(counts['test_blocks'], 'test block')}, {percent(counts['landslide_frac'])} of them landslide. Every score "
+        f"The shipped maps of {listed(areas)} are scored on {counts.test_px:,} pixels of "
+        f"{counted(counts.test_blocks, 'test block')}, {percent(counts.landslide_frac)} of them landslide. Every score "
         "comes from counts summed over all of this ground. Two baselines without a network are made on the same split: the "
         "best slope threshold"
         f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
     )
     table = [
-        [label, *(_scored(report.metrics[name], score) for name in MAPS)]
+        [label, *(_scored(report.metrics.of(name), score) for name in MAPS)]
         for score, label in {**SCORES, **_MORE}.items()
-        if any(score in report.metrics[name] for name in MAPS)
+        if any(report.metrics.of(name).has(score) for name in MAPS)
     ]
     paired = [
         [
             f"HPCL-Net minus {MAPS[name]}",
-            signed(lead["landslide_iou_difference"]),
-            interval(lead["interval"]).strip() or NONE,
+            signed(lead.landslide_iou_difference),
+            interval(lead.interval).strip() or NONE,
         ]
-        for name, lead in report.metrics["paired"].items()
+        for name, lead in report.metrics.paired.items()
     ]
     body = [
         paragraph(intro),
-        paragraph(f"{counts['no_prediction_px']:,} test pixels have no prediction and count as background.")
-        if counts["no_prediction_px"]
+        paragraph(f"{counts.no_prediction_px:,} test pixels have no prediction and count as background.")
+        if counts.no_prediction_px
         else "",
         plates.row(
             plates.one(
@@ -104,25 +105,23 @@ _PAIRED = (
 
 
 def _slope_rule(report: Report) -> str:
-    threshold = report.baselines.get("slope_threshold_deg")
-    if threshold is None:
-        return ""
-    return f" ({'≥' if report.baselines.get('direction') == 'steeper' else '<'} {short(threshold)}°)"
+    learnt = report.baselines
+    return f" ({'≥' if learnt.direction == 'steeper' else '<'} {short(learnt.slope_threshold_deg)}°)"
 
 
-def _scored(scores: Facts, score: str) -> str:
-    if scores.get(score) is None:
+def _scored(scores: MapScores, score: str) -> str:
+    if scores.of(score) is None:
         return NONE
-    return f"{fixed(scores[score])}{interval(scores.get(f'{score}_interval'))}"
+    return f"{fixed(scores.of(score))}{interval(scores.interval_of(score))}"
 
 
 def _objects(report: Report) -> str:
-    sizes = report.metrics["object_sizes"]
+    sizes = report.metrics.object_sizes
     rows = [
         [
-            row["size_class"].replace("m2", "m²"),
-            str(row["objects"]),
-            *(f"{row[f'{name}_found']} ({percent(row[f'{name}_found'] / row['objects'], 0)})" for name in MAPS),
+            row.size_class.replace("m2", "m²"),
+            str(row.objects),
+            *(f"{row.found_by(name)} ({percent(row.found_by(name) / row.objects, 0)})" for name in MAPS),
         ]
         for row in sizes
     ]
@@ -134,7 +133,7 @@ def _largest(report: Report) -> str:
     """The landslides that matter most, one by one, with a place to look at."""
     rows = []
     for found in report.objects.nlargest(LARGEST, "area_m2").to_dict("records"):
-        a, b, c, d, e, f = report.tiles["areas"][found["area"]]["transform"]
+        a, b, c, d, e, f = report.tiles.areas[found["area"]].transform
         column, row = found["column_px"], found["row_px"]
         rows.append(
             [
@@ -157,13 +156,13 @@ def _largest(report: Report) -> str:
 def _by_area(report: Report) -> str:
     rows = [
         [
-            row["area"],
-            str(row["test_blocks"]),
-            f"{row['test_px']:,}",
-            percent(row["landslide_frac"]),
-            *(fixed(row[f"{name}_landslide_iou"]) for name in MAPS),
+            row.area,
+            str(row.test_blocks),
+            f"{row.test_px:,}",
+            percent(row.landslide_frac),
+            *(fixed(row.landslide_iou_of(name)) for name in MAPS),
         ]
-        for row in report.metrics["areas"]
+        for row in report.metrics.areas
     ]
     head = ["area", "test blocks", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
     return table_html("By area", head, rows)
@@ -199,12 +198,12 @@ def training_section(report: Report) -> Section:
     """How the training went."""
     facts, plates = report.training, Plates(report.figures)
     intro = (
-        f"{counted(facts['epochs'], 'epoch')}; the weights of epoch {facts['best_epoch'] + 1} were kept, the best on validation "
-        f"ground (landslide IoU {fixed(facts['val_iou'], 2)}). {facts['parameters']:,} parameters."
+        f"{counted(facts.epochs, 'epoch')}; the weights of epoch {facts.best_epoch + 1} were kept, the best on validation "
+        f"ground (landslide IoU {fixed(facts.val_iou, 2)}). {facts.parameters:,} parameters."
     )
     body = [
         paragraph(intro),
-        *(callout("The training failed.", finding, "warn") for finding in facts.get("training_findings", ())),
+        *(callout("The training failed.", finding, "warn") for finding in facts.training_findings or ()),
         plates.row(
             plates.one(
                 "training_loss.png",

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import rasterio.features
-from affine import Affine
 
 from hpcl import scale
 from hpcl.core import artifacts
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import AreaFacts, TerrainFacts
 from hpcl.geo import raster, vector
 from hpcl.settings.tile import TileError
+from hpcl.tiles import stored
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,19 +51,19 @@ class Area:
         """The inventory as outlines."""
         return self.image.with_name("landslides.gpkg")
 
-    def facts(self, record: Any = dict[str, Any]) -> Any:
+    def facts(self) -> AreaFacts:
         """What `ingest` says of the area."""
-        return artifacts.read_json(self.image.with_name("facts.json"), record)
+        return artifacts.read_json(self.image.with_name("facts.json"), AreaFacts)
 
-    def terrain_facts(self) -> Any:
+    def terrain_facts(self) -> TerrainFacts:
         """How the terrain bands turn, and the sun of their hillshade; one section makes them equal in all areas."""
-        return artifacts.read_json(self.terrain.with_name("facts.json"))
+        return artifacts.read_json(self.terrain.with_name("facts.json"), TerrainFacts)
 
     def has_inventory(self) -> bool:
         """Whether the area has landslides to learn from. Raises `TileError` if a file of its inventory was lost."""
         facts = self.facts()
         paths = self.inventory, self.labels
-        given = bool(facts.get("inventory") or facts["classes"]) or any(path.exists() for path in paths)
+        given = bool(facts.inventory or facts.classes) or any(path.exists() for path in paths)
         for path in paths:
             if given and not path.exists():
                 raise TileError(f"{path} does not exist, though the area has an inventory; {artifacts.remedy(path)}.")
@@ -70,13 +71,12 @@ class Area:
 
     def check_grids(self) -> None:
         """Raise `raster.RasterError` if the area's rasters are not on one grid, that which `ingest` noted."""
-        facts = self.facts()
         with (
             raster.Source(self.image) as image,
             raster.Source(self.terrain) as terrain,
             raster.Source(self.labels) as labels,
         ):
-            noted = raster.Grid(facts["shape"], Affine(*facts["transform"]), facts["crs"])
+            noted = stored.grid(self.facts())
             grids = {source.path: source.grid for source in (image, terrain, labels)}
             raster.common_grid({self.image.with_name("facts.json"): noted, **grids})
 
@@ -87,11 +87,11 @@ class Area:
 
     def sizes(self) -> scale.Sizes:
         """Pixels and landslides, for comparison with parameters."""
-        return scale.Sizes.of(self.facts(artifacts.AreaSizes), vector.read(self.inventory)["area_m2"])
+        return scale.Sizes.of(self.facts(), vector.read(self.inventory)["area_m2"])
 
     def classes(self) -> list[str]:
         """Names of the classes, in the order of their codes from 1."""
-        return list(self.facts()["classes"])
+        return self.facts().classes
 
     def landslides(self) -> Iterator[tuple[raster.Roi, Mask]]:
         """Each landslide of the inventory as its bounding box in pixels and its pixels in there."""

@@ -365,8 +365,8 @@ class Moments:
         self._sum += np.nansum(chosen, axis=1)
         self._square += np.nansum(chosen**2, axis=1)
 
-    def normalisation(self, kinds: Sequence[str]) -> list[dict[str, float]]:
-        """``mean`` and ``std`` per band. Directions (kinds east and north) keep mean 0 and share one scale, so that
+    def normalisation(self, kinds: Sequence[str]) -> list[tuple[float, float]]:
+        """Mean and standard deviation per band. Directions (kinds east and north) keep mean 0 and share one scale, so that
         turning a window and normalising it commute."""
         n = np.maximum(self._n, 1)
         mean = self._sum / n
@@ -376,4 +376,4 @@ class Moments:
             mean[directions] = 0
             std[directions] = np.sqrt((self._square / n)[directions].mean())
         std[std == 0] = 1
-        return [{"mean": float(m), "std": float(s)} for m, s in zip(mean, std, strict=True)]
+        return list(zip(mean.tolist(), std.tolist(), strict=True))

@@ -11,21 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcl.core.codes import UNKNOWN
+from hpcl.core.records import BandKind
 from hpcl.geo import blocks, raster
 from hpcl.settings.terrain import check_own_bands
 from hpcl.settings.tile import TileError
 from hpcl.tiles.area import Area
 
 
-def common_bands(areas: Sequence[Area]) -> tuple[tuple[raster.Band, ...], list[str], list[str]]:
+def common_bands(areas: Sequence[Area]) -> tuple[tuple[raster.Band, ...], list[BandKind], list[str]]:
     """The bands that every area has, by name, in the first area's order; their kinds; and a sentence on each other band.
 
     Raises `TileError` where areas have pixels of different size.
     """
-    seen: dict[str, dict[str, tuple[raster.Band, str]]] = {}
+    seen: dict[str, dict[str, tuple[raster.Band, BandKind]]] = {}
     pixel_m = {}
     for area in areas:
-        kinds = {band["name"]: band["kind"] for band in area.terrain_facts()["bands"]}
+        kinds = {band.name: band.kind for band in area.terrain_facts().bands}
         with raster.Source(area.image) as image, raster.Source(area.terrain) as terrain:
             check_own_bands(area.name, [band.name for band in image.bands], [band.name for band in terrain.bands])
             seen[area.name] = {band.name: (band, "image") for band in image.bands} | {

@@ -15,13 +15,13 @@ import shapely
 
 from hpcl import likeness, scale
 from hpcl.core import artifacts
-from hpcl.core.codes import SPLITS, TRAIN
+from hpcl.core.codes import SPLITS, TEST, TRAIN
+from hpcl.core.records import BlockFacts, SplitFacts, Sun, TileBand, TiledArea, TileFacts
 from hpcl.geo import blocks, vector
 from hpcl.settings.tile import TileError, TileSettings
 from hpcl.tiles import split, stacks
 from hpcl.tiles.area import Area
 
-Facts = dict[str, Any]
 Array = npt.NDArray[Any]
 
 
@@ -44,12 +44,9 @@ class Tiler:
         self._moments = split.Moments(len(self.bands))
         self._sampled: list[Array] = []
         self._train_px = np.zeros(1 + len(self.classes), np.int64)  # by class code
-        self.held = {
-            name: {"blocks": sum(b.split == name for b in self.blocks), "labelled_px": 0, "landslide_px": 0}
-            for name in SPLITS
-        }
+        self._split_px = np.zeros((len(SPLITS), 2), np.int64)  # labelled, landslide
 
-    def write(self, area: Area) -> tuple[pd.DataFrame, pd.DataFrame, Facts]:
+    def write(self, area: Area) -> tuple[pd.DataFrame, pd.DataFrame, TiledArea]:
         """Write one area's arrays; its windows, its polygons, and what the facts say of it."""
         name, settings = area.name, self.settings
         labels, own = self.labels[name], [block for block in self.blocks if block.area == name]
@@ -62,16 +59,16 @@ class Tiler:
         split.check(windows, split_map, area.landslides(), settings.gap_px, settings.window_px)
         self._add(values, labels, split_map)
         sizes, seen, grid = area.sizes(), area.seen(labels), area.grid()
-        facts = {
-            "crs": str(grid.crs),
-            "transform": list(grid.affine)[:6],
-            "shape": list(grid.shape),
-            "pixel_m": abs(grid.affine.a),
-            "dem_pixel_m": sizes.dem_pixel_m,
-            "divided_landslides": divided,
-            "findings": _findings(sizes, settings) + scale.seen(sizes, *seen[["pixels", "labelled_px"]].to_numpy().T),
-            "blocks": [{"id": block.number, "split": block.split or "none"} for block in own],
-        }
+        facts = TiledArea(
+            crs=str(grid.crs),
+            transform=list(grid.affine)[:6],
+            shape=list(grid.shape),
+            pixel_m=abs(grid.affine.a),
+            dem_pixel_m=sizes.dem_pixel_m,
+            divided_landslides=divided,
+            findings=_findings(sizes, settings) + scale.seen(sizes, *seen[["pixels", "labelled_px"]].to_numpy().T),
+            blocks=[BlockFacts(block.number, block.split or "none") for block in own],
+        )
         return pd.DataFrame(windows), seen, facts
 
     def _add(self, values: Array, labels: Array, split_map: Array) -> None:
@@ -79,30 +76,34 @@ class Tiler:
         for rows, columns in blocks.walk(labels.shape):
             part = split_map[rows, columns]
             self._moments.add(values[:, rows, columns], part == TRAIN)
-            for code, name in enumerate(SPLITS):
+            for code in range(len(SPLITS)):
                 codes = labels[rows, columns][part == code]
-                self.held[name]["labelled_px"] += int(codes.size)
-                self.held[name]["landslide_px"] += int((codes > 0).sum())
+                self._split_px[code] += codes.size, (codes > 0).sum()
                 if code == TRAIN:
                     self._train_px += np.bincount(codes, minlength=len(self._train_px))
         lattice = (slice(None, None, self._step_px), slice(None, None, self._step_px))
         self._sampled.append(values[:, *lattice][:, split_map[lattice] == TRAIN])
 
-    def described(self) -> Facts:
-        """What is known when all areas are written: bands with their normalisation, classes, shares of the splits."""
-        described = [
-            {"name": band.name, "unit": band.unit, "kind": kind, **norm}
-            for band, kind, norm in zip(self.bands, self.kinds, self._moments.normalisation(self.kinds), strict=True)
-        ]
+    def facts(self, areas: dict[str, TiledArea], sun: Sun) -> TileFacts:
+        """What is known when all ``areas`` are written."""
+        norms = self._moments.normalisation(self.kinds)
         names = [band.name for band in self.bands]
-        return {
-            "bands": described,
-            "ground": likeness.statistics(names, self.kinds, np.concatenate(self._sampled, axis=1)),
-            "classes": self.classes,
-            "window_px": self.settings.window_px,
-            "gap_px": self.settings.gap_px,
-            "split": self.held,
-        }
+        return TileFacts(
+            areas=areas,
+            sun=sun,
+            bands=[
+                TileBand(band.name, kind, mean, std, band.unit)
+                for band, kind, (mean, std) in zip(self.bands, self.kinds, norms, strict=True)
+            ],
+            ground=likeness.statistics(names, self.kinds, np.concatenate(self._sampled, axis=1)),
+            classes=self.classes,
+            window_px=self.settings.window_px,
+            gap_px=self.settings.gap_px,
+            split={
+                name: SplitFacts(sum(block.split == name for block in self.blocks), int(labelled), int(landslide))
+                for name, (labelled, landslide) in zip(SPLITS, self._split_px, strict=True)
+            },
+        )
 
     def unseen_classes(self) -> list[str]:
         """Classes without a pixel to learn from."""
@@ -112,24 +113,24 @@ class Tiler:
 def write(areas: Sequence[Area], settings: TileSettings, out: Path, progress: Callable[[int, int], None]) -> list[str]:
     """Write the tiles of ``areas`` into ``out``; what is to be said of them, a line each. Raises `TileError`."""
     tiler = Tiler(areas, settings, out)
-    windows, polygons, facts = {}, {}, {}
+    windows, polygons, tiled = {}, {}, {}
     for done, area in enumerate(areas, start=1):
-        windows[area.name], polygons[area.name], facts[area.name] = tiler.write(area)
+        windows[area.name], polygons[area.name], tiled[area.name] = tiler.write(area)
         progress(done, len(areas))
     table = pd.concat(windows, names=["area"]).reset_index("area")
     _check_windows(table, settings)
-    held = tiler.held
-    split.require_landslides(table, held["test"]["landslide_px"] if held["test"]["blocks"] else None)
-    sun = areas[0].terrain_facts()["sun"]
-    artifacts.write_json(out / "facts.json", {"areas": facts, "sun": sun, **tiler.described()})
+    facts = tiler.facts(tiled, areas[0].terrain_facts().sun)
+    test = facts.split[SPLITS[TEST]]
+    split.require_landslides(table, test.landslide_px if test.blocks else None)
+    artifacts.write_json(out / "facts.json", facts)
     artifacts.write_csv(out / "windows.csv", table, "%.4f")
     artifacts.write_csv(out / "landslides.csv", pd.concat(polygons, names=["area"]).reset_index("area"))
-    vector.write(out / "split.gpkg", _split_map(tiler.blocks, facts))
+    vector.write(out / "split.gpkg", _split_map(tiler.blocks, tiled))
     unseen = [
         f"class '{name}' has no pixel in the train blocks, so no model can learn it." for name in tiler.unseen_classes()
     ]
-    found = [f"{name}: {finding}" for name, fact in facts.items() for finding in fact["findings"]]
-    return tiler.messages + unseen + found + [_summary(name, ground, table) for name, ground in held.items()]
+    found = [f"{name}: {finding}" for name, area in tiled.items() for finding in area.findings]
+    return tiler.messages + unseen + found + [_summary(name, ground, table) for name, ground in facts.split.items()]
 
 
 def _check_windows(table: pd.DataFrame, settings: TileSettings) -> None:
@@ -151,28 +152,28 @@ def _findings(sizes: scale.Sizes, settings: TileSettings) -> list[str]:
     )
 
 
-def _summary(name: str, ground: Facts, windows: pd.DataFrame) -> str:
+def _summary(name: str, ground: SplitFacts, windows: pd.DataFrame) -> str:
     count = int((windows["split"] == name).sum())
-    share = ground["landslide_px"] / max(ground["labelled_px"], 1)
-    return f"{name:5s} {ground['blocks']:4d} blocks, {count:5d} windows, landslide share {share:.3f}"
+    share = ground.landslide_px / max(ground.labelled_px, 1)
+    return f"{name:5s} {ground.blocks:4d} blocks, {count:5d} windows, landslide share {share:.3f}"
 
 
-def _split_map(dealt: Sequence[split.Block], facts: Facts) -> gpd.GeoDataFrame:
+def _split_map(dealt: Sequence[split.Block], areas: dict[str, TiledArea]) -> gpd.GeoDataFrame:
     """The blocks as polygons, in the first area's CRS."""
     tables = []
-    for area, fact in facts.items():
-        own = [block for block in dealt if block.area == area]
-        a, _, c, _, e, f = fact["transform"]
+    for name, area in areas.items():
+        own = [block for block in dealt if block.area == name]
+        a, _, c, _, e, f = area.transform
         boxes = [
             shapely.box(c + a * b.columns.start, f + e * b.rows.stop, c + a * b.columns.stop, f + e * b.rows.start)
             for b in own
         ]
         rows = {
-            "area": area,
+            "area": name,
             "id": [block.number for block in own],
             "split": [block.split or "none" for block in own],
             "labelled_px": [block.labelled_px for block in own],
             "landslide_px": [block.landslide_px for block in own],
         }
-        tables.append(gpd.GeoDataFrame(rows, geometry=boxes, crs=fact["crs"]))
+        tables.append(gpd.GeoDataFrame(rows, geometry=boxes, crs=area.crs))
     return pd.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)

@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcl.core.areas import distinct
-from hpcl.core.artifacts import Count, Finite, read_csv, read_json, read_npy
+from hpcl.core.artifacts import read_csv, read_json, read_npy
 from hpcl.core.codes import SPLITS, UNKNOWN
 from hpcl.core.prefetch import ahead
+from hpcl.core.records import BandFacts, TileFacts
 from hpcl.networks.d4 import turn
-from hpcl.networks.normalise import BandFacts, Float32, normalise
+from hpcl.networks.normalise import Float32, normalise
 from hpcl.settings.train import AugmentSettings
 from hpcl.training.toe import toe
 
@@ -42,24 +42,13 @@ Draw = tuple[int, int, int]
 """A window to draw: its number, and epoch and position, from which its augmentation follows."""
 
 
-@dataclass(frozen=True)
-class TileFacts:
-    """What of facts.json a training depends on."""
-
-    bands: Annotated[list[BandFacts], Field(min_length=1)]
-    classes: Annotated[list[str], Field(min_length=1)]
-    window_px: Count
-    sun: dict[str, Finite]
-    areas: dict[str, dict[str, Any]]
-
-
 class Tiles:
     """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands; with ``downhill``, the surface
     normal is among them whether a branch sees it or not."""
 
     def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], downhill: bool = False) -> None:
         self.facts = read_json(folder / "facts.json", TileFacts)
-        known = {b["name"]: BandFacts(b["name"], b["kind"], b["mean"], b["std"]) for b in self.facts["bands"]}
+        known = {b.name: BandFacts(b.name, b.kind, b.mean, b.std) for b in self.facts.bands}
         for branch, names in branches.items():
             for name in names:
                 if name not in known:
@@ -81,19 +70,19 @@ class Tiles:
             {"area": "category", "split": "category", "row_px": int, "column_px": int, "landslide_frac": float},
         )
         self._at = [self.windows[name].to_numpy() for name in ("area", "row_px", "column_px", "split")]
-        self.window_px: int = self.facts["window_px"]
-        self.sun = self.facts["sun"]
-        self.classes = 1 + len(self.facts["classes"])
-        if strange := set(self.windows["area"].cat.categories) - set(self.facts["areas"]):
+        self.window_px = self.facts.window_px
+        self.sun = self.facts.sun
+        self.classes = 1 + len(self.facts.classes)
+        if strange := set(self.windows["area"].cat.categories) - set(self.facts.areas):
             raise DatasetError(
                 f"{folder / 'windows.csv'} has windows of {min(strange)}, which {folder / 'facts.json'} does not know; run the stage"
                 " tile again (dvc repro -s -f tile)."
             )
-        self._arrays = {area: self._area(folder, area) for area in distinct(self.facts["areas"])}
+        self._arrays = {area: self._area(folder, area) for area in distinct(self.facts.areas)}
 
     def _area(self, folder: Path, area: str) -> tuple[npt.NDArray[Any], ...]:
         """Bands, labels and split of one area, as plain arrays: slicing a memmap costs more than reading a small window."""
-        bands = read_npy(folder / f"{area}.bands.npy", "f", [len(self.facts["bands"]), None, None])
+        bands = read_npy(folder / f"{area}.bands.npy", "f", [len(self.facts.bands), None, None])
         codes = (read_npy(folder / f"{area}.{what}.npy", "iu", bands.shape[1:]) for what in ("labels", "split"))
         return tuple(map(np.asarray, (bands, *codes)))
 

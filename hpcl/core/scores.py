@@ -1,0 +1,163 @@
+"""What was reached: one record for each kind of JSON file in ``reports`` and in ``ablation/results``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcl.core.artifacts import Sparse
+
+Interval = tuple[float | None, float | None]
+"""Low and high end; in a file both are null where one test block says nothing about the spread between places."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSummary(Sparse):
+    """reports/train/summary.json."""
+
+    val_iou: float
+    threshold: float
+    temperature: float
+    best_epoch: int
+    """From 0."""
+    epochs: int
+    parameters: int
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """By area."""
+    training_findings: list[str] | None = None
+    """What says that the network learnt nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapScores(Sparse):
+    """The scores of one map, those that were asked for, each with its interval."""
+
+    landslide_iou: float | None = None
+    miou: float | None = None
+    f1: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    mcc: float | None = None
+    kappa: float | None = None
+    object_detection_rate: float | None = None
+    boundary_iou: float | None = None
+    false_objects_per_km2: float | None = None
+    ece: float | None = None
+    brier: float | None = None
+    landslide_iou_interval: Interval | None = None
+    miou_interval: Interval | None = None
+    f1_interval: Interval | None = None
+    precision_interval: Interval | None = None
+    recall_interval: Interval | None = None
+    mcc_interval: Interval | None = None
+    kappa_interval: Interval | None = None
+    object_detection_rate_interval: Interval | None = None
+    boundary_iou_interval: Interval | None = None
+    false_objects_per_km2_interval: Interval | None = None
+    ece_interval: Interval | None = None
+    brier_interval: Interval | None = None
+
+    def of(self, score: str) -> float | None:
+        """A score by its name."""
+        value: float | None = getattr(self, score)
+        return value
+
+    def interval_of(self, score: str) -> Interval:
+        """The interval of a score by its name."""
+        ends: Interval | None = getattr(self, f"{score}_interval")
+        return ends or (None, None)
+
+    def has(self, score: str) -> bool:
+        """Whether a score was asked for: then there is an interval, though perhaps without ends."""
+        return getattr(self, f"{score}_interval") is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """How far HPCL-Net is ahead of another map of the same blocks."""
+
+    landslide_iou_difference: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredGround:
+    """How much ground scores stand on."""
+
+    test_blocks: int
+    test_px: int
+    landslide_frac: float
+    no_prediction_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(ScoredGround, Sparse):
+    """The ground of all areas, and how sure the intervals are."""
+
+    confidence_frac: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaScores(ScoredGround):
+    """An area's share of the test ground, and the landslide IoU of each map there."""
+
+    area: str
+    hpcl_net_landslide_iou: float | None
+    slope_threshold_landslide_iou: float | None
+    pixel_classifier_landslide_iou: float | None
+
+    def landslide_iou_of(self, name: str) -> float | None:
+        """That of a map by its name."""
+        iou: float | None = getattr(self, f"{name}_landslide_iou")
+        return iou
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeClass:
+    """How many landslides of one size each map finds."""
+
+    size_class: str
+    objects: int
+    hpcl_net_found: int
+    slope_threshold_found: int
+    pixel_classifier_found: int
+
+    def found_by(self, name: str) -> int:
+        """That of a map by its name."""
+        found: int = getattr(self, f"{name}_found")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """reports/evaluate/metrics.json: HPCL-Net's map and the two baselines on the test ground of all areas."""
+
+    hpcl_net: MapScores
+    slope_threshold: MapScores
+    pixel_classifier: MapScores
+    paired: dict[str, Lead]
+    """By the other map."""
+    counts: Counts
+    areas: list[AreaScores]
+    object_sizes: list[SizeClass]
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """By area."""
+
+    def of(self, name: str) -> MapScores:
+        """The scores of a map by its name."""
+        scores: MapScores = getattr(self, name)
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantScores:
+    """ablation/results/<variant>-<seed>.json."""
+
+    ground: str
+    landslide_iou: float
+    val_iou: float
+    probe_auc: float | None
+    steps: int
+    parameters: int
+    blocks: dict[str, list[Any]]
+    """Confusion in each test block, by column."""
