@@ -52,7 +52,19 @@ def figure_key(*parts: str) -> str:
 
 def area_section(area: Area, report: Report) -> Section:
     """All that is said of one area."""
-    plates, name = Plates(report.figures), area.name
+    plates = Plates(report.figures)
+    body = [
+        callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
+        paragraph(_what_was_mapped(area)),
+        _map_beside_image(area, plates),
+        _judgement(area, plates),
+        _test_ground(area.name, plates),
+    ]
+    below = [_coregistration(area, plates), _attention(area, plates)]
+    return Section(figure_key("area", area.name), f"Area {area.name}", body, below)
+
+
+def _what_was_mapped(area: Area) -> str:
     ground = f"{short(image_km2(area))} km² at {area.ingest.pixel_m:.4g} m in {area.ingest.crs_name}"
     intro = f"{ground}; bands {', '.join(band.name for band in area.ingest.bands)}. "
     intro += (
@@ -62,47 +74,49 @@ def area_section(area: Area, report: Report) -> Section:
     for way in area.ingest.operations:
         right = "of unknown accuracy" if way.accuracy_m is None else f"right to {way.accuracy_m:.3g} m"
         intro += f" {listed(way.files)}: from {way.from_} to {way.to} by {way.name}, {right}."
-    body = [
-        callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
-        paragraph(intro),
-        plates.row(
-            plates.one(
-                f"{name}_map.png",
-                f"Map of {name}: probability of landslide over a hillshade, with {area.outline.landslides} outlined "
-                "landslides, scale bar and north arrow.",
-                f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
-                f"probability ≥ {fixed(area.predict.threshold, 2)}. Coordinates in km, {area.ingest.crs_name}.",
-            ),
-            plates.one(
-                f"{name}_image.png",
-                f"The image of {name} that the map was made from, on the same frame as the map.",
-                "The image, on the same frame. Old landslides are often hard to see in it alone.",
-            ),
+    return intro
+
+
+def _map_beside_image(area: Area, plates: Plates) -> str:
+    name = area.name
+    return plates.row(
+        plates.one(
+            f"{name}_map.png",
+            f"Map of {name}: probability of landslide over a hillshade, with {area.outline.landslides} outlined "
+            "landslides, scale bar and north arrow.",
+            f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
+            f"probability ≥ {fixed(area.predict.threshold, 2)}. Coordinates in km, {area.ingest.crs_name}.",
         ),
-        _judgement(area, plates),
-        plates.row(
-            plates.one(
-                f"{name}_outcomes.png",
-                f"Test ground of {name} with hits in blue, misses in vermilion and false alarms in yellow.",
-                "The map against the inventory on test ground, pixel by pixel: hit (both landslide), miss (inventory only), "
-                "false alarm (map only). Areas in km² of all scored pixels. The pale rest is not scored.",
-            ),
-            plates.one(
-                f"{name}_split.png",
-                f"Split map of {name}: blocks for training, validation and test with gaps between them.",
-                "Split by place. The network learns on train blocks; weights, threshold and calibration are chosen on "
-                "validation blocks; scores come from test blocks (numbered). No label of a gap is used.",
-            ),
-            plates.one(
-                f"{name}_uncertainty.png",
-                f"Map of {name}: how much the overlapping windows of the network disagree.",
-                "Standard deviation of the probability (0 to 0.5) between overlapping windows. High where the answer "
-                "depends on what else a window shows; it is 0 at the rim, which one window alone sees, and it is not the error.",
-            ),
+        plates.one(
+            f"{name}_image.png",
+            f"The image of {name} that the map was made from, on the same frame as the map.",
+            "The image, on the same frame. Old landslides are often hard to see in it alone.",
         ),
-    ]
-    below = [_coregistration(area, plates), _attention(area, plates)]
-    return Section(figure_key("area", name), f"Area {name}", body, below)
+    )
+
+
+def _test_ground(name: str, plates: Plates) -> str:
+    """Where the map is right, what it was judged on, and where it is unsure."""
+    return plates.row(
+        plates.one(
+            f"{name}_outcomes.png",
+            f"Test ground of {name} with hits in blue, misses in vermilion and false alarms in yellow.",
+            "The map against the inventory on test ground, pixel by pixel: hit (both landslide), miss (inventory only), "
+            "false alarm (map only). Areas in km² of all scored pixels. The pale rest is not scored.",
+        ),
+        plates.one(
+            f"{name}_split.png",
+            f"Split map of {name}: blocks for training, validation and test with gaps between them.",
+            "Split by place. The network learns on train blocks; weights, threshold and calibration are chosen on "
+            "validation blocks; scores come from test blocks (numbered). No label of a gap is used.",
+        ),
+        plates.one(
+            f"{name}_uncertainty.png",
+            f"Map of {name}: how much the overlapping windows of the network disagree.",
+            "Standard deviation of the probability (0 to 0.5) between overlapping windows. High where the answer "
+            "depends on what else a window shows; it is 0 at the rim, which one window alone sees, and it is not the error.",
+        ),
+    )
 
 
 def _judgement(area: Area, plates: Plates) -> str:
@@ -213,33 +227,40 @@ def _band_looks(bands: Sequence[BandLook]) -> str:
 
 
 def _attention(area: Area, plates: Plates) -> Section:
-    name, shares = area.name, area.explain.attention
-    title = "Where the network looks"
-    key = figure_key("area", name, "attention")
-    if not area.explain.windows:
+    title, key = "Where the network looks", figure_key("area", area.name, "attention")
+    windows = area.explain.windows
+    if not windows:
         return Section(
             key, title, [paragraph("No window of this area was explained: it has no landslide on test ground.")]
         )
-    pictures = []
-    for number, _ in enumerate(area.explain.windows, start=1):
-        pictures.append(
-            plates.one(
-                f"{name}_attention_{number}.png",
-                f"Attention maps of explained window {number} of {name}: each branch and the fused map, for the trained "
-                "network above and an untrained control below.",
-                f"Window {number}: Grad-CAM of each branch and after fusion, for the trained network (above) and for the "
-                "same network with random weights (below). A map that looks alike in both rows explains nothing.",
-                "wide",
-            )
-        )
+    pictures = [_explained_window(area.name, number, plates) for number in range(1, len(windows) + 1)]
     shown = sum(bool(picture) for picture in pictures)
     intro = (
-        f"{counted(len(area.explain.windows), 'window')} of {area.explain.window_px} pixels were explained, "
+        f"{counted(len(windows), 'window')} of {area.explain.window_px} pixels were explained, "
         f"{shown} are shown. Grad-CAM tells which places raise the landslide score, not why."
     )
-    head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
+    return Section(key, title, [paragraph(intro), *pictures, *_attention_shares(area, plates)])
+
+
+def _explained_window(name: str, number: int, plates: Plates) -> str:
+    return plates.one(
+        f"{name}_attention_{number}.png",
+        f"Attention maps of explained window {number} of {name}: each branch and the fused map, for the trained "
+        "network above and an untrained control below.",
+        f"Window {number}: Grad-CAM of each branch and after fusion, for the trained network (above) and for the "
+        "same network with random weights (below). A map that looks alike in both rows explains nothing.",
+        "wide",
+    )
+
+
+def _attention_shares(area: Area, plates: Plates) -> list[str]:
+    """How much of the attention lies at landslide boundaries, by layer, as a figure and a table."""
+    shares = area.explain.attention
+    layers = layers_of(shares)
+    if all(shares[layer].boundary_ground_frac is None for layer in layers):
+        return [paragraph("Without an inventory there is no boundary to measure attention against.", "note")]
     rows = []
-    for layer in layers_of(shares):
+    for layer in layers:
         ours, control = shares[layer], shares.get(f"untrained_{layer}")
         rows.append(
             [
@@ -250,22 +271,16 @@ def _attention(area: Area, plates: Plates) -> Section:
                 f"{ours.blank_windows} / {control.blank_windows if control else NONE}",
             ]
         )
+    figure = plates.one(
+        f"{area.name}_attention_shares.png",
+        f"Share of attention at landslide boundaries in {area.name}, by layer, trained and untrained, beside the "
+        "boundary's share of the ground.",
+        "Share of attention within one block of a landslide boundary, in % of all attention on test ground.",
+    )
+    head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
     note = "Share of attention within one block of a landslide boundary. Above the boundary's share of the ground and above "
     note += "the control, attention seeks boundaries. Blank: all weights negative (trained / control)."
-    known = any(shares[layer].boundary_ground_frac is not None for layer in shares)
-    numbers = (
-        [
-            plates.row(
-                plates.one(
-                    f"{name}_attention_shares.png",
-                    f"Share of attention at landslide boundaries in {name}, by layer, trained and untrained, beside the "
-                    "boundary's share of the ground.",
-                    "Share of attention within one block of a landslide boundary, in % of all attention on test ground.",
-                )
-            ),
-            table_html("Attention at landslide boundaries (shares of test ground)", head, rows, note=note),
-        ]
-        if known
-        else [paragraph("Without an inventory there is no boundary to measure attention against.", "note")]
-    )
-    return Section(key, title, [paragraph(intro), *pictures, *numbers])
+    return [
+        plates.row(figure),
+        table_html("Attention at landslide boundaries (shares of test ground)", head, rows, note=note),
+    ]

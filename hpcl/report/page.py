@@ -266,8 +266,24 @@ def _judged(report: Report) -> Section:
 
 
 def _provenance(report: Report) -> Section:
-    model = report.model
-    rows: list[tuple[str, str]] = [
+    weights = report.model.weights_sha256
+    stale = [area.name for area in report.areas if area.predict.weights_sha256 != weights]
+    body = [
+        callout("Not of one piece.", f"The maps of {listed(stale)} were made with other weights; run dvc repro.", "bad")
+        if stale
+        else "",
+        fact_list("The model", _of_the_model(report)),
+        _maps(report),
+        _grids(report),
+        _bands(report),
+        paragraph("All parameters: params.yaml. All versions of inputs and outputs: dvc.lock.", "note"),
+    ]
+    return Section("provenance", "Provenance", body)
+
+
+def _of_the_model(report: Report) -> list[tuple[str, str]]:
+    model, sun = report.model, report.tiles.sun
+    return [
         ("weights (SHA-256)", model.weights_sha256),
         ("threshold", fixed(model.threshold, 4)),
         ("temperature", fixed(model.temperature, 4)),
@@ -275,22 +291,20 @@ def _provenance(report: Report) -> Section:
         ("classes", ", ".join(model.classes)),
         ("window", f"{model.window_px} pixels"),
         *((f"model: {name}", _plain(value)) for name, value in sorted(model.settings.items())),
-        (
-            "sun of the hillshade",
-            f"azimuth {report.tiles.sun.azimuth_deg:g}°, {report.tiles.sun.altitude_deg:g}° high",
-        ),
+        ("sun of the hillshade", f"azimuth {sun.azimuth_deg:g}°, {sun.altitude_deg:g}° high"),
     ]
-    inputs = [
-        [
-            area.name,
-            area.predict.input_sha256,
-            area.predict.weights_sha256,
-            fixed(area.predict.threshold, 4),
-        ]
+
+
+def _maps(report: Report) -> str:
+    rows = [
+        _abridged([area.name, area.predict.input_sha256, area.predict.weights_sha256, fixed(area.predict.threshold, 4)])
         for area in report.areas
     ]
-    bands = [[band.name, band.kind, band.unit or "-", short(band.mean), short(band.std)] for band in report.tiles.bands]
-    grids = [
+    return table_html("The maps", ["area", "input (SHA-256)", "weights (SHA-256)", "threshold"], rows, words=3)
+
+
+def _grids(report: Report) -> str:
+    rows = [
         [
             area.name,
             area.ingest.crs_name,
@@ -299,24 +313,14 @@ def _provenance(report: Report) -> Section:
         ]
         for area in report.areas
     ]
-    stale = [a.name for a in report.areas if a.predict.weights_sha256 != model.weights_sha256]
-    body = [
-        callout("Not of one piece.", f"The maps of {listed(stale)} were made with other weights; run dvc repro.", "bad")
-        if stale
-        else "",
-        fact_list("The model", rows),
-        table_html("The maps", ["area", "input (SHA-256)", "weights (SHA-256)", "threshold"], [_abridged(r) for r in inputs], words=3),
-        table_html("The grids", ["area", "CRS", "rows × columns", "pixel [m]"], grids, words=2),
-        details(
-            f"The bands ({len(bands)})",
-            table_html(
-                "Bands, with the normalisation from training ground", ["band", "kind", "unit", "mean", "standard deviation"],
-                bands, words=3,
-            ),
-        ),
-        paragraph("All parameters: params.yaml. All versions of inputs and outputs: dvc.lock.", "note"),
-    ]  # fmt: skip
-    return Section("provenance", "Provenance", body)
+    return table_html("The grids", ["area", "CRS", "rows × columns", "pixel [m]"], rows, words=2)
+
+
+def _bands(report: Report) -> str:
+    rows = [[band.name, band.kind, band.unit or "-", short(band.mean), short(band.std)] for band in report.tiles.bands]
+    title = "Bands, with the normalisation from training ground"
+    head = ["band", "kind", "unit", "mean", "standard deviation"]
+    return details(f"The bands ({len(rows)})", table_html(title, head, rows, words=3))
 
 
 def _abridged(row: Sequence[str]) -> list[str]:

@@ -34,21 +34,64 @@ LARGEST = 20
 
 def scores_section(report: Report) -> Section:
     """The scores, whole and by area and block, with their intervals."""
-    counts, plates = report.metrics.counts, Plates(report.figures)
-    areas = [row.area for row in report.metrics.areas]
+    counts = report.metrics.counts
     intro = (
-        f"The shipped maps of {listed(areas)} are scored on {counts.test_px:,} pixels of "
+        f"The shipped maps of {listed([row.area for row in report.metrics.areas])} are scored on {counts.test_px:,} pixels of "
         f"{counted(counts.test_blocks, 'test block')}, {percent(counts.landslide_frac)} of them landslide. Every score "
         "comes from counts summed over all of this ground. Two baselines without a network are made on the same split: the "
         "best slope threshold"
         f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
     )
-    table = [
-        [label, *(_scored(report.metrics.of(name), score) for name in MAPS)]
-        for score, label in {**SCORES, **_MORE}.items()
-        if any(report.metrics.of(name).has(score) for name in MAPS)
+    body = [
+        paragraph(intro),
+        paragraph(f"{counts.no_prediction_px:,} test pixels have no prediction and count as background.")
+        if counts.no_prediction_px
+        else "",
+        _score_figures(Plates(report.figures)),
+        _all_scores(report),
+        _paired(report),
+        _objects(report),
+        _by_area(report),
+        _by_block(report),
     ]
-    paired = [
+    return Section("scores", "Scores on test ground", body)
+
+
+def _score_figures(plates: Plates) -> str:
+    return plates.row(
+        plates.one(
+            "scores.png",
+            "Scores of HPCL-Net, pixel classifier and slope threshold with their intervals.",
+            "Scores (0 to 1) on test ground with intervals from resampling test blocks. Overlapping bars do not mean "
+            "that two maps are equal: the paired differences below tell.",
+        ),
+        plates.one(
+            "precision_recall.png",
+            "Precision against recall for HPCL-Net and pixel classifier, with points for all three maps.",
+            "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
+            "test ground. Grey lines: equal landslide IoU.",
+        ),
+        plates.one(
+            "reliability.png",
+            "Reliability diagram: share of landslide by predicted probability.",
+            "Is a probability of 0.7 right in 7 of 10 pixels? On the dashed line, yes. Below: share of pixels by "
+            "predicted probability (logarithmic).",
+        ),
+    )
+
+
+def _all_scores(report: Report) -> str:
+    maps = [report.metrics.of(name) for name in MAPS]
+    rows = [
+        [label, *(_scored(scores, score) for scores in maps)]
+        for score, label in {**SCORES, **_MORE}.items()
+        if any(scores.has(score) for scores in maps)
+    ]
+    return table_html("Scores on test ground, with intervals", ["score", *MAPS.values()], rows, note=_UNITS)
+
+
+def _paired(report: Report) -> str:
+    rows = [
         [
             f"HPCL-Net minus {MAPS[name]}",
             signed(lead.landslide_iou_difference),
@@ -56,40 +99,8 @@ def scores_section(report: Report) -> Section:
         ]
         for name, lead in report.metrics.paired.items()
     ]
-    body = [
-        paragraph(intro),
-        paragraph(f"{counts.no_prediction_px:,} test pixels have no prediction and count as background.")
-        if counts.no_prediction_px
-        else "",
-        plates.row(
-            plates.one(
-                "scores.png",
-                "Scores of HPCL-Net, pixel classifier and slope threshold with their intervals.",
-                "Scores (0 to 1) on test ground with intervals from resampling test blocks. Overlapping bars do not mean "
-                "that two maps are equal: the paired differences below tell.",
-            ),
-            plates.one(
-                "precision_recall.png",
-                "Precision against recall for HPCL-Net and pixel classifier, with points for all three maps.",
-                "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
-                "test ground. Grey lines: equal landslide IoU.",
-            ),
-            plates.one(
-                "reliability.png",
-                "Reliability diagram: share of landslide by predicted probability.",
-                "Is a probability of 0.7 right in 7 of 10 pixels? On the dashed line, yes. Below: share of pixels by "
-                "predicted probability (logarithmic).",
-            ),
-        ),
-        table_html("Scores on test ground, with intervals", ["score", *MAPS.values()], table, note=_UNITS),
-        table_html(
-            "Paired differences in landslide IoU", ["difference", "landslide IoU", "interval"], paired, note=_PAIRED
-        ),
-        _objects(report),
-        _by_area(report),
-        _by_block(report),
-    ]
-    return Section("scores", "Scores on test ground", body)
+    head = ["difference", "landslide IoU", "interval"]
+    return table_html("Paired differences in landslide IoU", head, rows, note=_PAIRED)
 
 
 _MORE = {"false_objects_per_km2": "false objects per km²", "ece": "calibration error (ECE)", "brier": "Brier score"}
