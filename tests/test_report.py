@@ -557,7 +557,7 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
 def test_every_watch_is_drawn_and_named_clear_of_the_axis() -> None:
     watches = {name: f"the {name} of some length" for name in "abcde"}
     curves = pd.DataFrame({"epoch": [0, 1], **{name: [i / 5, i / 6] for i, name in enumerate(watches)}})
-    figure = charts.training(curves, watches, "Watches", 1, "value [-]", logarithmic=False)
+    figure = charts.training(curves, charts.Curves("Watches", watches, "value [-]", False), 1)
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.get_lines()] == [*watches.values(), "kept weights"]
     assert len({line.get_color() for line in axes.get_lines()}) == 6

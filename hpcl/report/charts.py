@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -71,22 +72,30 @@ def _floats(values: Sequence[float | None]) -> Array:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
+@dataclass(frozen=True)
+class Curves:
+    """What a chart shows of curves.csv: ``lines`` are columns, with their labels."""
+
+    title: str
+    lines: Mapping[str, str]
+    unit: str
+    logarithmic: bool
+
+
 @styled
-def training(
-    curves: pd.DataFrame, lines: Mapping[str, str], title: str, best_epoch: int, unit: str, *, logarithmic: bool
-) -> Figure:
-    """Columns of curves.csv (``lines``: column to label) by epoch, those that are there; the best epoch is marked."""
-    rows = -(-(len(set(lines) & set(curves)) + 1) // 4)
-    figure, axes = _chart(3.1, title, "reports/train/curves.csv", legend_rows=rows)
+def training(table: pd.DataFrame, shown: Curves, best_epoch: int) -> Figure:
+    """Columns of curves.csv by epoch, those that are there; the best epoch is marked."""
+    rows = -(-(len(set(shown.lines) & set(table)) + 1) // 4)
+    figure, axes = _chart(3.1, shown.title, "reports/train/curves.csv", legend_rows=rows)
     colours = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
-    marker = "o" if len(curves) < 40 else ""
-    for (column, label), colour in zip(lines.items(), colours[: len(lines)], strict=True):
-        if column in curves and curves[column].notna().any():
-            axes.plot(curves["epoch"] + 1, curves[column], marker=marker, markersize=3, color=colour, label=label)
+    marker = "o" if len(table) < 40 else ""
+    for (column, label), colour in zip(shown.lines.items(), colours[: len(shown.lines)], strict=True):
+        if column in table and table[column].notna().any():
+            axes.plot(table["epoch"] + 1, table[column], marker=marker, markersize=3, color=colour, label=label)
     axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=unit)
-    if logarithmic:
+    axes.set(xlabel="epoch", ylabel=shown.unit)
+    if shown.logarithmic:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -49,9 +49,9 @@ def curves(metrics: Metrics, training: TrainingSummary, settings: ReportSettings
             artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
         ),
         "reliability": charts.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
-        "training_loss": charts.training(table, losses, "Losses", best, "loss [-]", logarithmic=True),
+        "training_loss": charts.training(table, charts.Curves("Losses", losses, "loss [-]", True), best),
         "training_watch": charts.training(
-            table, watches, "Validation and watches", best, "value [-]", logarithmic=False
+            table, charts.Curves("Validation and watches", watches, "value [-]", False), best
         ),
     }
     return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
@@ -161,20 +161,15 @@ def _outlines(path: Path) -> list[Array]:
 
 def _residuals(name: str, settings: ReportSettings) -> dict[str, Any]:
     """Residuals before and after the coregistration, if it compared anything."""
-    paths = {when: DATA / "coregister" / name / f"residual_{when}.tif" for when in ("before", "after")}
-    values, extents, bands = {}, {}, {}
-    for when, path in paths.items():
+    residuals = []
+    for when in ("before", "after"):
+        path = DATA / "coregister" / name / f"residual_{when}.tif"
         if path.exists():
             with raster.Source(path) as source:
-                values[when] = source.thumbnail(settings.map_px)[0]
-                extents[when], bands[when] = _extent_km(source.grid), source.bands[0]
-    limit = maps.residual_limit(*values.values())
-    return {
-        f"residual_{when}": maps.residual_map(
-            name, when, residual, extents[when], limit, bands[when].name, bands[when].unit
-        )
-        for when, residual in values.items()
-    }
+                values, band = source.thumbnail(settings.map_px)[0], source.bands[0]
+                residuals.append(maps.Residual(name, when, values, _extent_km(source.grid), band.name, band.unit))
+    limit = maps.residual_limit(*(residual.values for residual in residuals))
+    return {f"residual_{residual.when}": maps.residual_map(residual, limit) for residual in residuals}
 
 
 def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
@@ -195,8 +190,9 @@ def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
             labels = stored.arrays(name, area.tiles, "labels")[0][roi]
             landslide = (labels >= 1) & (labels != UNKNOWN)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
+        source_file = f"data/explain/{name}/attention_{number:02d}.tif"
         drawn[f"attention_{number}"] = maps.attention(
-            title, image, hillshade, landslide, cams, f"data/explain/{name}/attention_{number:02d}.tif"
+            maps.Explained(title, image, hillshade, landslide, cams, source_file)
         )
     known = [share.boundary_ground_frac for share in explained.attention.values()]
     if explained.windows and any(value is not None for value in known):

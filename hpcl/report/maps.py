@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -196,10 +197,9 @@ def _outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) ->
     axes.add_collection(LineCollection(shapes, colors=colour, linewidths=width, zorder=3), autolim=False)
 
 
-def _colour_bar(
-    figure: Figure, axes: Axes, mapping: ScalarMappable, label: str, foot_in: float, extend: str = "neither"
-) -> None:
+def _colour_bar(axes: Axes, mapping: ScalarMappable, label: str, foot_in: float, extend: str = "neither") -> None:
     """A horizontal bar at the top of a foot of ``foot_in`` inches."""
+    figure = cast(Figure, axes.figure)
     height = figure.get_size_inches()[1]
     place = axes.get_position()
     at = (place.x0 + 0.12 * place.width, (0.22 + foot_in - 0.12) / height, 0.76 * place.width, 0.09 / height)
@@ -254,7 +254,6 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
     steps = np.linspace(0, 1, 256)
     blended = 0.75 + _probability_alpha(steps)[:, None] * (colours(steps)[:, :3] - 0.75)
     _colour_bar(
-        figure,
         axes,
         ScalarMappable(Normalize(0, 1), ListedColormap(blended)),
         "probability of landslide",
@@ -335,7 +334,7 @@ def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
         vmin=0, vmax=most or 1.0,
     )  # fmt: skip
     _outlines(axes, ground.mapped, "white", 0.5)
-    _colour_bar(figure, axes, shown, "standard deviation of the probability between windows", BAR_IN + LEGEND_IN, "max")
+    _colour_bar(axes, shown, "standard deviation of the probability between windows", BAR_IN + LEGEND_IN, "max")
     legend(figure, [line("#bbbbbb", "mapped landslide")], 1)
     return figure
 
@@ -346,91 +345,132 @@ def residual_limit(*residuals: Array) -> float:
     return max((float(np.percentile(k, 98)) for k in known if k.size), default=0.0) or 1.0
 
 
+@dataclass(frozen=True)
+class Residual:
+    """What a DEM and what it is compared with disagree about, ``when`` the DEM was not aligned ('before') or was ('after')."""
+
+    area: str
+    when: str
+    values: Array
+    """``(row, column)``."""
+    extent_km: tuple[float, float, float, float]
+    name: str
+    unit: str
+
+
 @styled
-def residual_map(
-    area: str,
-    when: str,
-    residual: Array,
-    extent_km: tuple[float, float, float, float],
-    limit: float,
-    name: str,
-    unit: str,
-) -> Figure:
-    """Residuals of the coregistration ``when`` ('before' or 'after'), ``(row, column)``; ``name`` says of what."""
-    known = residual[np.isfinite(residual)]
-    source = f"data/coregister/{area}/residual_{when}.tif"
-    label = f"{name.replace('_', ' ').replace('dem', 'DEM')} [{unit or '-'}]"
-    figure, axes = _map(extent_km, f"{area}: residual {when} alignment", source, BAR_IN)
+def residual_map(residual: Residual, limit: float) -> Figure:
+    """Residuals of the coregistration, coloured from minus ``limit`` to ``limit``."""
+    known = residual.values[np.isfinite(residual.values)]
+    source = f"data/coregister/{residual.area}/residual_{residual.when}.tif"
+    label = f"{residual.name.replace('_', ' ').replace('dem', 'DEM')} [{residual.unit or '-'}]"
+    title = f"{residual.area}: residual {residual.when} alignment"
+    figure, axes = _map(residual.extent_km, title, source, BAR_IN)
     shown = axes.imshow(
-        residual, extent=extent_km, aspect="auto", interpolation="antialiased", cmap="RdBu_r", vmin=-limit, vmax=limit
-    )
+        residual.values, extent=residual.extent_km, aspect="auto", interpolation="antialiased", cmap="RdBu_r",
+        vmin=-limit, vmax=limit,
+    )  # fmt: skip
     if known.size:
         middle = float(np.median(known))
         nmad = 1.4826 * float(np.median(np.abs(known - middle)))
         digits = max(0, 2 - int(np.floor(np.log10(limit))))
         label += f"; median {middle:+.{digits}f}, spread (NMAD) {nmad:.{digits}f}"
-    _colour_bar(figure, axes, shown, label, BAR_IN, "both")
+    _colour_bar(axes, shown, label, BAR_IN, "both")
     return figure
 
 
-@styled
-def attention(
-    title: str, image: Array, hillshade: Array, landslide: Array, cams: Mapping[str, Array], source: str
-) -> Figure:
-    """One explained window: image and relief, and below each other the attention of the trained and untrained network.
+@dataclass(frozen=True)
+class Explained:
+    """One explained window."""
 
-    ``image`` ``(1 or 3, row, column)``; ``landslide`` bool ``(row, column)``, the truth, drawn as an outline;
-    ``cams``: ``<layer>`` and ``untrained_<layer>`` to attention in 0..1, NaN where there is no data.
-    """
-    layers = layers_of(cams)
-    columns = 1 + len(layers)
-    height, width = hillshade.shape
-    cell = (2 * WIDTH_IN - 0.5) / max(columns, 4) - 0.08
-    tall = cell * height / width
-    total = 0.55 + 2 * (tall + 0.08) + 0.62
-    wide = 0.35 + columns * (cell + 0.08)
+    title: str
+    image: Array
+    """``(1 or 3, row, column)``."""
+    hillshade: Array
+    landslide: Array
+    """The truth, bool ``(row, column)``; drawn as an outline."""
+    cams: Mapping[str, Array]
+    """``<layer>`` and ``untrained_<layer>`` to attention in 0..1, NaN where there is no data."""
+    source: str
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Two rows of pictures of one size, in inches, with room for a title above and a colour bar below."""
+
+    columns: int
+    cell: float
+    tall: float
+
+    @classmethod
+    def of(cls, columns: int, height_px: int, width_px: int) -> _Sheet:
+        """For pictures of this number of pixels."""
+        cell = (2 * WIDTH_IN - 0.5) / max(columns, 4) - 0.08
+        return cls(columns, cell, cell * height_px / width_px)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the figure."""
+        return 0.35 + self.columns * (self.cell + 0.08), 0.55 + 2 * (self.tall + 0.08) + 0.62
+
+    def place(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Of a picture, as shares of the figure."""
+        wide, total = self.size
+        left, bottom = 0.32 + column * (self.cell + 0.08), 0.62 + (1 - row) * (self.tall + 0.08)
+        return left / wide, bottom / total, self.cell / wide, self.tall / total
+
+
+@styled
+def attention(window: Explained) -> Figure:
+    """Image and relief, and beside each other the attention of the trained network, of the untrained one below it."""
+    layers = layers_of(window.cams)
+    sheet = _Sheet.of(1 + len(layers), *window.hillshade.shape)
+    wide, total = sheet.size
     figure = Figure(figsize=(wide, total))
     drawn = None
     for row, prefix in enumerate(("", "untrained_")):
-        for column in range(columns):
-            place = (
-                (0.32 + column * (cell + 0.08)) / wide,
-                (0.62 + (1 - row) * (tall + 0.08)) / total,
-                cell / wide,
-                tall / total,
-            )
-            axes = figure.add_axes(place, xticks=[], yticks=[], facecolor="white")
-            axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
-            axes.spines[["top", "right"]].set_visible(True)
-            axes.grid(False)
-            if column:
-                cam = cams[prefix + layers[column - 1]]
-                drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
-                if not np.nan_to_num(cam).any():
-                    axes.text(0.5, 0.5, "blank", transform=axes.transAxes, ha="center", va="center", color="white")
-            elif row == 0:
-                axes.imshow(_image_rgba(image), interpolation="antialiased")
-            else:
-                axes.imshow(_stretched(hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="antialiased")
-            if landslide.any():
-                axes.contour(landslide, levels=[0.5], colors=["#56F0FF" if column else YELLOW], linewidths=0.9)
+        axes = _picture(figure, sheet.place(row, 0))
+        axes.set_ylabel(("trained", "untrained control")[row], size=8)
+        if row == 0:
+            axes.imshow(_image_rgba(window.image), interpolation="antialiased")
+            axes.set_title("image / relief", size=8, weight="normal", loc="center")
+        else:
+            axes.imshow(_stretched(window.hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="antialiased")
+        _truth(axes, window.landslide, YELLOW)
+        for column, layer in enumerate(layers, start=1):
+            axes = _picture(figure, sheet.place(row, column))
+            cam = window.cams[prefix + layer]
+            drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
+            if not np.nan_to_num(cam).any():
+                axes.text(0.5, 0.5, "blank", transform=axes.transAxes, ha="center", va="center", color="white")
+            _truth(axes, window.landslide, "#56F0FF")
             if row == 0:
-                axes.set_title(
-                    "image / relief" if not column else layers[column - 1], size=8, weight="normal", loc="center"
-                )
-            if column == 0:
-                axes.set_ylabel(("trained", "untrained control")[row], size=8)
-    figure.text(0.32 / wide, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
+                axes.set_title(layer, size=8, weight="normal", loc="center")
+    figure.text(0.32 / wide, 1 - 0.1 / total, window.title, va="top", weight="bold", size=9, color=INK)
     if drawn is not None:
         bar = figure.add_axes(((wide - 3.2) / wide, 0.42 / total, 3.1 / wide, 0.09 / total))
         scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
         scale.set_label("attention (Grad-CAM; largest value of a window = 1)", size=7.5, labelpad=1)
         bar.tick_params(length=2, pad=1, labelsize=7)
         bar.grid(False)
-    if landslide.any():
+    if window.landslide.any():
         figure.text(0.32 / wide, 0.40 / total, "outline: landslide of the inventory", size=7.5, color=INK)
-    data_note(figure, source)
+    data_note(figure, window.source)
     return figure
+
+
+def _picture(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """A frame for one picture."""
+    axes = figure.add_axes(place, xticks=[], yticks=[], facecolor="white")
+    axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
+    axes.spines[["top", "right"]].set_visible(True)
+    axes.grid(False)
+    return axes
+
+
+def _truth(axes: Axes, landslide: Array, colour: str) -> None:
+    if landslide.any():
+        axes.contour(landslide, levels=[0.5], colors=[colour], linewidths=0.9)
 
 
 def _image_rgba(bands: Array) -> Array:
