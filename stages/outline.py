@@ -27,7 +27,11 @@ def main(area: str) -> None:
         classes=classes,
         terrain=Path("data/terrain") / area / "terrain.tif",
         elevation=Path("data/coregister") / area / "dem.tif",
-        provenance={key: getattr(mapped, key) for key in ("weights_sha256", "input_sha256", "threshold")},
+        provenance={
+            "weights_sha256": mapped.weights_sha256,
+            "input_sha256": mapped.input_sha256,
+            "threshold": threshold,
+        },
     )
     vector.write(out / "landslides.gpkg", table)
     for name, style in {"class": qgis.classes(classes), "landslides": qgis.landslides()}.items():
