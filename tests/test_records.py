@@ -1,0 +1,73 @@
+"""Metadata: what a stage writes is what the next one reads, key by key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import examples
+import pytest
+
+from hpcl.core import records, scores
+from hpcl.core.artifacts import ArtifactError, read_json, write_json
+
+WAY = records.OperationFacts(from_="WGS 84", to="Mars", name="none", accuracy_m=None, files=["dem.tif"])
+SHARES = records.AttentionShares(None, 0.2, 1)
+LOOK = records.BandLook("red", True, 1.0, -2.0, 0.5)
+GROUND = records.GroundFacts(
+    {"red": records.BandGround("image", [0.0, 1.0])}, records.ImageGround(["red"], [0.5], [[0.25]])
+)
+WHOLE: list[Any] = [
+    examples.area(inventory=examples.inventory(), operations=[WAY], bands=[records.BandName("red", "1")]),
+    examples.shift(bands=[LOOK], sun=records.ImageSun(315.0, None), band="red"),
+    examples.terrain(("slope", "scalar"), findings=("smooth",)),
+    examples.tiles({"valley": examples.tiled_area("train", "test")}, ground=GROUND),
+    records.ModelFacts(
+        **vars(examples.trained(ground=GROUND, dem_pixel_m=[5.0])), settings={}, embedding_dim=8, weights_sha256="ab"
+    ),
+    examples.baselines(),
+    examples.mapped(training_landslide_m2=[1.0, 900.0]),
+    examples.outlined(findings=["few"]),
+    examples.attention(windows=[records.WindowPlace(3, 4)], attention={"fused": SHARES}),
+    examples.training(training_findings=["diverged"]),
+    examples.metrics(hpcl_net=scores.MapScores(miou=0.5, miou_interval=(None, None))),
+]
+
+
+@pytest.mark.parametrize("record", WHOLE, ids=lambda record: type(record).__name__)
+def test_what_is_written_is_read(tmp_path: Path, record: Any) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, record)
+    assert read_json(path, type(record)) == record
+
+
+def test_the_keys_of_a_file_are_the_fields_of_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, WHOLE[0])
+    written = json.loads(path.read_text())
+    assert written["operations"] == [
+        {"accuracy_m": None, "files": ["dem.tif"], "from": "WGS 84", "name": "none", "to": "Mars"}
+    ]
+    assert written["valid_frac"] == {"dem": 1.0, "image": 1.0}  # there is no reference DEM
+    write_json(path, scores.MapScores(precision=float("nan"), precision_interval=(float("nan"), float("nan"))))
+    assert json.loads(path.read_text()) == {"precision": None, "precision_interval": [None, None]}
+    assert read_json(path, scores.MapScores).has("precision")  # it was asked for, and there is none
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("shape", [160], "says [160] for 'shape', but list should have at least 2 items after validation, not 1"),
+        ("pixel_m", 0, "says 0 for 'pixel_m', but input should be greater than 0"),
+        ("classes", "landslide", "says 'landslide' for 'classes', but input should be a valid array"),
+        ("crs", None, "says None for 'crs', but input should be a valid string"),
+    ],
+)
+def test_a_value_that_is_none_is_named(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, examples.area())
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ArtifactError) as refusal:
+        read_json(path, records.AreaFacts)
+    assert str(refusal.value).startswith(f"{path} {says}; ")
