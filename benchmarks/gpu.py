@@ -17,6 +17,7 @@ import torch
 from benchmarks.measure import machine
 from benchmarks.training import contrast_share, make_tiles
 from hpcl.ablation.score import TileScene
+from hpcl.core.records import TrainedFacts
 from hpcl.inference.predict import predict
 from hpcl.networks.store import Trained
 from hpcl.settings.contrastive import ContrastSettings
@@ -123,10 +124,10 @@ def training_row(tiles: Tiles, recipe: Recipe, case: Case) -> dict[str, Any]:
 def mapped_windows_per_s(folder: Path, tiles: Tiles, recipe: Recipe, encoder: str, batch_size: int) -> float:
     """Windows a second of a whole map, blending included."""
     network = loop.new_network(replace(recipe, model=replace(recipe.model, encoder=encoder, pretrained=False)), tiles)
-    facts = {
-        "bands": [asdict(band) for band in tiles.bands], "classes": ["landslide"], "window_px": WINDOW_PX, "sun": tiles.sun,
-        "temperature": 1.0, "threshold": 0.5, "trained_on": ["area"],
-    }  # fmt: skip
+    facts = TrainedFacts(
+        bands=list(tiles.bands), classes=["landslide"], window_px=WINDOW_PX, sun=tiles.sun, trained_on=["area"], pixel_m=[2.0],
+        temperature=1.0, threshold=0.5, epoch=0,
+    )  # fmt: skip
     trained = Trained(network, facts)
     settings = replace(params("inference", InferenceSettings), batch_size=batch_size, tta="none", adapt_windows=0)
     seconds = []

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_a_batch_too_large_to_train_on(
 def test_a_batch_too_large_to_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "_forward", short_of_memory(2, predict._forward, lambda given: len(given[3])))
     network = HPCLNet(SETTINGS, 2, 4).eval()
-    facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
+    facts = examples.trained(bands=[], window_px=32)
     whole = InferenceSettings(overlap_frac=0.0, batch_size=4, tta="none", adapt_windows=0, missing_bands="refuse")
     scene = Held(ground(), network)
     with pytest.raises(predict.MemoryShortageError, match=r"2 fit: set inference\.batch_size to that"):

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import examples
 import numpy as np
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
     network = HPCLNet(SETTINGS, 2, 4).eval()
     monkeypatch.setattr(predict, "device", lambda: DEVICE)
     monkeypatch.setattr(predict, "_predictions", _at_once)
-    facts = {"bands": [], "window_px": 32, "sun": {}, "temperature": 1.0, "threshold": 0.5}
+    facts = examples.trained(bands=[], window_px=32)
     settings = predict.InferenceSettings(
         overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=64, missing_bands="refuse"
     )
