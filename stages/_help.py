@@ -15,7 +15,7 @@ COST = {
     "tile": "seconds, minutes for a large scene", "train": "minutes to hours; it says so after ten steps and goes on where it was stopped",
     "baselines": "seconds, minutes for a large scene", "predict": "one pass of the network over the area (eight with inference.tta: d4)",
     "outline": "seconds, minutes for a large scene", "evaluate": "seconds", "explain": "seconds", "report": "seconds", "track": "seconds",
-    "variant": "as `train`",
+    "train_variant": "as `train`", "score_variant": "one pass of the network over the test areas",
 }  # fmt: skip
 """What a stage takes; docs/benchmarks.md has figures."""
 

@@ -1,4 +1,4 @@
-"""Training as the stages `train` and `variant` share it: cost said first, resumed where it was killed, best weights kept,
+"""Training as the stages `train` and `train_variant` share it: cost said first, resumed where it was killed, best weights kept,
 calibrated on validation windows.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hpcl.core.digest import sha256
 from hpcl.core.records import TrainedFacts
 from hpcl.networks.base import Network
 from hpcl.networks.device import described, unused_gpu
@@ -146,8 +147,7 @@ def _checkpoints(recipe: Recipe) -> Path:
     code = sorted(path for package in PACKAGES for path in (CODE / package).glob("*.py"))
     for path in [*code, *(p for p in given if p.is_file())]:
         key.update(path.name.encode())
-        with path.open("rb") as file:
-            key.update(hashlib.file_digest(file, "sha256").digest())
+        key.update(bytes.fromhex(sha256(path)))
     place = Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt"
     tiles = remembered_md5s(TILES, place / "hashes.json")  # they may be gigabytes
     key.update(json.dumps(tiles, sort_keys=True).encode())

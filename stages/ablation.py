@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.training import loop
 from stages import _ablation
 from stages._ablation import ABLATION, FILE, RESULTS, Variant, variants
-from stages._stage import params, run
+from stages._stage import ParameterError, params, run
 from stages._train import TILES, tiles_for
+from stages.score_variant import inference
 
 TABLE, PAGE = Path("reports/ablation.csv"), Path("docs/ablation.md")
 PROBE_STEPS = 4
@@ -39,18 +41,19 @@ def main() -> None:
     chosen, seeds = params("run", tuple[str, ...], file=FILE), params("seeds", tuple[int, ...], file=FILE)
     wanted = [f"{name}-{seed}" for name in chosen for seed in seeds]
     for name in chosen:  # what cannot be built is said before anything is trained
-        recipe = _ablation.training(name, 0).recipe
+        recipe = _ablation.recipe(name, 0)
         store.build(recipe.model, 2, recipe.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
     facts = artifacts.read_json(TILES / "facts.json", TileFacts)
     compare.ground(facts)  # refuses tiles without test ground
-    _ablation.distinct(chosen, compare.new_ground(facts))
-    missing = _missing(wanted)
+    distinct(chosen, compare.new_ground(facts))
+    untrained, missing = _missing(wanted)
     print(
-        f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(missing)} are to be run."
+        f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(untrained)} are to be run"
+        f" and {len(missing)} to be scored."
     )
     if missing:
-        minutes = _cost(missing) / 60
+        minutes = _cost(untrained) / 60 if untrained else 0.0
         span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
         print(
             f"ablation: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
@@ -59,7 +62,7 @@ def main() -> None:
             flush=True,
         )
         subprocess.run(["dvc", "repro", "--keep-going"], cwd=ABLATION, check=False)
-        missing = _missing(wanted)
+        _, missing = _missing(wanted)
     table = collect(variants(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)
     TABLE.parent.mkdir(exist_ok=True)
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
@@ -80,11 +83,13 @@ def _dvc(*arguments: str, failed: str, folder: Path | None = None, capture: bool
     return done.stdout or ""
 
 
-def _missing(wanted: list[str]) -> list[str]:
-    """Of the wanted trainings those without a result of the parameters, the code and the tiles as they are now."""
+def _missing(wanted: list[str]) -> tuple[list[str], list[str]]:
+    """Of the wanted trainings those to be trained, and those to be scored, those included: what has no result of the
+    parameters, the code and the tiles as they are now."""
     changed = _dvc("status", "--json", failed="The state of the ablation cannot be told", folder=ABLATION, capture=True)
-    outdated = {stage.rpartition("@")[2] for stage in json.loads(changed)}
-    return [training for training in wanted if training in outdated]
+    outdated = {tuple(stage.split("@")) for stage in json.loads(changed)}
+    untrained = [training for training in wanted if ("train_variant", training) in outdated]
+    return untrained, [one for one in wanted if one in untrained or ("score_variant", one) in outdated]
 
 
 def _cost(missing: list[str]) -> float:
@@ -92,14 +97,32 @@ def _cost(missing: list[str]) -> float:
     trainings = Counter(training.rpartition("-")[0] for training in missing)
     steps = 0
     for name, seeds in trainings.items():
-        steps += seeds * _ablation.training(name, 0).recipe.steps  # a variant takes as many steps with any seed
-    one = _ablation.training("hpcl_net", 0).recipe
+        steps += seeds * _ablation.recipe(name, 0).steps  # a variant takes as many steps with any seed
+    one = _ablation.recipe("hpcl_net", 0)
     short = replace(one, train=replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS))
     seen: list[float] = []
     for _ in loop.fit(tiles_for(short), short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
     step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
     return step_s * steps
+
+
+def distinct(names: Sequence[str], new_ground: bool) -> None:
+    """Refuse variants that would be the same training and the same map, so that a table never compares a variant with itself.
+
+    AdaBN acts on ``new_ground`` only, and only there do variants differ by it.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        maps = inference(name)
+        settings = repr((_ablation.recipe(name, 0), maps if new_ground else replace(maps, adapt_windows=0)))
+        if settings in seen:
+            raise ParameterError(
+                f"With this params.yaml and these tiles the variants '{seen[settings]}' and '{name}' of {FILE} are the same; "
+                "take one of them out of 'run'. (With contrastive.weight 0 variants of the contrast are alike; where only areas "
+                "that are trained on are scored, variants that differ in inference.adapt_windows.)"
+            )
+        seen[settings] = name
 
 
 def collect(known: dict[str, Variant], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:

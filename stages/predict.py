@@ -8,6 +8,7 @@ import numpy as np
 from hpcl import likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.digest import sha256
 from hpcl.core.records import AreaFacts, MapFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
@@ -98,8 +99,7 @@ def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
 def _sha256(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()
 
 

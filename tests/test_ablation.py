@@ -189,7 +189,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path) -> None:
 def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its network is built and answers, with contrast where it has any."""
     monkeypatch.chdir(ROOT)
-    recipe, windows = _ablation.training(name, 5)
+    recipe, windows = _ablation.recipe(name, 5), command.inference(name)
     model, contrast, train = recipe.model, recipe.contrast, recipe.train
     network = build(model, 2, contrast.embedding_dim).eval()
     bands = {branch: torch.zeros(1, len(names), 64, 64) for branch, names in model.branches.items()}
@@ -205,14 +205,14 @@ def test_every_row_can_be_trained(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_no_two_rows_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    _ablation.distinct(list(VARIANTS), new_ground=True)
+    command.distinct(list(VARIANTS), new_ground=True)
 
 
 def test_batch_statistics_tell_rows_apart_on_new_ground_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(ParameterError, match="'hpcl_net' and 'adabn'"):
-        _ablation.distinct(["hpcl_net", "adabn"], new_ground=False)
-    _ablation.distinct(params("run", tuple[str, ...], file=_ablation.FILE), new_ground=False)
+        command.distinct(["hpcl_net", "adabn"], new_ground=False)
+    command.distinct(params("run", tuple[str, ...], file=_ablation.FILE), new_ground=False)
 
 
 def edited(folder: Path, old: str, new: str, file: str = "params.yaml") -> None:
@@ -228,7 +228,7 @@ def test_rows_that_would_be_the_same_training_are_refused(tmp_path: Path, monkey
     edited(tmp_path, "weight: 0.1 ", "weight: 0.0 ")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=r"'attention' and 'hpcl_net' of .* are the same"):
-        _ablation.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"], new_ground=True)
+        command.distinct(["stack", "attention", "deeplabv3plus", "hpcl_net"], new_ground=True)
 
 
 def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
@@ -238,10 +238,10 @@ def test_a_row_is_what_its_label_says_whatever_the_workspace_trains(
     changed = (tmp_path / "params.yaml").read_text().replace("architecture: hpcl_net", "architecture: Unet")
     (tmp_path / "params.yaml").write_text(changed.replace("branch_dropout_frac: 0.0", "branch_dropout_frac: 0.2"))
     monkeypatch.chdir(tmp_path)
-    assert _ablation.training("stack", 0).recipe.model.architecture == "hpcl_net"
-    assert _ablation.training("hpcl_net", 0).recipe.model.fusion == "coordinate_attention"
-    assert _ablation.training("hpcl_net", 0).recipe.train.augment.branch_dropout_frac == 0
-    assert _ablation.training("deeplabv3plus", 0).recipe.model.architecture == "DeepLabV3Plus"
+    assert _ablation.recipe("stack", 0).model.architecture == "hpcl_net"
+    assert _ablation.recipe("hpcl_net", 0).model.fusion == "coordinate_attention"
+    assert _ablation.recipe("hpcl_net", 0).train.augment.branch_dropout_frac == 0
+    assert _ablation.recipe("deeplabv3plus", 0).model.architecture == "DeepLabV3Plus"
 
 
 def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +249,8 @@ def test_rows_for_equal_time_follow_the_budget(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     factor = VARIANTS["segformer_as_long"].steps_factor
     assert factor < 1
-    assert _ablation.training("segformer_as_long", 0).recipe.train.steps_per_epoch == round(400 * factor)
-    assert _ablation.training("segformer", 0).recipe.train.steps_per_epoch == 400
+    assert _ablation.recipe("segformer_as_long", 0).train.steps_per_epoch == round(400 * factor)
+    assert _ablation.recipe("segformer", 0).train.steps_per_epoch == 400
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_row_that_cannot_be_run_is_refused_before_any_is(
     edited(tmp_path, old, new, "ablation/params.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=sentence):
-        _ablation.distinct(["hpcl_net", "optical", "adabn"], new_ground=True)
+        command.distinct(["hpcl_net", "optical", "adabn"], new_ground=True)
 
 
 def test_names_that_rows_and_the_reduced_ablation_use_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +369,9 @@ class FakeDVC:
         if "--keep-going" in arguments:
             self.outdated = self.after
             return subprocess.CompletedProcess(arguments, int(bool(self.after)))
-        stages = {f"variant@{training}": [{"changed deps": {}}] for training in self.outdated}
+        stages = {
+            f"{stage}_variant@{one}": [{"changed deps": {}}] for one in self.outdated for stage in ("train", "score")
+        }
         return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
 
 
@@ -400,7 +402,7 @@ def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)]
     )
-    whole, short = (_ablation.training(name, 0).recipe.train for name in ("hpcl_net", "segformer_as_long"))
+    whole, short = (_ablation.recipe(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
     assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"]) == steps
 

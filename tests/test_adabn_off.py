@@ -11,6 +11,7 @@ from hpcl.inference.adabn import adapted, too_small
 from hpcl.settings.inference import InferenceSettings
 from stages import _ablation
 from stages._stage import params
+from stages.score_variant import inference
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = params("variants", dict[str, _ablation.Variant], file=ROOT / _ablation.FILE)
@@ -40,8 +41,7 @@ def test_rows_of_the_ablation_measure_adabn_against_off_whatever_the_workspace_d
     monkeypatch.chdir(tmp_path)
     assert params("inference", InferenceSettings).adapt_windows == wanted
     for name, row in VARIANTS.items():
-        assert (_ablation.training(name, 0).inference.adapt_windows > 0) == name.endswith("adabn")
+        assert (inference(name).adapt_windows > 0) == name.endswith("adabn")
         if name.endswith("adabn"):
-            one, other = _ablation.training(name, 0), _ablation.training(row.against, 0)
-            assert one.recipe == other.recipe
-            assert other.inference.adapt_windows == 0
+            assert _ablation.recipe(name, 0) == _ablation.recipe(row.against, 0)
+            assert inference(row.against).adapt_windows == 0

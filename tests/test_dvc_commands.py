@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from test_dvc_yaml import ROOT
 
 STAND_IN = """\
@@ -22,7 +23,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 stage, arguments = sys.argv[1].removeprefix("stages."), [word for word in sys.argv[2:] if word[:2] != "--"]
 read = lambda path: YAML(typ="safe", pure=True).load(Path(path))
-folder = Path("ablation") if stage == "variant" else Path(".")
+folder = Path("ablation") if stage.endswith("_variant") else Path(".")
 body = read(folder / "dvc.yaml")["stages"][stage]
 body = body.get("do", body)
 params = read("params.yaml")
@@ -96,7 +97,7 @@ class TestCommands:
     """In this order: each test leaves the clone to the next."""
 
     def test_on_a_fresh_clone(self, typed: Callable[..., str]) -> None:
-        assert "variant@" not in typed("dvc status")
+        assert "_variant@" not in typed("dvc status")
         assert len(typed("dvc status").splitlines()) < 400
         for line in ("dvc exp show --csv", "dvc params diff", "dvc dag"):
             typed(line)
@@ -130,7 +131,13 @@ class TestCommands:
             "report",
         }
         assert ran_after("hpcl/report/page.css", "margin: 0;", "margin: 1px;") == {"report"}
-        assert "outline" not in (ROOT / "ablation/dvc.yaml").read_text()
+        ablation = YAML(typ="safe").load(ROOT / "ablation/dvc.yaml")["stages"]
+        assert "outline" not in str(ablation)
+        read = str([ablation["train_variant"][what] for what in ("deps", "params")])  # scoring costs no training
+        assert not [
+            name for name in ("hpcl/ablation", "inference", "metrics", "windows", "evaluate", "score") if name in read
+        ]
+        assert "'inference'" in str(ablation["score_variant"]["params"])
         typed('git commit -qam "other outlines and another page"')
 
     @pytest.mark.parametrize("after_the_ablation", [False, True])
@@ -138,7 +145,7 @@ class TestCommands:
         self, typed: Callable[..., str], clone: Path, after_the_ablation: bool
     ) -> None:
         if after_the_ablation:
-            typed("dvc repro --single-item variant@hpcl_net-0", "ablation")
+            typed("dvc repro train_variant@hpcl_net-0 score_variant@hpcl_net-0", "ablation")
             assert (clone / "ablation/results/hpcl_net-0.json").exists()
             typed("git add -A && git commit -qm 'one training of the ablation' --allow-empty")
         name = f"wide{int(after_the_ablation)}"

@@ -242,7 +242,7 @@ class Bench:
             part["variants"] = {
                 name[9:]: tiny_ablation()["variants"][name[9:]] for name in stage.ablation if name[:9] == "variants."
             }
-            (folder / "ablation").mkdir()
+            (folder / "ablation").mkdir(exist_ok=True)
             write_yaml(folder / "ablation" / "params.yaml", part)
         before = content(folder)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHON"))}

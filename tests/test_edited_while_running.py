@@ -162,7 +162,8 @@ def test_every_stage_of_the_project_has_its_inputs(monkeypatch: pytest.MonkeyPat
         "train": (),
         "ingest": ("north",),
         "synthesize": ("north",),
-        "variant": ("stack", "0"),
+        "train_variant": ("stack", "0"),
+        "score_variant": ("stack", "0"),
         "track": (),
     }.items():
         files = {path.as_posix() for path in Inputs(stage, arguments)._files}

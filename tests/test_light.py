@@ -18,7 +18,14 @@ runpy.run_module({module!r}, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize(("module", "arguments"), [("stages.train", []), ("stages.variant", ["hpcl_net", "0"])])
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("stages.train", []),
+        ("stages.train_variant", ["hpcl_net", "0"]),
+        ("stages.score_variant", ["hpcl_net", "0"]),
+    ],
+)
 def test_training_needs_neither_gdal_nor_dvc_nor_mlflow(module: str, arguments: list[str], tmp_path: Path) -> None:
     """Imported without them, it goes on until it reads parameters that are not there."""
     program = RUN.format(heavy=HEAVY, module=module, arguments=arguments)

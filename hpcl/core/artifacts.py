@@ -64,6 +64,8 @@ def remedy(path: Path) -> str:
             keeper = "git checkout"
         case ("reports", "ablation.csv"):
             return "restore it (git checkout reports/ablation.csv) or make it again (python -m stages.ablation)"
+        case ("ablation", "models", *_):
+            return "make it again (make ablation)"
         case _:
             return "give a complete file there"
     return f"restore it ({keeper} {quote(str(path))}) or make it again (dvc repro -s -f {quote(stage)})"

@@ -150,6 +150,14 @@ class Metrics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VariantTraining:
+    """ablation/models/<variant>-<seed>/training.json."""
+
+    val_iou: float
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class VariantScores:
     """ablation/results/<variant>-<seed>.json."""
 

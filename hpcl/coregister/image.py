@@ -11,13 +11,13 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from hpcl.core.records import BandLook
+from hpcl.core.spread import nmad
 from hpcl.coregister import shading
 from hpcl.coregister.sampling import (
     LEAST_LIT_FRAC,
     OUTLIER,
     common_resolution,
     elevation_on,
-    nmad,
     patches_of,
     pixel_size_m,
     read_on,

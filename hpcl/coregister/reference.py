@@ -26,13 +26,13 @@ from scipy.optimize import OptimizeWarning
 from scipy.special import betainc
 from shapely.geometry import box
 
+from hpcl.core.spread import nmad
 from hpcl.coregister.sampling import (
     LEAST_LIT_FRAC,
     OUTLIER,
     away_from_km,
     elevation_on,
     middle_of,
-    nmad,
     patches_of,
     pixel_size_m,
     projected,

@@ -140,16 +140,6 @@ def patches_of(grid: raster.Grid, most: int) -> list[raster.Grid]:
     return [grid[top : min(top + side, height), left : min(left + side, width)] for top in tops for left in lefts]
 
 
-def nmad(values: Array) -> float:
-    """Normalised median absolute deviation: the standard deviation of normal noise, whatever the outliers.
-
-    >>> nmad(np.array([1.0, 2.0, 3.0, 4.0, 1000.0, np.nan]))
-    1.4826
-    """
-    known = values[np.isfinite(values)]
-    return 1.4826 * float(np.median(np.abs(known - np.median(known)))) if known.size else math.nan
-
-
 def elevation_on(dem: raster.Source, grid: raster.Grid, move_m: Point = (0, 0)) -> Array:
     """Metres ``(row, column)`` of a DEM, moved, on a grid."""
     layer: Array = read_on(dem, moved(grid, move_m), Resampling.cubic)[0]

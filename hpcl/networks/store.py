@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hpcl.core.artifacts import read_json, remedy, replacing, unwritten, write_json
+from hpcl.core.digest import sha256
 from hpcl.core.records import ModelFacts, TrainedFacts
 from hpcl.networks.base import Network
 from hpcl.networks.hpcl_net import HPCLNet, LateFusion
@@ -51,7 +51,7 @@ def save(folder: Path, network: Network, facts: TrainedFacts) -> None:
         **vars(facts),
         settings=asdict(network.settings),
         embedding_dim=network.embedding_dim,
-        weights_sha256=_sha256(weights),
+        weights_sha256=sha256(weights),
     )
     write_json(folder / FACTS, written, digits=None)
 
@@ -62,7 +62,7 @@ def load(folder: Path) -> Trained:
     facts = read_json(folder / FACTS, ModelFacts)
     if not weights.exists():
         raise ModelError(f"{weights} does not exist; {remedy(weights)}.")
-    if _sha256(weights) != facts.weights_sha256:
+    if sha256(weights) != facts.weights_sha256:
         raise ModelError(f"{weights} is not the file that {FACTS} was written for; restore both together.")
     try:
         settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts.settings | {"pretrained": False}))
@@ -79,7 +79,3 @@ def load(folder: Path) -> Trained:
                 f"{folder / FACTS} has no statistics of band '{absent[0]}' of branch '{branch}'; {remedy(folder / FACTS)}."
             )
     return Trained(network.eval(), facts, facts.weights_sha256)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,6 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from hpcl.core.codes import GAP, OUTSIDE, TEST, TRAIN, UNKNOWN, VALIDATION
+from hpcl.core.spread import nmad
 from hpcl.report.style import (
     BAR_IN,
     BLUE,
@@ -372,9 +373,8 @@ def residual_map(residual: Residual, limit: float) -> Figure:
     )  # fmt: skip
     if known.size:
         middle = float(np.median(known))
-        nmad = 1.4826 * float(np.median(np.abs(known - middle)))
         digits = max(0, 2 - int(np.floor(np.log10(limit))))
-        label += f"; median {middle:+.{digits}f}, spread (NMAD) {nmad:.{digits}f}"
+        label += f"; median {middle:+.{digits}f}, spread (NMAD) {nmad(known):.{digits}f}"
     _colour_bar(axes, shown, label, BAR_IN, "both")
     return figure
 

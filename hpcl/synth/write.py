@@ -10,7 +10,6 @@ The files are those of a user's raw area, plus ``truth.json``, which no later st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import numpy as np
 from shapely.geometry import Polygon, box
 from skimage.measure import find_contours
 
+from hpcl.core.digest import sha256
 from hpcl.geo import blocks, cog, raster, vector
 from hpcl.settings.synthesize import BANDS, SynthesizeSettings
 from hpcl.synth.landforms import Feature, SynthError, area_m2, outline_distance
@@ -110,13 +110,8 @@ def refuse_foreign(folder: Path) -> None:
             f"{marker} was not written by synthesize, so {folder} is not overwritten; {remedy}."
         ) from error
     for path in sorted(folder.rglob("*")):
-        if path != marker and (path.is_dir() or written.get(path.name) != _sha256(path)):
+        if path != marker and (path.is_dir() or written.get(path.name) != sha256(path)):
             raise SynthError(f"{path} was not written by synthesize, so {folder} is not overwritten; {remedy}.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def synthesize(
@@ -138,7 +133,7 @@ def synthesize(
     draft.mkdir(parents=True)
     try:
         truth = _write(draft, scene(settings.areas[name], settings), progress)
-        truth["sha256"] = {path.name: _sha256(path) for path in sorted(draft.iterdir())}
+        truth["sha256"] = {path.name: sha256(path) for path in sorted(draft.iterdir())}
         (draft / MARKER).write_text(json.dumps(truth, sort_keys=True, indent=1) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
