@@ -27,6 +27,7 @@ from stages._stage import check_inputs, progress
 from stages.tracking import execution
 
 TILES = Path("data/tiles")
+LATEST, BEST = "latest.safetensors", "best.safetensors"  # checkpoints
 CODE = Path(loop.__file__).parents[1]
 PACKAGES = ("core", "networks", "settings", "training")  # what a training runs
 LIBRARIES = ("torch", "timm", "segmentation-models-pytorch")
@@ -93,26 +94,10 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
     )
     if unused := unused_gpu():
         print(f"{label}: {unused}")
-    latest, best = place / "latest.safetensors", place / "best.safetensors"
-    resume = checkpoint.load(latest) if latest.exists() else None
-    history = resume["history"] if resume else []
-    if resume:
-        print(f"{label}: resuming after epoch {resume['epoch'] + 1} from {latest}")
-    for epoch in loop.fit(tiles, recipe, resume=resume, progress=_with_estimate(label, progress(label))):
-        if distributed.number():
-            continue  # the first process writes; all know the same
-        history.append({"epoch": epoch.number, **epoch.metrics})
-        if epoch.best:
-            checkpoint.save(best, {"weights": epoch.weights, "epoch": epoch.number})
-        checkpoint.save(latest, epoch.state | {"history": history})
-        execution.live(epoch.metrics, epoch.number)
-        shown = [n for n in ("loss", "contrast_loss", "val_iou") if n in epoch.metrics]
-        numbers = ", ".join(f"{name} {epoch.metrics[name]:.3f}" for name in shown)
-        speed = f"{epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"
-        print(f"{label}: epoch {epoch.number + 1}/{limits.epochs}: {numbers}, {speed}")
+    history = _learn(label, recipe, tiles, place)
     if distributed.number():
         return None
-    kept = checkpoint.load(best)
+    kept = checkpoint.load(place / BEST)
     network = loop.new_network(recipe, tiles)
     network.load_state_dict(kept["weights"])
     temperature, threshold, iou = calibrate.calibrate(tiles, network, limits)
@@ -137,6 +122,28 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
     for finding in findings:
         print(f"{label}: {finding}")
     return Result(network, facts, history, iou, kept["epoch"], findings, place)
+
+
+def _learn(label: str, recipe: Recipe, tiles: Tiles, place: Path) -> list[dict[str, float]]:
+    """All epochs, from the last checkpoint on; the metrics of each. `LATEST` and `BEST` are written as they come."""
+    latest = place / LATEST
+    resume = checkpoint.load(latest) if latest.exists() else None
+    history: list[dict[str, float]] = resume["history"] if resume else []
+    if resume:
+        print(f"{label}: resuming after epoch {resume['epoch'] + 1} from {latest}")
+    for epoch in loop.fit(tiles, recipe, resume=resume, progress=_with_estimate(label, progress(label))):
+        if distributed.number():
+            continue  # the first process writes; all know the same
+        history.append({"epoch": epoch.number, **epoch.metrics})
+        if epoch.best:
+            checkpoint.save(place / BEST, {"weights": epoch.weights, "epoch": epoch.number})
+        checkpoint.save(latest, epoch.state | {"history": history})
+        execution.live(epoch.metrics, epoch.number)
+        shown = [n for n in ("loss", "contrast_loss", "val_iou") if n in epoch.metrics]
+        numbers = ", ".join(f"{name} {epoch.metrics[name]:.3f}" for name in shown)
+        speed = f"{epoch.metrics['windows_per_s']:.1f} windows/s{' *' * epoch.best}"
+        print(f"{label}: epoch {epoch.number + 1}/{recipe.train.epochs}: {numbers}, {speed}")
+    return history
 
 
 def _checkpoints(recipe: Recipe) -> Path:

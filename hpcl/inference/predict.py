@@ -176,6 +176,7 @@ def _forward(
     return np.mean(predictions, axis=0) if len(ways) > 1 else predictions[0]
 
 
+# Six parameters: where the parts lie, and what lies in them.
 def _blended(
     panel: Panel,
     tops: list[int],

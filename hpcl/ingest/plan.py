@@ -93,6 +93,12 @@ class _Read:
     core: Roi
     elevation: bool = False
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the window."""
+        rows, columns = self.window
+        return rows.stop - rows.start, columns.stop - columns.start
+
 
 def _place(raw: Raw, image: Grid, optical: Path, grow_px: int) -> tuple[Layer, _Read]:
     """Where a raw file lies: its grid, in the image's CRS if both mean the same, and what of it is to be read.
@@ -184,9 +190,7 @@ def examine(folder: Path, settings: IngestSettings, progress: Progress = lambda 
         inventory, told = survey_vectors(folder, image, settings)
         findings += told
         for read in reads:
-            check_size(
-                read.raw.path, (read.window[0].stop - read.window[0].start, read.window[1].stop - read.window[1].start)
-            )
+            check_size(read.raw.path, read.shape)
         for layer in elevations.values():
             check_size(layer.path, layer.target.shape)
         findings += _check_all_values(reads, progress)

@@ -172,6 +172,7 @@ class _InfoNCE(torch.autograd.Function):
         return gradient[:, None] * by_anchor, None, None, None
 
 
+# Six parameters: the symbols of the equation, each from elsewhere.
 def contrast_loss(
     anchors: Float[Tensor, "samples dim"],
     anchor_classes: Int[Tensor, " samples"],

@@ -87,6 +87,7 @@ def _where(
     return mine & ~beside if sampling == "interior" else mine & beside
 
 
+# Seven parameters: a function of tensors alone, which tests and benchmarks call by themselves.
 def sample_pairs(
     labels: Int[Tensor, "batch height width"],
     predicted: Int[Tensor, "batch rows columns"],
