@@ -1,8 +1,10 @@
-"""Score the map and its two baselines on the test split of all areas together, with block-bootstrap intervals."""
+"""Score the map, its polygons and two baselines on the test split of all areas together, with block-bootstrap intervals."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,27 @@ from hpcl.core.areas import distinct
 from hpcl.core.artifacts import write_json
 from hpcl.core.records import BaselineFacts, MapFacts, TiledArea
 from hpcl.core.scores import AreaScores, Counts, Interval, Metrics, ScoredGround, SizeClass
-from hpcl.geo import raster
+from hpcl.geo import raster, vector
+from hpcl.outline.drawn import Drawn
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
 
-PREDICT, BASELINES = Path("data/predict"), Path("data/baselines")
+PREDICT, OUTLINE, BASELINES = Path("data/predict"), Path("data/outline"), Path("data/baselines")
 REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
 SHAPE_SCORES = ["object_detection_rate", "boundary_iou"]
 SCORES = {
     "hpcl_net": [*PIXEL_SCORES, *SHAPE_SCORES, "false_objects_per_km2", "ece", "brier"],
+    "polygons": ["landslide_iou", "precision", "recall", *SHAPE_SCORES, "false_objects_per_km2"],
     "slope_threshold": PIXEL_SCORES,
     "pixel_classifier": PIXEL_SCORES,
 }
 
 
 def main() -> None:
-    """Read the split, three maps of it and their thresholds; write the scores and the tables behind them."""
+    """Read the split, four maps of it and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", EvaluateSettings)
     areas = stored.facts().areas
     distinct(areas)
@@ -65,6 +69,20 @@ def main() -> None:
 
 def _tally(name: str, area: str, facts: TiledArea, settings: EvaluateSettings) -> metrics.Tally:
     """What the map called ``name`` earned in ``area``."""
+    labels, split, block = stored.arrays(area, facts, "labels", "split", "block")
+    a, b, _, d, e, _ = facts.transform
+    scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
+    with _map(name, area, facts) as (score, threshold):
+        return metrics.tally(scene, score, threshold, settings, progress(f"evaluate {name} on {area}"))
+
+
+@contextmanager
+def _map(name: str, area: str, facts: TiledArea) -> Iterator[tuple[Callable[[slice], metrics.Array], float]]:
+    """What gives the rows of a map while it is open, and the threshold from which on they mean landslide."""
+    grid = stored.grid(facts)
+    if name == "polygons":
+        yield Drawn(vector.read(OUTLINE / area / "landslides.gpkg"), grid).rows, 0.5
+        return
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"
         threshold = artifacts.read_json(PREDICT / area / "facts.json", MapFacts).threshold
@@ -73,16 +91,9 @@ def _tally(name: str, area: str, facts: TiledArea, settings: EvaluateSettings) -
         threshold = artifacts.read_json(BASELINES / "facts.json", BaselineFacts).pixel_classifier_threshold
     else:
         path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
-    labels, split, block = stored.arrays(area, facts, "labels", "split", "block")
-    a, b, _, d, e, _ = facts.transform
-    scene = metrics.Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
     with raster.Source(path) as source:
-        raster.common_grid({stored.FACTS: stored.grid(facts), path: source.grid})
-
-        def score(rows: slice) -> metrics.Array:
-            return np.asarray(source.read((rows, slice(0, labels.shape[1])), [band])[0])
-
-        return metrics.tally(scene, score, threshold, settings, progress(f"evaluate {name} on {area}"))
+        raster.common_grid({stored.FACTS: grid, path: source.grid})
+        yield lambda rows: np.asarray(source.read((rows, slice(0, grid.shape[1])), [band])[0]), threshold
 
 
 def _total(field: str, tallies: dict[str, metrics.Tally]) -> Any:

@@ -114,7 +114,7 @@ def metrics(**changes: Any) -> scores.Metrics:
     none = scores.MapScores()
     counts = scores.Counts(test_blocks=9, test_px=123456, landslide_frac=0.09, no_prediction_px=12)
     given: dict[str, Any] = {
-        "hpcl_net": none, "slope_threshold": none, "pixel_classifier": none, "paired": {}, "counts": counts, "areas": [],
+        "hpcl_net": none, "polygons": none, "slope_threshold": none, "pixel_classifier": none, "paired": {}, "counts": counts, "areas": [],
         "object_sizes": [],
     }  # fmt: skip
     return scores.Metrics(**given | changes)

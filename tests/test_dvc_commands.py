@@ -128,6 +128,7 @@ class TestCommands:
         assert ran_after("params.yaml", "minimum_area_m2: 400", "minimum_area_m2: 900") == {
             "check",
             "outline",
+            "evaluate",
             "report",
         }
         assert ran_after("hpcl/report/page.css", "margin: 0;", "margin: 1px;") == {"report"}

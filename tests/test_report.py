@@ -226,6 +226,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     none = (None, None)
     metrics = examples.metrics(
         hpcl_net=_scores(0.52, len(blocks), full=True),
+        polygons=_scores(0.5, len(blocks), full=True),
         slope_threshold=_scores(0.21, len(blocks), full=False),
         pixel_classifier=_scores(0.4, len(blocks), full=False),
         paired={
@@ -236,13 +237,14 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
         areas=[
             AreaScores(
                 area=g.name, test_blocks=3, test_px=61728, landslide_frac=0.09, no_prediction_px=0,
-                hpcl_net_landslide_iou=0.4, slope_threshold_landslide_iou=0.4, pixel_classifier_landslide_iou=0.4,
+                hpcl_net_landslide_iou=0.4, polygons_landslide_iou=0.4, slope_threshold_landslide_iou=0.4,
+                pixel_classifier_landslide_iou=0.4,
             )
             for g in tested
         ],
         object_sizes=[
             SizeClass(
-                size_class=size_class, objects=9, hpcl_net_found=found, slope_threshold_found=found,
+                size_class=size_class, objects=9, hpcl_net_found=found, polygons_found=found, slope_threshold_found=found,
                 pixel_classifier_found=found,
             )
             for size_class, found in (("below 2000 m2", 4), ("from 2000 m2", 8))

@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done(folder, "ingest place", "coregister place", "terrain place", "ingest bare")
     for stage in ("coregister", "terrain"):  # of the same DEM
         shutil.copytree(folder / "data" / stage / "place", folder / "data" / stage / "bare")
-    done(folder, "tile", "train", "baselines", "predict place", "evaluate")
+    done(folder, "tile", "train", "baselines", "predict place", "outline place", "evaluate")
     return folder
 
 
@@ -113,7 +113,7 @@ def test_the_probabilities_of_the_classes_make_that_of_landslide(project: Path) 
 
 def test_scores_are_of_landslide_against_the_rest(project: Path) -> None:
     scores = json.loads((project / "reports" / "evaluate" / "metrics.json").read_text())
-    for name in ("hpcl_net", "slope_threshold", "pixel_classifier"):
+    for name in ("hpcl_net", "polygons", "slope_threshold", "pixel_classifier"):
         assert 0 <= scores[name]["landslide_iou"] <= 1
     labels = np.load(project / "data" / "tiles" / "place.labels.npy")
     assert set(np.unique(labels)) == {0, 1, 2, 255}

@@ -103,6 +103,7 @@ class AreaScores(ScoredGround):
 
     area: str
     hpcl_net_landslide_iou: float | None
+    polygons_landslide_iou: float | None
     slope_threshold_landslide_iou: float | None
     pixel_classifier_landslide_iou: float | None
 
@@ -119,6 +120,7 @@ class SizeClass:
     size_class: str
     objects: int
     hpcl_net_found: int
+    polygons_found: int
     slope_threshold_found: int
     pixel_classifier_found: int
 
@@ -130,9 +132,11 @@ class SizeClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """reports/evaluate/metrics.json: HPCL-Net's map and the two baselines on the test ground of all areas."""
+    """reports/evaluate/metrics.json: HPCL-Net's map, its polygons and the two baselines on the test ground of all areas."""
 
     hpcl_net: MapScores
+    polygons: MapScores
+    """Of the polygons as they are delivered: after threshold, minimum area and all that else makes them outlines."""
     slope_threshold: MapScores
     pixel_classifier: MapScores
     paired: dict[str, Lead]

@@ -109,7 +109,10 @@ def training(table: pd.DataFrame, shown: Curves, best_epoch: int) -> Figure:
 def precision_recall(curves: pd.DataFrame, metrics: Metrics) -> Figure:
     """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
     figure, axes = _chart(
-        4.4, "Precision and recall on test ground", "reports/evaluate/precision_recall.csv and metrics.json"
+        4.4,
+        "Precision and recall on test ground",
+        "reports/evaluate/precision_recall.csv and metrics.json",
+        legend_rows=2,
     )
     axes.grid(False)
     recall, precision = np.meshgrid(np.linspace(0.01, 1, 200), np.linspace(0.01, 1, 200))
@@ -130,7 +133,7 @@ def precision_recall(curves: pd.DataFrame, metrics: Metrics) -> Figure:
             )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="recall (share of landslide ground that is mapped)")
     axes.set_ylabel("precision (share of mapped ground that is landslide)")
-    legend(figure, axes.get_legend_handles_labels()[0], 3)
+    legend(figure, axes.get_legend_handles_labels()[0], 2)
     return figure
 
 
@@ -160,7 +163,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
 def score_intervals(metrics: Metrics) -> Figure:
     """Every score of every map with its interval."""
     figure, axes = _chart(4.4, "Scores on test ground", "reports/evaluate/metrics.json", left_in=1.05)
-    for offset, (name, label) in zip((-0.22, 0.0, 0.22), MAPS.items(), strict=True):
+    for offset, (name, label) in zip((-0.27, -0.09, 0.09, 0.27), MAPS.items(), strict=True):
         for row, score in enumerate(SCORES):
             value = metrics.of(name).of(score)
             low, high = metrics.of(name).interval_of(score)
@@ -177,5 +180,5 @@ def score_intervals(metrics: Metrics) -> Figure:
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1)
     axes.set_xlabel("score, with block-bootstrap interval [-]")
     axes.grid(False, axis="y")
-    legend(figure, axes.get_legend_handles_labels()[0], 3)
+    legend(figure, axes.get_legend_handles_labels()[0], 4)
     return figure

@@ -32,7 +32,7 @@ from hpcl.report.html import (
     table_html,
 )
 from hpcl.report.results import ablation_section, scores_section, training_section
-from hpcl.report.style import MAPS, SCORES
+from hpcl.report.style import BASELINES, MAPS, SCORES
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -96,13 +96,26 @@ def _how_well(report: Report) -> str:
         f"training or in choosing the threshold, its landslide IoU is "
         f"{fixed(ours.landslide_iou, 2)}{interval(ours.interval_of('landslide_iou'), 2)}. "
     )
-    return judged + _leads(report)
+    return f"{judged}{_leads(report)} {_delivered(report)}"
+
+
+def _delivered(report: Report) -> str:
+    """What the polygons are worth, which is what leaves the project."""
+    scores, found = report.metrics.polygons, report.metrics.object_sizes
+    objects, there = sum(row.polygons_found for row in found), sum(row.objects for row in found)
+    return (
+        f"Its polygons, after minimum area and generalising, reach {fixed(scores.landslide_iou, 2)}"
+        f"{interval(scores.interval_of('landslide_iou'), 2)}, find {objects} of {counted(there, 'landslide')} and show"
+        f" {short(scores.false_objects_per_km2)} false ones per km²."
+    )
 
 
 def _leads(report: Report) -> str:
     """How far our map is ahead of the baselines, in words that the intervals bear out."""
     gaps, open_ = [], []
     for name, paired in report.metrics.paired.items():
+        if name not in BASELINES:
+            continue
         gap, (low, high) = paired.landslide_iou_difference, paired.interval
         if low is None or high is None or low <= 0 <= high:
             open_.append(MAPS[name])

@@ -38,7 +38,8 @@ def scores_section(report: Report) -> Section:
     intro = (
         f"The shipped maps of {listed([row.area for row in report.metrics.areas])} are scored on {counts.test_px:,} pixels of "
         f"{counted(counts.test_blocks, 'test block')}, {percent(counts.landslide_frac)} of them landslide. Every score "
-        "comes from counts summed over all of this ground. Two baselines without a network are made on the same split: the "
+        "comes from counts summed over all of this ground. Its polygons are scored as they are delivered, after threshold, minimum "
+        "area and generalising. Two baselines without a network are made on the same split: the "
         "best slope threshold"
         f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
     )
@@ -61,13 +62,13 @@ def _score_figures(plates: Plates) -> str:
     return plates.row(
         plates.one(
             "scores.png",
-            "Scores of HPCL-Net, pixel classifier and slope threshold with their intervals.",
+            "Scores of HPCL-Net, its polygons, pixel classifier and slope threshold with their intervals.",
             "Scores (0 to 1) on test ground with intervals from resampling test blocks. Overlapping bars do not mean "
             "that two maps are equal: the paired differences below tell.",
         ),
         plates.one(
             "precision_recall.png",
-            "Precision against recall for HPCL-Net and pixel classifier, with points for all three maps.",
+            "Precision against recall for HPCL-Net and pixel classifier, with points for all four maps.",
             "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
             "test ground. Grey lines: equal landslide IoU.",
         ),

@@ -67,12 +67,17 @@ STYLE = {
     "savefig.facecolor": "white",
 }
 
-MAPS = {"hpcl_net": "HPCL-Net", "pixel_classifier": "pixel classifier", "slope_threshold": "slope threshold"}
+MAPS = {
+    "hpcl_net": "HPCL-Net", "polygons": "its polygons", "pixel_classifier": "pixel classifier",
+    "slope_threshold": "slope threshold",
+}  # fmt: skip
 """The maps that are compared, and their names for readers."""
 
-MAP_COLOR = {"hpcl_net": BLUE, "pixel_classifier": ORANGE, "slope_threshold": GREY}
+BASELINES = ("pixel_classifier", "slope_threshold")
 
-MAP_MARKER = {"hpcl_net": "o", "pixel_classifier": "s", "slope_threshold": "D"}
+MAP_COLOR = {"hpcl_net": BLUE, "polygons": VERMILION, "pixel_classifier": ORANGE, "slope_threshold": GREY}
+
+MAP_MARKER = {"hpcl_net": "o", "polygons": "^", "pixel_classifier": "s", "slope_threshold": "D"}
 
 SCORES = {
     "landslide_iou": "landslide IoU",
