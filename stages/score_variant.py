@@ -1,12 +1,12 @@
 """One training of the ablation, scored: its map of the test blocks, and a linear probe of its embeddings."""
 
-from hpcl import metrics
 from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.records import TileFacts
 from hpcl.core.scores import VariantScores, VariantTraining
+from hpcl.metrics import pixels
 from hpcl.networks import store
 from hpcl.settings.inference import InferenceSettings
 from stages import _ablation
@@ -24,7 +24,7 @@ def main(variant: str, seed: str) -> None:
     ground = compare.ground(tiles)
     blocks = score.score(TILES, tiles, trained, inference(variant))
     total = blocks[score.COUNTS].sum().to_numpy().reshape(2, 2)
-    iou = float(metrics.scores(total)["landslide_iou"])
+    iou = float(pixels.scores(total)["landslide_iou"])
     probed = recipe.model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
     probe_auc = boundary_probe(trained.network, tiles_for(recipe), recipe.contrast) if probed else None
     execution.live({"test_landslide_iou": iou}, trained.facts.epoch)

@@ -16,10 +16,14 @@ from rasterio import features
 from scipy import ndimage
 from shapely.geometry import shape as polygon
 
-from hpcl import metrics
 from hpcl.core import codes
 from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster, vector
+from hpcl.metrics import intervals
+from hpcl.metrics import pixels as pixel_scores
+from hpcl.metrics import tally as counting
+from hpcl.metrics.patches import Patches, boundary_band
+from hpcl.settings.evaluate import EvaluateSettings
 from stages import evaluate
 
 SETTINGS = {
@@ -34,11 +38,11 @@ SETTINGS = {
 }
 
 
-def settings(**changes) -> metrics.EvaluateSettings:
-    return metrics.EvaluateSettings(**SETTINGS | changes)
+def settings(**changes) -> EvaluateSettings:
+    return EvaluateSettings(**SETTINGS | changes)
 
 
-def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[metrics.Scene, np.ndarray]:
+def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[counting.Scene, np.ndarray]:
     """Landslides, a probability that half knows them, unknown and unpredicted ground, three of four blocks in the test."""
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.normal(size=shape), 3)
@@ -53,11 +57,11 @@ def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[metrics.Scene, np.n
     split = np.where(block % 4 == 1, 0, codes.TEST).astype(np.uint8)
     split[:, 48:51] = 3
     block[:, 48:51] = -1
-    return metrics.Scene(labels, split, block, pixel_m2=4.0), probability
+    return counting.Scene(labels, split, block, pixel_m2=4.0), probability
 
 
-def count(scene, probability, threshold=0.5, **changes) -> metrics.Tally:
-    return metrics.tally(scene, lambda rows: probability[rows], threshold, settings(**changes))
+def count(scene, probability, threshold=0.5, **changes) -> counting.Tally:
+    return counting.tally(scene, lambda rows: probability[rows], threshold, settings(**changes))
 
 
 def chosen(scene, probability, threshold=0.5):
@@ -73,7 +77,7 @@ def test_pixel_scores_equal_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     truth = rng.random(500) < rng.uniform(0.05, 0.6)
     mapped = truth ^ (rng.random(500) < rng.uniform(0, 0.6))
-    found = metrics.scores(sklearn.metrics.confusion_matrix(truth, mapped, labels=[False, True]))
+    found = pixel_scores.scores(sklearn.metrics.confusion_matrix(truth, mapped, labels=[False, True]))
     expected = {
         "landslide_iou": sklearn.metrics.jaccard_score(truth, mapped),
         "miou": sklearn.metrics.jaccard_score(truth, mapped, average="macro"),
@@ -90,7 +94,7 @@ def test_pixel_scores_equal_scikit_learn(seed):
 def test_several_classes_are_landslide_against_the_rest_but_for_the_mean_iou():
     rng = np.random.default_rng(1)
     truth, mapped = rng.integers(0, 4, (2, 800))
-    found = metrics.scores(sklearn.metrics.confusion_matrix(truth, mapped))
+    found = pixel_scores.scores(sklearn.metrics.confusion_matrix(truth, mapped))
     assert found["miou"] == pytest.approx(sklearn.metrics.jaccard_score(truth, mapped, average="macro"))
     assert found["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth > 0, mapped > 0))
     assert found["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(truth > 0, mapped > 0))
@@ -99,17 +103,17 @@ def test_several_classes_are_landslide_against_the_rest_but_for_the_mean_iou():
 def test_a_rare_class_mapped_well_may_lift_the_mean_iou_above_the_accuracy():
     matrix = np.diag([0, 0, 1, 1])
     matrix[0, 1] = 50
-    found = metrics.scores(matrix)
+    found = pixel_scores.scores(matrix)
     assert found["miou"] == 0.5
     assert found["accuracy"] == pytest.approx(2 / 52)
 
 
 def test_many_matrices_at_once_equal_one_at_a_time():
     matrices = np.random.default_rng(2).integers(0, 50, (40, 2, 2))
-    together = metrics.scores(matrices)
+    together = pixel_scores.scores(matrices)
     for i, matrix in enumerate(matrices):
         assert {n: float(s[i]) for n, s in together.items()} == pytest.approx(
-            {n: float(s) for n, s in metrics.scores(matrix).items()}
+            {n: float(s) for n, s in pixel_scores.scores(matrix).items()}
         )
 
 
@@ -123,17 +127,17 @@ def test_many_matrices_at_once_equal_one_at_a_time():
     ],
 )
 def test_scores_at_the_edge_are_what_the_docstring_says(matrix, expected):
-    found = metrics.scores(np.array(matrix))
+    found = pixel_scores.scores(np.array(matrix))
     assert {name: float(found[name]) for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_scores_of_different_pixels_are_a_bug_that_does_not_pass():
     right = {"landslide_iou": np.array(0.5), "f1": np.array(2 / 3), "miou": np.array(0.6), "accuracy": np.array(0.7)}
-    metrics._check_identities(right, binary=True)
+    pixel_scores._check_identities(right, binary=True)
     with pytest.raises(ArithmeticError, match="F1"):
-        metrics._check_identities(right | {"f1": np.array(0.7)}, binary=True)
+        pixel_scores._check_identities(right | {"f1": np.array(0.7)}, binary=True)
     with pytest.raises(ArithmeticError, match="accuracy"):
-        metrics._check_identities(right | {"miou": np.array(0.71)}, binary=True)
+        pixel_scores._check_identities(right | {"miou": np.array(0.71)}, binary=True)
 
 
 # ---- counting
@@ -183,9 +187,9 @@ def test_memory_does_not_grow_with_the_scene(monkeypatch):
     def peak(rows: int) -> int:
         flat = (rows, 500)
         labels = np.broadcast_to((np.arange(500) // 50 % 2).astype(np.uint8), flat)  # one row, however many
-        scene = metrics.Scene(labels, np.broadcast_to(np.uint8(codes.TEST), flat), np.broadcast_to(0, flat), 4.0)
+        scene = counting.Scene(labels, np.broadcast_to(np.uint8(codes.TEST), flat), np.broadcast_to(0, flat), 4.0)
         tracemalloc.start()
-        metrics.tally(scene, lambda rows: np.full(labels[rows].shape, 0.7, np.float32), 0.5, settings())
+        counting.tally(scene, lambda rows: np.full(labels[rows].shape, 0.7, np.float32), 0.5, settings())
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return held
@@ -203,7 +207,7 @@ def test_what_is_exactly_at_the_threshold_is_mapped():
 
 def test_a_score_that_is_no_probability_is_refused():
     scene, probability = blob_scene()
-    with pytest.raises(metrics.MetricsError, match=r"outside 0\.\.1"):
+    with pytest.raises(counting.MetricsError, match=r"outside 0\.\.1"):
         count(scene, probability * 90)
 
 
@@ -216,7 +220,7 @@ def test_patches_joined_from_strips_equal_those_of_the_whole(seed, rows):
     rng = np.random.default_rng(seed)
     mask, hit = rng.random((2, 37, 41)) < 0.42
     block = rng.integers(0, 9, mask.shape)
-    patches = metrics.Patches()
+    patches = Patches()
     for top in range(0, 37, rows):
         patches.add(*(a[top : top + rows] for a in (mask, hit, block)))
     table = patches.table()
@@ -233,14 +237,14 @@ def test_patches_joined_from_strips_equal_those_of_the_whole(seed, rows):
 
 
 def test_no_patch_at_all_is_an_empty_table():
-    patches = metrics.Patches()
+    patches = Patches()
     nothing = np.zeros((4, 5), dtype=bool)
     patches.add(nothing, nothing, nothing.astype(int))
     patches.add(nothing, nothing, nothing.astype(int))
     assert len(patches.table()) == 0
 
 
-def planted_objects() -> tuple[metrics.Scene, np.ndarray]:
+def planted_objects() -> tuple[counting.Scene, np.ndarray]:
     """Four landslides of 16, 16, 100 and 2 pixels, shown to .5, .4375, 1 and 1, one of them too wide.
 
     Two false patches of 9 and 1 pixels.
@@ -251,7 +255,7 @@ def planted_objects() -> tuple[metrics.Scene, np.ndarray]:
     probability[2:6, 30:34].flat[:7] = 0.9
     probability[12:15, 30:33] = probability[38, 2] = 0.9
     block = (np.indices((40, 40)) // 20 * [[[2]], [[1]]]).sum(0)
-    return metrics.Scene(labels, np.full((40, 40), codes.TEST, np.uint8), block, pixel_m2=4.0), probability
+    return counting.Scene(labels, np.full((40, 40), codes.TEST, np.uint8), block, pixel_m2=4.0), probability
 
 
 def test_planted_objects_are_found_missed_and_false_as_planted():
@@ -261,7 +265,7 @@ def test_planted_objects_are_found_missed_and_false_as_planted():
     assert tally.objects["block"].tolist() == [0, 1, 2, 3]
     assert tally.blocks.objects.tolist() == [[1, 1], [1, 0], [1, 1], [1, 1]]
     assert tally.blocks.false_objects.tolist() == [0, 1, 1, 0]
-    found = metrics.block_scores(tally.blocks, np.ones((1, 4), int))
+    found = intervals.block_scores(tally.blocks, np.ones((1, 4), int))
     assert found["object_detection_rate"].item() == 0.75
     assert found["false_objects_per_km2"].item() == pytest.approx(2 / 0.0064)
 
@@ -293,7 +297,7 @@ def test_boundary_iou_equals_a_plain_loop():
     assert blocks.boundary_px.sum(0).tolist() == [(a & b).sum(), (a | b).sum()]
     for i, block in enumerate(blocks.block):
         assert blocks.boundary_px[i, 0] == (a & b)[scene.block == block].sum()
-    found = metrics.block_scores(blocks, np.ones((1, len(blocks.block)), int))["boundary_iou"].item()
+    found = intervals.block_scores(blocks, np.ones((1, len(blocks.block)), int))["boundary_iou"].item()
     assert found == pytest.approx((a & b).sum() / (a | b).sum())
     assert 0 < found < 1
 
@@ -302,17 +306,17 @@ def test_neither_the_edge_of_the_scene_nor_unknown_ground_is_a_boundary():
     mask, known = np.ones((9, 9), bool), np.ones((9, 9), bool)
     known[:, 6:] = False
     mask[:, 6:] = False
-    assert not metrics.boundary_band(mask, known, 2).any()
+    assert not boundary_band(mask, known, 2).any()
     mask[4, 0] = False
-    assert metrics.boundary_band(mask, known, 1).sum() == 5
+    assert boundary_band(mask, known, 1).sum() == 5
 
 
 def test_boundary_iou_sees_a_wrong_outline_that_pixel_iou_forgives():
     row, column = np.indices((200, 200))
     truth = (np.hypot(row - 100, column - 100) < 60).astype(np.uint8)
     wide = (np.hypot(row - 100, column - 100) < 64).astype(np.float32)
-    scene = metrics.Scene(truth, np.full(truth.shape, codes.TEST), np.zeros(truth.shape, int), 1.0)
-    found = metrics.block_scores(count(scene, wide, boundary_px=3).blocks, np.ones((1, 1), int))
+    scene = counting.Scene(truth, np.full(truth.shape, codes.TEST), np.zeros(truth.shape, int), 1.0)
+    found = intervals.block_scores(count(scene, wide, boundary_px=3).blocks, np.ones((1, 1), int))
     assert found["landslide_iou"].item() > 0.85
     assert found["boundary_iou"].item() < 0.05
 
@@ -329,10 +333,10 @@ def test_calibration_equals_a_plain_loop():
     for k in range(10):
         here = (p >= k / 10) & (p < (k + 1) / 10)
         ece += abs(p[here].mean() - y[here].mean()) * here.mean()
-    found = metrics.block_scores(blocks, np.ones((1, len(blocks.block)), int))
+    found = intervals.block_scores(blocks, np.ones((1, len(blocks.block)), int))
     assert found["ece"].item() == pytest.approx(ece)
     assert found["brier"].item() == pytest.approx(sklearn.metrics.brier_score_loss(y, p))
-    table = metrics.reliability(blocks.calibration.sum(0))
+    table = pixel_scores.reliability(blocks.calibration.sum(0))
     assert table["pixels"].sum() == test.sum()
     share, mean = sklearn.calibration.calibration_curve(y, p, n_bins=10)
     assert table["landslide_frac"].to_numpy() == pytest.approx(share)
@@ -341,14 +345,14 @@ def test_calibration_equals_a_plain_loop():
 
 def test_calibrated_chance_has_no_error_and_overconfidence_has_its_own():
     sure = np.array([[[100, 70, 70.0]]])
-    assert metrics.expected_calibration_error(sure).item() == 0
-    assert metrics.expected_calibration_error(np.array([[100, 60, 95.0], [100, 0, 0.0]])) == pytest.approx(0.175)
+    assert pixel_scores.expected_calibration_error(sure).item() == 0
+    assert pixel_scores.expected_calibration_error(np.array([[100, 60, 95.0], [100, 0, 0.0]])) == pytest.approx(0.175)
 
 
 def test_the_curve_equals_a_plain_loop_over_thresholds():
     scene, probability = blob_scene()
     probability.flat[::7] = np.float32(0.29)  # just below .29, as float32 has it
-    table = metrics.curve(count(scene, probability).histogram)
+    table = pixel_scores.curve(count(scene, probability).histogram)
     test, truth, _ = chosen(scene, probability)
     p, y = np.nan_to_num(probability[test]), truth[test]
     assert table["threshold"].tolist() == [k / 1000 for k in range(len(table))]
@@ -364,7 +368,7 @@ def test_the_curve_equals_a_plain_loop_over_thresholds():
 # ---- intervals
 
 
-def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> metrics.Blocks:
+def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> counting.Blocks:
     """Blocks that differ: each has its own share of landslide and its own skill."""
     rng = np.random.default_rng(seed)
     positive = rng.binomial(400, rng.beta(1, 6, n)) if landslides is None else landslides
@@ -372,7 +376,7 @@ def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> met
     fp = rng.binomial(400 - positive, 0.05)
     confusion = np.stack([400 - positive - fp, fp, positive - tp, tp], -1).reshape(n, 2, 2)
     objects = rng.integers(0, 4, n)
-    return metrics.Blocks(
+    return counting.Blocks(
         block=np.arange(n),
         confusion=confusion,
         boundary_px=np.stack([tp // 3, positive // 2 + 1], -1),
@@ -386,9 +390,9 @@ def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> met
 
 def test_the_bootstrap_equals_a_loop_that_draws_blocks():
     blocks, chosen_settings = random_blocks(12, 0), settings(resamples=60)
-    weights = metrics.resample(12, chosen_settings)
+    weights = intervals.resample(12, chosen_settings)
     assert (weights.sum(1) == 12).all()
-    found = metrics.block_scores(blocks, weights)
+    found = intervals.block_scores(blocks, weights)
     for i, times in enumerate(weights):
         drawn = np.repeat(np.arange(12), times)
         truth, mapped, often = [], [], []
@@ -408,49 +412,49 @@ def test_the_bootstrap_equals_a_loop_that_draws_blocks():
 
 
 def test_every_block_is_drawn_as_often_as_any_other():
-    weights = metrics.resample(9, settings(resamples=4000))
+    weights = intervals.resample(9, settings(resamples=4000))
     assert weights.mean(0) == pytest.approx(np.ones(9), abs=0.06)
     assert weights.var(0) == pytest.approx(np.full(9, 8 / 9), abs=0.1)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    truth = float(metrics.scores(random_blocks(40_000, 99).confusion.sum(0))["landslide_iou"])
+    truth = float(pixel_scores.scores(random_blocks(40_000, 99).confusion.sum(0))["landslide_iou"])
     covered, trials = 0, 200
     for seed in range(trials):
         blocks = random_blocks(40, seed)
-        draws = metrics.scores(
-            np.tensordot(metrics.resample(40, settings(seed=seed, confidence_frac=0.9)), blocks.confusion, 1)
+        draws = pixel_scores.scores(
+            np.tensordot(intervals.resample(40, settings(seed=seed, confidence_frac=0.9)), blocks.confusion, 1)
         )
-        low, high = metrics.interval(draws["landslide_iou"], settings(confidence_frac=0.9))
+        low, high = intervals.interval(draws["landslide_iou"], settings(confidence_frac=0.9))
         covered += low <= truth <= high
     assert 0.82 <= covered / trials <= 0.96
 
 
 def test_resampling_pixels_instead_of_blocks_would_be_too_sure():
     blocks = random_blocks(40, 3)
-    low, high = metrics.interval(
-        metrics.block_scores(blocks, metrics.resample(40, settings()))["landslide_iou"], settings()
+    low, high = intervals.interval(
+        intervals.block_scores(blocks, intervals.resample(40, settings()))["landslide_iou"], settings()
     )
     pixels = np.random.default_rng(0).multinomial(16_000, blocks.confusion.sum(0).ravel() / 16_000, size=300)
-    narrow = metrics.interval(metrics.scores(pixels.reshape(-1, 2, 2))["landslide_iou"], settings())
+    narrow = intervals.interval(pixel_scores.scores(pixels.reshape(-1, 2, 2))["landslide_iou"], settings())
     assert high - low > 2 * (narrow[1] - narrow[0])
 
 
 def test_a_draw_without_landslides_is_left_out_of_the_interval():
     draws = np.array([np.nan, 0.2, 0.4, np.nan, 0.6])
-    assert metrics.interval(draws, settings(confidence_frac=0.5)) == pytest.approx((0.3, 0.5))
-    assert np.isnan(metrics.interval(np.full(3, np.nan), settings())).all()
+    assert intervals.interval(draws, settings(confidence_frac=0.5)) == pytest.approx((0.3, 0.5))
+    assert np.isnan(intervals.interval(np.full(3, np.nan), settings())).all()
 
 
 def test_paired_differences_come_from_the_same_draws():
     ours, floor = random_blocks(10, 5, skill=0.8), random_blocks(10, 5, skill=0.5)
     names = {"hpcl_net": ["landslide_iou", "ece"], "floor": ["landslide_iou"]}
-    scores, leads = metrics.summarise({"hpcl_net": ours, "floor": floor}, names, settings())
-    weights = metrics.resample(10, settings())
+    scores, leads = intervals.summarise({"hpcl_net": ours, "floor": floor}, names, settings())
+    weights = intervals.resample(10, settings())
     gap = []
     for times in weights:
         drawn = np.repeat(np.arange(10), times)
-        a, b = (float(metrics.scores(m.confusion[drawn].sum(0))["landslide_iou"]) for m in (ours, floor))
+        a, b = (float(pixel_scores.scores(m.confusion[drawn].sum(0))["landslide_iou"]) for m in (ours, floor))
         gap.append(a - b)
     first = scores["hpcl_net"]
     assert leads["floor"].interval == pytest.approx(tuple(np.quantile(gap, [0.025, 0.975])))
@@ -463,24 +467,24 @@ def test_paired_differences_come_from_the_same_draws():
 
 def test_maps_counted_on_different_pixels_are_not_compared():
     with pytest.raises(ArithmeticError, match="different pixels"):
-        metrics.summarise({"a": random_blocks(6, 0), "b": random_blocks(6, 1)}, {"a": [], "b": []}, settings())
+        intervals.summarise({"a": random_blocks(6, 0), "b": random_blocks(6, 1)}, {"a": [], "b": []}, settings())
 
 
 def test_one_block_has_scores_but_no_interval():
-    scores, _ = metrics.summarise({"a": random_blocks(1, 8)}, {"a": ["miou"]}, settings())
+    scores, _ = intervals.summarise({"a": random_blocks(1, 8)}, {"a": ["miou"]}, settings())
     assert scores["a"].miou > 0
     assert np.isnan(scores["a"].miou_interval).all()
 
 
 def test_a_test_split_without_landslides_is_refused_in_a_sentence():
-    with pytest.raises(metrics.MetricsError, match="no landslide pixel"):
-        metrics.summarise({"a": random_blocks(5, 0, landslides=np.zeros(5, int))}, {"a": []}, settings())
+    with pytest.raises(counting.MetricsError, match="no landslide pixel"):
+        intervals.summarise({"a": random_blocks(5, 0, landslides=np.zeros(5, int))}, {"a": []}, settings())
 
 
 # ---- the stage
 
 
-def plant_areas(root: Path) -> dict[str, tuple[metrics.Scene, dict[str, np.ndarray]]]:
+def plant_areas(root: Path) -> dict[str, tuple[counting.Scene, dict[str, np.ndarray]]]:
     """What `tile`, `predict`, `outline` and `baselines` leave: two areas of different size, four maps each."""
     areas, facts = {}, {}
     for seed, (area, shape) in enumerate({"west": (83, 97), "east": (60, 110)}.items()):

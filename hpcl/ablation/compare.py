@@ -5,15 +5,19 @@ be; the table compares trainings with seeds and blocks resampled together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from hpcl import metrics
 from hpcl.ablation.score import COUNTS
 from hpcl.core.records import TileFacts
+from hpcl.metrics import intervals, pixels
 from hpcl.settings.evaluate import EvaluateSettings
+
+Array = npt.NDArray[Any]
 
 
 class AblationError(ValueError):
@@ -62,10 +66,10 @@ def compare(
             "The trainings were not scored on the same blocks with the same seeds; run the ablation again."
         )
     seeds, blocks = shapes.pop()
-    weights = metrics.resample(blocks, settings)
+    weights = intervals.resample(blocks, settings)
     drawn = np.random.default_rng([settings.seed, 1]).integers(seeds, size=(len(weights), seeds))
     widening = _widening(seeds, settings.confidence_frac)
-    iou = {name: metrics.scores(c.sum(1))["landslide_iou"] for name, c in counts.items()}
+    iou = {name: pixels.scores(c.sum(1))["landslide_iou"] for name, c in counts.items()}
     draws = {name: _draws(c, weights, drawn, widening) for name, c in counts.items()}
     lines = []
     for name in trainings:
@@ -78,7 +82,7 @@ def compare(
         other = against.get(name, "")
         if other in counts:
             enough = seeds > 1 and blocks > 1
-            low, high = metrics.interval(draws[name] - draws[other], settings) if enough else (np.nan, np.nan)
+            low, high = intervals.interval(draws[name] - draws[other], settings) if enough else (np.nan, np.nan)
             lead = {"against": other, "difference": (iou[name] - iou[other]).mean(), "low": low, "high": high}
             line |= lead
         lines.append(line)
@@ -87,7 +91,7 @@ def compare(
     )
 
 
-def _stack(tables: Sequence[pd.DataFrame]) -> metrics.Array:
+def _stack(tables: Sequence[pd.DataFrame]) -> Array:
     """Confusion ``(seed, block, 2, 2)``."""
     ordered = [table.sort_values(["area", "block"])[COUNTS].to_numpy().reshape(-1, 2, 2) for table in tables]
     return np.stack(ordered)
@@ -106,10 +110,8 @@ def _widening(seeds: int, confidence_frac: float) -> float:
     return float(np.sqrt(seeds / (seeds - 1)) * stats.t.ppf(upper, seeds - 1) / stats.norm.ppf(upper))
 
 
-def _draws(counts: metrics.Array, weights: metrics.Array, drawn: metrics.Array, widening: float) -> metrics.Array:
+def _draws(counts: Array, weights: Array, drawn: Array, widening: float) -> Array:
     """Mean IoU over the drawn seeds on the drawn blocks, ``(resample,)``, its deviation from that of all seeds widened."""
-    by_seed = np.stack(
-        [metrics.scores(np.tensordot(weights.astype(float), c, axes=1))["landslide_iou"] for c in counts]
-    )
+    by_seed = np.stack([pixels.scores(np.tensordot(weights.astype(float), c, axes=1))["landslide_iou"] for c in counts])
     everyone = by_seed.mean(0)
     return np.asarray(everyone + widening * (by_seed[drawn.T, np.arange(len(weights))].mean(0) - everyone))

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpcl import metrics
 from hpcl.core import codes
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import read_npy
 from hpcl.core.records import TileFacts
 from hpcl.inference import predict, scene
+from hpcl.metrics import tally
 from hpcl.networks.normalise import Float32
 from hpcl.networks.store import Trained
 from hpcl.settings.inference import InferenceSettings
@@ -46,7 +46,7 @@ def score(folder: Path, facts: TileFacts, trained: Trained, windows: InferenceSe
         for part in predict.predict(TileScene(folder, area, facts, trained), trained, windows):
             used = (split[part.roi] == codes.TEST) & (labels[part.roi] != codes.UNKNOWN)
             truth, mapped = labels[part.roi] >= 1, part.probability >= trained.facts.threshold
-            found = metrics.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))
+            found = tally.by_block(block[part.roi][used], (truth * 2 + mapped)[used], len(COUNTS))
             counts[: len(found)] += found
         blocks = np.flatnonzero(counts.any(1))
         tables.append(pd.DataFrame(counts[blocks], columns=COUNTS).assign(area=area, block=blocks))
