@@ -5,9 +5,10 @@ import pytest
 
 from hpcl.core.codes import UNKNOWN
 from hpcl.core.records import BandFacts, Sun
-from hpcl.networks.d4 import TurnError, hillshade, turn
+from hpcl.networks.d4 import TurnError, turn
 from hpcl.networks.normalise import CLIP_STD, normalise
 from hpcl.settings.train import AugmentSettings
+from hpcl.terrain import hillshade
 from hpcl.training.dataset import DatasetError, Tiles, Windows, batches, draw_epoch, jitter
 from hpcl.training.toe import toe
 
@@ -22,7 +23,7 @@ def derive(elevation: np.ndarray) -> np.ndarray:
     """n_east, n_north, n_up, slope, hillshade of an elevation ``(row, column)``, rows running south, pixels of 1 m."""
     down, east = np.gradient(elevation)
     normal = np.stack([-east, down, np.ones_like(east)]) / np.sqrt(1 + east**2 + down**2)
-    shade = hillshade(*normal.astype(np.float32), SUN.azimuth_deg, SUN.altitude_deg)
+    shade = hillshade(normal, SUN.azimuth_deg, SUN.altitude_deg)  # as the terrain stage writes it
     return np.stack([*normal, np.degrees(np.arccos(normal[2])), shade]).astype(np.float32)
 
 
