@@ -87,6 +87,7 @@ def _sentence(section: str, given: Any, error: ValidationError, file: Path) -> s
     for detail in details:
         key = ".".join(str(part) for part in (section, *detail["loc"]))
         cause = detail.get("ctx", {}).get("error")
+        said = detail["msg"].removeprefix("Value error, ")
         if isinstance(cause, areas.AreaNameError):
             findings.append(f"{file}: {str(cause).removesuffix('.')}")
         elif "unexpected" in detail["type"] or detail["type"] == "extra_forbidden":
@@ -94,9 +95,7 @@ def _sentence(section: str, given: Any, error: ValidationError, file: Path) -> s
         elif detail["type"].startswith("missing"):
             findings.append(f"{file}: parameter '{key}' is missing")
         else:
-            findings.append(
-                f"{file}: '{key}' is {detail['input']!r}, but {detail['msg'][0].lower()}{detail['msg'][1:]}"
-            )
+            findings.append(f"{file}: '{key}' is {detail['input']!r}, but {said[0].lower()}{said[1:]}")
     return "; ".join(findings) + "."
 
 

@@ -92,6 +92,9 @@ def _train(label: str, recipe: Recipe, place: Path) -> Result | None:
         f"{tiles.window_px} px; at most {limits.epochs} epochs of {limits.steps_per_epoch} steps of {limits.batch_size} windows;"
         f" on {described()}"
     )
+    for encoder in recipe.model.encoders:
+        if weights := recipe.model.weights.get(encoder):
+            print(f"{label}: encoder {encoder} starts from {weights.file}")
     if unused := unused_gpu():
         print(f"{label}: {unused}")
     history = _learn(label, recipe, tiles, place)
@@ -150,9 +153,8 @@ def _checkpoints(recipe: Recipe) -> Path:
     """A folder outside the outs for exactly these settings, tiles and this code, so that no other run resumes from it."""
     key = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
-    given = [Path(recipe.model.pretrained)] if isinstance(recipe.model.pretrained, str) else []  # a weight file
     code = sorted(path for package in PACKAGES for path in (CODE / package).glob("*.py"))
-    for path in [*code, *(p for p in given if p.is_file())]:
+    for path in code:
         key.update(path.name.encode())
         key.update(bytes.fromhex(sha256(path)))
     place = Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt"

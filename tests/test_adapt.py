@@ -19,7 +19,7 @@ from hpcl.windows import spread
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
-    pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.5,
+    pretrained=False, weights={}, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.5,
 )  # fmt: skip
 NAMES = ("red", "green", "slope")
 CPU = torch.device("cpu")

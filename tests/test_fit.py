@@ -29,8 +29,8 @@ from hpcl.training.segmentation_loss import segmentation_loss
 
 MODEL: dict[str, Any] = {
     "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
-    "architecture": "hpcl_net", "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
-    "decoder_channels": 16, "dropout": 0.1,
+    "architecture": "hpcl_net", "pretrained": False, "weights": {}, "output_stride": 8, "fusion": "coordinate_attention",
+    "fused_channels": 32, "decoder_channels": 16, "dropout": 0.1,
 }  # fmt: skip
 CONTRAST: dict[str, Any] = {
     "weight": 0.1, "temperature": 0.1, "queue_size": 64, "momentum": 0.99, "embedding_dim": 8, "sampling": "boundary", "start_frac": 0.2,

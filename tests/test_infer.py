@@ -24,7 +24,7 @@ from hpcl.windows import pad
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
-    pretrained=False, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
+    pretrained=False, weights={}, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
 SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0, "missing_bands": "refuse"}
 BANDS = [BandFacts(name, "scalar", 1.0, 2.0) for name in ("red", "green", "slope")]

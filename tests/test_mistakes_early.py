@@ -107,6 +107,9 @@ def test_what_is_shipped_passes_without_a_word_before_any_area_is_made(
     assert Path("data/checked").read_bytes() == once
 
 
+WEIGHTS = {"file": "weights/none.safetensors", "sha256": "0" * 64, "stem": "mean", "learning_rate_frac": 0.1}
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_that_is_missing_or_misspelt_is_named(folder: Path, key: str) -> None:
     if key == "coregister.bands":
@@ -145,8 +148,10 @@ def test_a_value_of_another_kind_is_named(folder: Path, key: str) -> None:
          "tile.window_px is 144, but the network needs a multiple of 32"),
         ({"model__architecture": "Unet"}, "model.architecture Unet has no contrast; set contrastive.weight to 0"),
         ({"model__architecture": "UperNett"}, "is 'UperNett' (did you mean UPerNet?)"),
-        ({"model__pretrained": "weights/none.safetensors"}, "names weights/none.safetensors, which is no file"),
-        ({"model__pretrained": "x", "model__architecture": "Unet"}, "takes model.pretrained true or false"),
+        ({"model__pretrained": "weights.safetensors"}, "it is true or false; name weight files in model.weights"),
+        ({"model__weights": {"optical": WEIGHTS}}, "names weights/none.safetensors, which is no file"),
+        ({"model__weights": {"optical": WEIGHTS | {"sha256": "6c67"}}}, "'model.weights.optical.sha256' is '6c67'"),
+        ({"model__weights": {"radar": WEIGHTS, "optical": WEIGHTS}}, "model.weights names 'radar'"),
         ({"contrastive__weight": 0.0, "train__predictor": "ema"}, "train.predictor is ema"),
         ({"tile__split": "areas", "tile__test_areas": ["kaghn"]}, "tile.test_areas names kaghn, but the labelled areas are kaghan"),
         ({"model__branches": {"optical": ["red", "grean"]}}, "asks for band 'grean', which area kaghan does not have"),

@@ -1,24 +1,30 @@
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import examples
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from hpcl.core.artifacts import ArtifactError
+from hpcl.core.digest import sha256
 from hpcl.core.records import BandFacts, TrainedFacts
 from hpcl.networks.hpcl_net import CoordinateAttention, HPCLNet
 from hpcl.networks.store import build, load, save
-from hpcl.settings.model import ModelError, ModelSettings
+from hpcl.settings.model import ModelError, ModelSettings, WeightFile
+from hpcl.training.loop import parameter_groups
 from hpcl.training.momentum import MomentumEncoder
 
 
 def settings(**changes: object) -> ModelSettings:
     numbers = {
         "branches": {"optical": ("red", "green"), "terrain": ("slope", "n_east", "n_north")}, "encoder": "test_resnet",
-        "architecture": "hpcl_net", "pretrained": False, "output_stride": 8, "fusion": "coordinate_attention", "fused_channels": 32,
-        "decoder_channels": 16, "dropout": 0.1,
+        "architecture": "hpcl_net", "pretrained": False, "weights": {}, "output_stride": 8, "fusion": "coordinate_attention",
+        "fused_channels": 32, "decoder_channels": 16, "dropout": 0.1,
     }  # fmt: skip
     return ModelSettings(**(numbers | changes))  # type: ignore[arg-type]  # values of several kinds
 
@@ -183,7 +189,7 @@ def test_unknown_encoder_and_missing_weights_are_sentences(tmp_path: Path) -> No
         with pytest.raises(ModelError, match="timm cannot build it, or not with maps at output stride 8"):
             network(encoder=name)
     with pytest.raises(ModelError, match="is no file"):
-        network(pretrained=str(tmp_path / "weights.safetensors"))
+        network(weights={"optical": weight_file(tmp_path / "weights.safetensors", sha256="0" * 64)})
 
 
 def test_pretrained_without_network_is_an_error_not_a_random_start(
@@ -195,17 +201,95 @@ def test_pretrained_without_network_is_an_error_not_a_random_start(
         network(pretrained=True)
 
 
-def test_local_weights_are_taken(tmp_path: Path) -> None:
-    import timm
-    from safetensors.torch import save_file
+def weight_file(path: Path, **changes: Any) -> WeightFile:
+    given: dict[str, Any] = {"file": str(path), "stem": "repeat", "learning_rate_frac": 1.0}
+    return WeightFile(**({"sha256": sha256(path)} if path.exists() else {}) | given | changes)
 
+
+@pytest.fixture
+def weights(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The weights of an encoder of three colours, as a file and as they are."""
     torch.manual_seed(5)
-    source = timm.create_model("test_resnet")
-    save_file(source.state_dict(), tmp_path / "weights.safetensors")
-    net = network(pretrained=str(tmp_path / "weights.safetensors"), branches={"one": ("a", "b", "c")})
-    state = source.state_dict()
-    mine = net.encoders["one"].state_dict()
+    state = timm.create_model("test_resnet").state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors", state
+
+
+def test_local_weights_are_taken_by_the_branch_that_they_are_named_for(
+    weights: tuple[Path, dict[str, torch.Tensor]],
+) -> None:
+    path, state = weights
+    net = network(weights={"one": weight_file(path)}, branches={"one": ("a", "b", "c"), "two": ("d", "e", "f")})
+    mine, other = (net.encoders[name].state_dict() for name in ("one", "two"))
     shared = [k for k in mine if k in state and "running" not in k and mine[k].is_floating_point()]
     assert len(shared) > 20
     assert all(torch.equal(mine[k], state[k]) for k in shared)
-    assert math.isfinite(float(net.eval()(bands(one=3)).logits.detach().sum()))
+    assert not torch.equal(other["conv1.0.weight"], state["conv1.0.weight"])
+    assert math.isfinite(float(net.eval()(bands(one=3, two=3)).logits.detach().sum()))
+
+
+@pytest.mark.parametrize("stem", ["repeat", "mean", "random"])
+def test_filters_of_three_colours_become_those_of_five_bands(
+    stem: str, weights: tuple[Path, dict[str, torch.Tensor]]
+) -> None:
+    path, state = weights
+    net = network(weights={"one": weight_file(path, stem=stem)}, branches={"one": tuple("abcde")})
+    mine, colours = net.encoders["one"].state_dict(), state["conv1.0.weight"]
+    expected = {
+        "repeat": torch.cat([colours, colours[:, :2]], dim=1) * 3 / 5,
+        "mean": colours.mean(1, keepdim=True).repeat(1, 5, 1, 1) * 3 / 5,
+    }
+    if stem == "random":
+        found = mine["conv1.0.weight"]
+        assert not any(torch.allclose(found, one) for one in expected.values())
+        assert 0.01 < float(found.detach().std()) < 1
+    else:
+        torch.testing.assert_close(mine["conv1.0.weight"], expected[stem])
+    assert torch.equal(mine["conv1.3.weight"], state["conv1.3.weight"])
+
+
+@pytest.mark.parametrize("architecture", ["DeepLabV3Plus", "Unet"])
+def test_a_baseline_network_starts_from_the_same_file(
+    architecture: str, weights: tuple[Path, dict[str, torch.Tensor]]
+) -> None:
+    path, state = weights
+    asked = settings(architecture=architecture, weights={"stack": weight_file(path)}, branches={"one": ("a", "b", "c")})
+    mine = build(asked, 2, 8).body.encoder.model.state_dict()
+    assert torch.equal(mine["conv1.0.weight"], state["conv1.0.weight"])
+    assert torch.equal(mine["layer4.0.conv1.weight"], state["layer4.0.conv1.weight"])
+
+
+def test_weights_that_were_not_meant_are_refused(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    path, _ = weights
+    meant = weight_file(path)
+    for sentence, changes in {
+        "has the SHA-256": {"weights": {"optical": replace(meant, sha256="0" * 64)}},
+        "take one of them out": {"weights": {"optical": meant}, "pretrained": True},
+        "but the encoders of this network are optical, terrain": {"weights": {"stack": meant}},
+        "but the encoders of this network are stack": {"weights": {"optical": meant}, "fusion": "input"},
+        "model.weights names 'radar', but the branches are": {"weights": {"optical": meant, "radar": meant}},
+    }.items():
+        with pytest.raises(ModelError, match=re.escape(sentence)):
+            network(**changes)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ModelError, match="write that SHA-256 if it is this one"):
+        network(weights={"optical": meant})
+
+
+def test_a_pretrained_encoder_learns_at_its_own_rate(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    path, _ = weights
+    net = network(weights={"optical": weight_file(path, learning_rate_frac=0.1)})
+    groups = {group["learning_rate_frac"]: set(map(id, group["params"])) for group in parameter_groups(net)}
+    assert groups[0.1] == set(map(id, net.encoders["optical"].parameters()))
+    assert groups[0.1] | groups[1.0] == set(map(id, net.parameters()))
+    assert [group["learning_rate_frac"] for group in parameter_groups(network())] == [1.0]
+
+
+def test_a_trained_network_needs_its_first_weights_no_more(
+    weights: tuple[Path, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    path, _ = weights
+    net = network(weights={"optical": weight_file(path)})
+    save(tmp_path / "model", net, facts())
+    path.unlink()
+    assert load(tmp_path / "model").network.settings.weights == {}

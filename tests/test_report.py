@@ -213,7 +213,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     told = [examples.tile_band(band, "image", 0.3, 0.1) for band in bands]
     write_json(data / "tiles" / "facts.json", examples.tiles(areas, bands=told, window_px=size, gap_px=4))
     settings = {
-        "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False,
+        "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False, "weights": {},
         "output_stride": 8, "fusion": "coordinate_attention",
     }  # fmt: skip
     model = examples.trained(threshold=threshold, temperature=1.3, window_px=size)

@@ -12,8 +12,9 @@ from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 
 from hpcl.core.artifacts import read_json, write_json
+from hpcl.core.digest import sha256
 from hpcl.settings.contrastive import ContrastSettings
-from hpcl.settings.model import ModelSettings
+from hpcl.settings.model import ModelSettings, WeightFile
 from hpcl.settings.train import TrainSettings
 from hpcl.training.recipe import Recipe
 from stages import _help, _inputs, _train
@@ -204,5 +205,6 @@ def test_a_checkpoint_belongs_to_its_settings_its_tiles_and_the_code_that_made_i
     weights = tmp_path / "weights.safetensors"
     for content in (b"one", b"two"):
         weights.write_bytes(content)
-        seen.append(_train._checkpoints(replace(recipe, model=replace(recipe.model, pretrained=str(weights)))))
+        start = WeightFile(file=str(weights), sha256=sha256(weights), stem="repeat", learning_rate_frac=1.0)
+        seen.append(_train._checkpoints(replace(recipe, model=replace(recipe.model, weights={"optical": start}))))
     assert len(set(seen)) == len(seen)

@@ -21,7 +21,7 @@ from stages import predict
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": IMAGE, "terrain": NAMES[4:]}, encoder="test_resnet",
-    pretrained=False, output_stride=8, fusion="concat", fused_channels=8, decoder_channels=8, dropout=0.0,
+    pretrained=False, weights={}, output_stride=8, fusion="concat", fused_channels=8, decoder_channels=8, dropout=0.0,
 )  # fmt: skip
 
 

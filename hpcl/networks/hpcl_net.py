@@ -15,8 +15,9 @@ from jaxtyping import Float
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
 
+from hpcl.networks import pretrained
 from hpcl.networks.base import Network, Outputs
-from hpcl.settings.model import ModelError, ModelSettings, check_weights
+from hpcl.settings.model import STACK, ModelError, ModelSettings, check_weights
 
 
 class CoordinateAttention(nn.Module):
@@ -70,8 +71,8 @@ class HPCLNet(Network):
         super().__init__(settings, classes, embedding_dim)
         bands = {name: len(names) for name, names in settings.branches.items()}
         if settings.fusion == "input":
-            bands = {"stack": sum(bands.values())}
-        self.encoders = nn.ModuleDict({name: _encoder(settings, count) for name, count in bands.items()})
+            bands = {STACK: sum(bands.values())}
+        self.encoders = nn.ModuleDict({name: _encoder(settings, name, count) for name, count in bands.items()})
         infos: list[Any] = [encoder.feature_info for encoder in self.encoders.values()]
         attend = settings.fusion == "coordinate_attention"
         self.fuse_skip = Fusion([i.channels()[0] for i in infos], settings.decoder_channels, attend)
@@ -102,7 +103,7 @@ class HPCLNet(Network):
 
     def _features(self, bands: Mapping[str, Tensor]) -> list[list[Tensor]]:
         if self.settings.fusion == "input":
-            bands = {"stack": torch.cat([bands[name] for name in self.settings.branches], dim=1)}
+            bands = {STACK: torch.cat([bands[name] for name in self.settings.branches], dim=1)}
         return [encoder(bands[name]) for name, encoder in self.encoders.items()]
 
     def embed(self, bands: Mapping[str, Tensor]) -> Float[Tensor, "batch dim rows columns"]:
@@ -162,9 +163,8 @@ class LateFusion(Network):
         yield from self.parts.items()
 
 
-def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
+def _encoder(settings: ModelSettings, name: str, bands: int) -> nn.Module:
     """A timm encoder with maps at stride 4 and at the deepest layer."""
-    overlay = {"file": settings.pretrained} if isinstance(settings.pretrained, str) else None
     check_weights(settings)
     try:
         probe: Any = timm.create_model(settings.encoder, features_only=True)
@@ -173,23 +173,19 @@ def _encoder(settings: ModelSettings, bands: int) -> nn.Module:
             raise ModelError(
                 f"Encoder '{settings.encoder}' has no map at stride 4 (it has {stride}); choose another one."
             )
-        return timm.create_model(
-            settings.encoder,
-            features_only=True,
-            in_chans=bands,
-            output_stride=settings.output_stride,
-            out_indices=(stride.index(4), len(stride) - 1),
-            pretrained=bool(settings.pretrained),
-            pretrained_cfg_overlay=overlay,
-        )
+        places = stride.index(4), len(stride) - 1
+        return pretrained.encoder(settings, name, bands, output_stride=settings.output_stride, out_indices=places)
     except ModelError:
         raise
     except (RuntimeError, OSError, ValueError, NotImplementedError, TypeError, AssertionError) as error:
-        if settings.pretrained is True:
+        if settings.pretrained:
             reason = "its pretrained weights could not be fetched (no network?)"
-            remedy = "set model.pretrained to a local weight file or to false"
-        elif settings.pretrained:
-            reason, remedy = f"the weights in {settings.pretrained} do not fit it", "give weights of this encoder"
+            remedy = "name local files in model.weights, or set model.pretrained to false"
+        elif name in settings.weights:
+            reason, remedy = (
+                f"the weights in {settings.weights[name].file} do not fit it",
+                "give weights of this encoder",
+            )
         else:
             reason = f"timm cannot build it, or not with maps at output stride {settings.output_stride}"
             remedy = "choose another (timm.list_models() has the names; resnets and convnexts can)"

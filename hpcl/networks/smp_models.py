@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hpcl.networks import pretrained
 from hpcl.networks.base import Network, Outputs
-from hpcl.settings.model import SMP_STRIDE_PX, ModelError, ModelSettings, check_weights, smp_architecture
+from hpcl.settings.model import SMP_STRIDE_PX, STACK, ModelError, ModelSettings, check_weights, smp_architecture
 
 
 class SmpNetwork(Network):
@@ -33,11 +34,20 @@ class SmpNetwork(Network):
                 classes=classes,
                 **options,
             )
+            if STACK in settings.weights:
+                self._start(settings)
         except (RuntimeError, OSError, ValueError, KeyError, NotImplementedError, TypeError, AssertionError) as error:
             first = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
                 f"{name} cannot be built with encoder '{settings.encoder}' ({first[0]}); choose another of the two."
             ) from error
+
+    def _start(self, settings: ModelSettings) -> None:
+        """Take the encoder's weights from a file."""
+        bands = sum(len(names) for names in settings.branches.values())
+        start = pretrained.encoder(settings, STACK, bands).state_dict()
+        if absent := self.body.encoder.model.load_state_dict(start, strict=False).missing_keys:
+            raise ValueError(f"{settings.weights[STACK].file} lacks {absent[0]}")
 
     def embed(self, bands: Mapping[str, Tensor]) -> NoReturn:
         """There are no embeddings to contrast."""
@@ -56,7 +66,7 @@ class SmpNetwork(Network):
 
     def layers(self) -> dict[str, nn.Module]:
         """The one encoder of the stacked bands."""
-        return {"stack": self.body.encoder}
+        return {STACK: self.body.encoder}
 
     def contrast_head(self) -> Iterator[nn.Parameter]:
         """None: a baseline network has no contrast."""

@@ -65,7 +65,9 @@ def load(folder: Path) -> Trained:
     if sha256(weights) != facts.weights_sha256:
         raise ModelError(f"{weights} is not the file that {FACTS} was written for; restore both together.")
     try:
-        settings = TypeAdapter(ModelSettings).validate_json(json.dumps(facts.settings | {"pretrained": False}))
+        settings = TypeAdapter(ModelSettings).validate_json(
+            json.dumps(facts.settings | {"pretrained": False, "weights": {}})
+        )
         network = build(settings, len(facts.classes) + 1, facts.embedding_dim)
         network.load_state_dict(load_file(weights))
     # RuntimeError: weights of another network.

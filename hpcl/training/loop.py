@@ -75,7 +75,7 @@ class Trainer:
         self.fabric, self.recipe, self.tiles = fabric, recipe, tiles
         self.network = new_network(recipe, tiles)
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay
+            parameter_groups(self.network), lr=train.learning_rate, weight_decay=train.weight_decay
         )
         self.contrast: HyperPixelContrast | None = None
         if recipe.has_contrast:
@@ -181,7 +181,8 @@ class Trainer:
         contrast, train = self.recipe.contrast, self.recipe.train
         acting = step >= contrast.start_frac * self.recipe.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = train.learning_rate * learning_rate_at(step, self.recipe.steps, train.warmup_frac)
+            peak = train.learning_rate * group["learning_rate_frac"]
+            group["lr"] = peak * learning_rate_at(step, self.recipe.steps, train.warmup_frac)
         output = self._run(batch["bands"], contrast=self.contrast is not None)
         loss = segmentation_loss(output.logits, batch["labels"], train.dice_weight)
         facts = {"loss": loss.detach()}
@@ -201,6 +202,20 @@ class Trainer:
         if self.contrast is not None:
             self.contrast.update(self.network, step)
         return facts
+
+
+def parameter_groups(network: Network) -> list[dict[str, Any]]:
+    """The weights by the share of the learning rate at which they learn: encoders that did not start at random, and the rest."""
+    fracs = {
+        id(weight): network.settings.weights[name].learning_rate_frac
+        for name, layer in network.layers().items()
+        if name in network.settings.weights
+        for weight in layer.parameters()
+    }
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for weight in network.parameters():
+        groups.setdefault(fracs.get(id(weight), 1.0), []).append(weight)
+    return [{"params": weights, "learning_rate_frac": frac} for frac, weights in groups.items()]
 
 
 def new_network(recipe: Recipe, tiles: Tiles) -> Network:
