@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from hpcl.ablation import compare
+from hpcl.ablation.records import VariantScores
 from hpcl.core import artifacts
 from hpcl.core.records import TileFacts
-from hpcl.core.scores import VariantScores
 from hpcl.networks import store
 from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
@@ -52,8 +52,8 @@ def main() -> None:
         f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(untrained)} are to be run"
         f" and {len(missing)} to be scored."
     )
-    if missing:
-        minutes = _cost(untrained) / 60 if untrained else 0.0
+    if untrained:
+        minutes = _cost(untrained) / 60
         span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
         print(
             f"ablation: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
@@ -61,6 +61,7 @@ def main() -> None:
             "last epoch.",
             flush=True,
         )
+    if missing:
         subprocess.run(["dvc", "repro", "--keep-going"], cwd=ABLATION, check=False)
         _, missing = _missing(wanted)
     table = collect(variants(), [name for name in chosen if not any(f"{name}-{s}" in missing for s in seeds)], seeds)

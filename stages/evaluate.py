@@ -14,9 +14,9 @@ from hpcl.core import artifacts
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import write_json
 from hpcl.core.records import BaselineFacts, MapFacts, TiledArea
-from hpcl.core.scores import Counts, Interval, Metrics
-from hpcl.geo import raster, vector
+from hpcl.geo import raster
 from hpcl.metrics.intervals import summarise
+from hpcl.metrics.records import Counts, Interval, Metrics
 from hpcl.metrics.tables import Tallies
 from hpcl.metrics.tally import Array, Scene, Tally, tally
 from hpcl.outline.drawn import Drawn
@@ -82,7 +82,7 @@ def _map(name: str, area: str, facts: TiledArea) -> Iterator[tuple[Callable[[sli
     """What gives the rows of a map while it is open, and the threshold from which on they mean landslide."""
     grid = stored.grid(facts)
     if name == "polygons":
-        yield Drawn(vector.read(OUTLINE / area / "landslides.gpkg"), grid).rows, 0.5
+        yield Drawn(OUTLINE / area / "landslides.gpkg", grid).rows, 0.5
         return
     if name == "hpcl_net":
         path, band = PREDICT / area / "probability.tif", "probability"

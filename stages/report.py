@@ -6,8 +6,8 @@ import shutil
 
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
-from hpcl.core.records import BaselineFacts, ModelFacts
-from hpcl.core.scores import Metrics, TrainingSummary
+from hpcl.core.records import BaselineFacts, ModelFacts, TrainingSummary
+from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
 from hpcl.report.collect import DATA, REPORTS, area_figures, curves, read_area
 from hpcl.settings.report import ReportSettings

@@ -2,10 +2,10 @@
 
 from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
+from hpcl.ablation.records import VariantScores
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
-from hpcl.core.records import TileFacts
-from hpcl.core.scores import VariantScores, VariantTraining
+from hpcl.core.records import TileFacts, VariantTraining
 from hpcl.metrics import pixels
 from hpcl.networks import store
 from hpcl.settings.inference import InferenceSettings

@@ -9,8 +9,7 @@ import pandas as pd
 from hpcl import scale
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
-from hpcl.core.records import TileFacts
-from hpcl.core.scores import TrainingSummary
+from hpcl.core.records import TileFacts, TrainingSummary
 from hpcl.networks import store
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings

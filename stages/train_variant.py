@@ -1,7 +1,7 @@
 """One training of the ablation: as one variant of ablation/params.yaml says, with one seed."""
 
 from hpcl.core.artifacts import write_json
-from hpcl.core.scores import VariantTraining
+from hpcl.core.records import VariantTraining
 from hpcl.networks import store
 from stages import _ablation
 from stages._stage import run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpcl.core import records, scores
+from hpcl.core import records
 from hpcl.core.records import BandFacts, GroundFacts, ImageGround, Sun
+from hpcl.metrics import records as scores
 
 CRS = "EPSG:32648"
 TRANSFORM = [2.0, 0.0, 500000.0, 0.0, -2.0, 4000000.0]
@@ -105,9 +106,9 @@ def attention(**changes: Any) -> records.AttentionFacts:
     return records.AttentionFacts(**given | changes)
 
 
-def training(**changes: Any) -> scores.TrainingSummary:
+def training(**changes: Any) -> records.TrainingSummary:
     given: dict[str, Any] = {"val_iou": 0.5, "threshold": 0.4, "temperature": 1.3, "best_epoch": 15, "epochs": 20}
-    return scores.TrainingSummary(**{"parameters": 10**7} | given | changes)
+    return records.TrainingSummary(**{"parameters": 10**7} | given | changes)
 
 
 def metrics(**changes: Any) -> scores.Metrics:

@@ -13,6 +13,7 @@ import torch
 
 from hpcl.training import checkpoint
 
+pytestmark = pytest.mark.xdist_group("ranks")  # all look at the same trainings
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import os

@@ -9,8 +9,10 @@ from typing import Any
 import examples
 import pytest
 
-from hpcl.core import records, scores
+from hpcl.ablation.records import VariantScores
+from hpcl.core import records
 from hpcl.core.artifacts import ArtifactError, read_json, write_json
+from hpcl.metrics import records as scores
 
 WAY = records.OperationFacts(from_="WGS 84", to="Mars", name="none", accuracy_m=None, files=["dem.tif"])
 SHARES = records.AttentionShares(None, 0.2, 1)
@@ -31,7 +33,43 @@ WHOLE: list[Any] = [
     examples.outlined(findings=["few"]),
     examples.attention(windows=[records.WindowPlace(3, 4)], attention={"fused": SHARES}),
     examples.training(training_findings=["diverged"]),
-    examples.metrics(hpcl_net=scores.MapScores(miou=0.5, miou_interval=(None, None))),
+    examples.metrics(
+        hpcl_net=scores.MapScores(miou=0.5, miou_interval=(None, None)),
+        paired={"polygons": scores.Lead(landslide_iou_difference=0.1, interval=(None, None))},
+        areas=[
+            scores.AreaScores(
+                area="valley",
+                test_blocks=1,
+                test_px=9,
+                landslide_frac=0.1,
+                no_prediction_px=0,
+                hpcl_net_landslide_iou=0.5,
+                polygons_landslide_iou=0.5,
+                slope_threshold_landslide_iou=None,
+                pixel_classifier_landslide_iou=0.1,
+            )
+        ],
+        object_sizes=[
+            scores.SizeClass(
+                size_class="all",
+                objects=3,
+                hpcl_net_found=2,
+                polygons_found=1,
+                slope_threshold_found=0,
+                pixel_classifier_found=0,
+            )
+        ],
+    ),
+    records.VariantTraining(val_iou=0.5, steps=120),
+    VariantScores(
+        ground="a -> b",
+        landslide_iou=None,
+        val_iou=0.5,
+        probe_auc=None,
+        steps=9,
+        parameters=7,
+        blocks={"area": ["a"], "tp": [3]},
+    ),
 ]
 
 

@@ -23,9 +23,9 @@ from scipy import ndimage
 
 from hpcl.core.artifacts import read_json, write_json
 from hpcl.core.records import AttentionShares, BandName, ModelFacts, TiledArea, TileFacts, ValidShares, WindowPlace
-from hpcl.core.scores import AreaScores, Counts, Lead, MapScores, SizeClass
 from hpcl.geo import blocks, cog, raster, vector
 from hpcl.geo.raster import Band
+from hpcl.metrics.records import AreaScores, Counts, Lead, MapScores, SizeClass
 from hpcl.report import charts, facts, maps, page, style
 from hpcl.settings.report import ReportSettings
 

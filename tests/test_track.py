@@ -532,6 +532,18 @@ def test_numbers_stop_where_the_ui_gets_slow(root: Path, store: str, capsys: pyt
     assert "11 numbers beyond 40" in capsys.readouterr().out
 
 
+def test_the_scores_that_maps_are_compared_by_stay(root: Path, store: str) -> None:
+    finish(root, 1.0)
+    numbers = {"slope_threshold": {"kappa": 0.1, "landslide_iou": 0.2}} | {f"n{i:02}": i for i in range(38)}
+    (root / "reports/train/summary.json").write_text(json.dumps(numbers))
+    (root / "reports/train/curves.csv").write_text("epoch,loss\n0,1\n")
+    commands.complete()
+    parent, _ = parent_and_children(root, store)
+    assert len(parent.data.metrics) == 40
+    assert parent.data.metrics["train/slope_threshold/landslide_iou"] == 0.2
+    assert "train/slope_threshold/kappa" not in parent.data.metrics
+
+
 def test_only_checkpoints_of_ended_trainings_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPCL_TRACK", "off")
     for name in (".ckpt/ended/finished", ".ckpt/ended/latest.safetensors", ".ckpt/running/latest.safetensors"):

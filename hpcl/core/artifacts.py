@@ -64,7 +64,7 @@ def remedy(path: Path) -> str:
             keeper = "git checkout"
         case ("reports", "ablation.csv"):
             return "restore it (git checkout reports/ablation.csv) or make it again (python -m stages.ablation)"
-        case ("ablation", "models", *_):
+        case ("ablation", "models" | "results", *_):
             return "make it again (make ablation)"
         case _:
             return "give a complete file there"

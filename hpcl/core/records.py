@@ -1,4 +1,4 @@
-"""What a stage says of its results: one record for each kind of JSON file in ``data``, its fields as they stand in the file.
+"""What a stage says of its results: one record for each kind of JSON file of a stage, its fields as they stand in the file.
 
 A stage fills a record and `hpcl.core.artifacts.write_json` writes it; `read_json` gives it back to the next stage. A field
 with a default may be missing in a file that is read, for an earlier version wrote none.
@@ -407,3 +407,28 @@ class AttentionFacts:
     windows: list[WindowPlace]
     window_px: int
     attention: dict[str, AttentionShares]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSummary(Sparse):
+    """reports/train/summary.json."""
+
+    val_iou: float
+    threshold: float
+    temperature: float
+    best_epoch: int
+    """From 0."""
+    epochs: int
+    parameters: int
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """By area."""
+    training_findings: list[str] | None = None
+    """What says that the network learnt nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantTraining:
+    """ablation/models/<variant>-<seed>/training.json."""
+
+    val_iou: float
+    steps: int

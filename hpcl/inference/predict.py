@@ -31,7 +31,7 @@ PANEL_PX = 8192
 that a row of windows reads are still in GDAL's cache for the next."""
 
 MAX_BATCHES = 4
-"""Under way at a time: memory must not grow with the number of cores."""
+"""In the network at a time, on CPUs, which they share: memory must not grow with the number of cores."""
 
 
 class MemoryShortageError(RuntimeError):
@@ -72,8 +72,7 @@ def predict(
     where = device()
     network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
     network = adapted(network, scene, window_px, settings.adapt_windows)
-    # Threads that prepare windows keep a GPU at work.
-    threads = torch.get_num_threads() if where.type == "cpu" else MAX_BATCHES
+    threads = torch.get_num_threads() if where.type == "cpu" else 1
     tops = starts(height, window_px, stride)
     panels = list(_panels(width, window_px, stride, settings.batch_size))
     ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: 8 if settings.tta == "d4" else 1]

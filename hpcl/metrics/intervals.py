@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcl.core.scores import Lead, MapScores
 from hpcl.metrics.pixels import expected_calibration_error, ratio, scores
+from hpcl.metrics.records import Lead, MapScores
 from hpcl.metrics.tally import Blocks, MetricsError
 from hpcl.settings.evaluate import EvaluateSettings
 

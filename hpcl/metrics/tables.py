@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hpcl.core.scores import AreaScores, ScoredGround, SizeClass
 from hpcl.metrics.pixels import curve, reliability, scores
+from hpcl.metrics.records import AreaScores, ScoredGround, SizeClass
 from hpcl.metrics.tally import Blocks, Tally
 from hpcl.settings.evaluate import EvaluateSettings
 

@@ -37,12 +37,13 @@ def unused_gpu() -> str:
     return f"There is a GPU, but torch {torch.__version__} cannot use it: {reason}. Until then the CPU does the work, far slower."
 
 
-def largest_that_fits(windows: int, attempt: Callable[[int], object]) -> int:
-    """The largest of half of the windows, a quarter and so on that can be attempted within the memory; 0 if none can.
+def largest_that_fits(windows: int, attempt: Callable[[int], object], least: int = 1) -> int:
+    """The largest of half of the windows, a quarter and so on, down to ``least``, that can be attempted within the memory; 0
+    if none can.
 
     For a sentence only: nobody trains or maps with another number than was asked for.
     """
-    while windows := windows // 2:
+    while (windows := windows // 2) >= least:
         try:
             attempt(windows)
         except torch.OutOfMemoryError:

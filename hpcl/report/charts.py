@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from hpcl.core.records import AttentionShares
-from hpcl.core.scores import Metrics
+from hpcl.metrics.records import Metrics
 from hpcl.report.style import (
     BLUE,
     GREY,

@@ -20,9 +20,10 @@ from hpcl.core.records import (
     TerrainFacts,
     TiledArea,
     TileFacts,
+    TrainingSummary,
 )
-from hpcl.core.scores import Metrics, TrainingSummary
 from hpcl.geo import blocks, raster, vector
+from hpcl.metrics.records import Metrics
 from hpcl.report import charts, facts, maps, style
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored

@@ -18,8 +18,9 @@ from hpcl.core.records import (
     TerrainFacts,
     TiledArea,
     TileFacts,
+    TrainingSummary,
 )
-from hpcl.core.scores import Metrics, TrainingSummary
+from hpcl.metrics.records import Metrics
 
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""

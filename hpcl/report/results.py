@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcl.core.scores import MapScores
+from hpcl.metrics.records import MapScores
 from hpcl.report.facts import SYNTHETIC, Report
 from hpcl.report.html import (
     NONE,

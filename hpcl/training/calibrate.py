@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hpcl.core.codes import UNKNOWN
 from hpcl.networks.base import Network
+from hpcl.networks.device import device
 from hpcl.settings.train import FitError, TrainSettings
 from hpcl.training.dataset import Draw, Tiles, Windows, batches
 from hpcl.training.devices import to_device
@@ -82,7 +83,7 @@ def calibrate(tiles: Tiles, network: Network, train: TrainSettings) -> tuple[flo
     One temperature for all logits, the minimum of the validation loss (Guo et al. 2017, arXiv 1706.04599); it moves no
     pixel across the class boundary. Raises `FitError` if the validation windows show no landslide.
     """
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
+    fabric = lightning_fabric.Fabric(accelerator=device().type, devices=1, precision=train.precision)
     network.to(fabric.device)
     logits, labels = _some_logits(fabric, network, tiles, train)
     if not len(labels):

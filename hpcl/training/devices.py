@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
+from hpcl.networks.device import device
 from hpcl.settings.train import TrainSettings
 from hpcl.training import distributed
 from hpcl.training.dataset import Draw, Sample
@@ -24,12 +25,12 @@ def joint_seed(*parts: int) -> int:
 def fabric_of(train: TrainSettings) -> lightning_fabric.Fabric:
     """One process, or as many as torchrun started."""
     if not TorchElasticEnvironment.detect():
-        return lightning_fabric.Fabric(accelerator="auto", devices=1, precision=train.precision)
+        return lightning_fabric.Fabric(accelerator=device().type, devices=1, precision=train.precision)
     here, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     # Buffers are not broadcast: batch statistics are joint already. The projection has no gradient while queues fill.
     strategy = DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
     fabric = lightning_fabric.Fabric(
-        accelerator="auto", devices=here, num_nodes=nodes, strategy=strategy, precision=train.precision
+        accelerator=device().type, devices=here, num_nodes=nodes, strategy=strategy, precision=train.precision
     )
     fabric.launch()
     return fabric

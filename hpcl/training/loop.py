@@ -169,7 +169,7 @@ class Trainer:
             return self.step(tree_map_only(Tensor, lambda values: values[:windows], batch), step)
 
         train, alone = self.recipe.train, distributed.count() == 1  # others would wait for the attempts
-        fits = largest_that_fits(train.batch_size, attempt) if alone else 0
+        fits = largest_that_fits(train.batch_size, attempt, least=2) if alone else 0  # BatchNorm needs two
         raise FitError(
             f"The memory of {described()} does not suffice for train.batch_size {train.batch_size} windows of"
             f" {self.tiles.window_px} px; {f'{fits} fit: set train.batch_size to that' if fits else 'lower train.batch_size'}, or"

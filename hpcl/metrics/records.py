@@ -1,31 +1,13 @@
-"""What was reached: one record for each kind of JSON file in ``reports`` and in ``ablation/results``."""
+"""reports/evaluate/metrics.json as records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from hpcl.core.artifacts import Sparse
 
 Interval = tuple[float | None, float | None]
 """Low and high end; in a file both are null where one test block says nothing about the spread between places."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSummary(Sparse):
-    """reports/train/summary.json."""
-
-    val_iou: float
-    threshold: float
-    temperature: float
-    best_epoch: int
-    """From 0."""
-    epochs: int
-    parameters: int
-    findings: dict[str, list[str]] = field(default_factory=dict)
-    """By area."""
-    training_findings: list[str] | None = None
-    """What says that the network learnt nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,25 +133,3 @@ class Metrics:
         """The scores of a map by its name."""
         scores: MapScores = getattr(self, name)
         return scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantTraining:
-    """ablation/models/<variant>-<seed>/training.json."""
-
-    val_iou: float
-    steps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantScores:
-    """ablation/results/<variant>-<seed>.json."""
-
-    ground: str
-    landslide_iou: float
-    val_iou: float
-    probe_auc: float | None
-    steps: int
-    parameters: int
-    blocks: dict[str, list[Any]]
-    """Confusion in each test block, by column."""
