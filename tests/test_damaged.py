@@ -111,7 +111,7 @@ def test_evaluate_says_what_is_damaged(
     root = shutil.copytree(planted, tmp_path / "project")
     monkeypatch.chdir(root)
     damaged(root / "data" / name, how)
-    monkeypatch.setattr(stage.metrics, "tally", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr(stage, "tally", lambda *_: pytest.fail("it was not refused"))
     read = stage.main if not name.endswith("csv") else lambda: stage._findings({}, None)  # type: ignore[arg-type]  # reads first
     if name.endswith("csv") and how == "cut in half":
         pytest.skip("half a table of two lines is a table of one")
