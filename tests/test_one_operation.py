@@ -31,7 +31,7 @@ def best(crs, target, lon, lat):
     """pyproj's best operation for some kilometres around a place."""
     area = AreaOfInterest(lon - 0.01, lat - 0.01, lon + 0.01, lat + 0.01)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # pyproj warns of grids that are not here; the best without them is meant
         return TransformerGroup(crs, target, always_xy=True, area_of_interest=area).transformers[0]
 
 
