@@ -33,7 +33,7 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 	@python -m stages.tracking sync
 	@echo
 	@echo "map     data/predict/<area>/probability.tif, data/outline/<area>/landslides.gpkg   ($$(ls data/outline | tr '\n' ' '))"
-	@echo "report  reports/report.html"
+	@echo "report  reports/report.html: scores on all labelled ground, each block mapped by a network that never saw it"
 	@echo "MLflow  'make ui', then http://127.0.0.1:5000 (experiment hpcl)"
 
 ablation: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ablation.csv
@@ -67,4 +67,4 @@ requirements: setup  ## compile requirements.txt again from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
 clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
-	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,outline,explain} reports/{train,evaluate,figures} reports/report.html ablation/results
+	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,calibrate,outline,explain} reports/{train,evaluate,figures} reports/report.html ablation/results

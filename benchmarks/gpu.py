@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.measure import machine
+from benchmarks.measure import NO_HELD, machine
 from benchmarks.training import contrast_share, make_tiles
 from hpcl.ablation.score import TileScene
 from hpcl.core.records import TrainedFacts
 from hpcl.inference.predict import predict
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.store import Trained
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.inference import InferenceSettings
@@ -104,7 +105,7 @@ def training_row(tiles: Tiles, recipe: Recipe, case: Case) -> dict[str, Any]:
     model = replace(recipe.model, encoder=case.encoder, pretrained=False)
     train = replace(
         recipe.train, precision=case.precision, channels_last=case.channels_last, compile=case.compile,
-        batch_size=case.batch_size, workers=WORKERS, steps_per_epoch=STEPS, epochs=EPOCHS, patience_epochs=EPOCHS,
+        batch_size=case.batch_size, workers=WORKERS, steps_per_epoch=STEPS, epochs=EPOCHS,
     )  # fmt: skip
     asked = Recipe(model, replace(recipe.contrast, start_frac=0.0), train)
     watched = Watched(tiles, asked)
@@ -122,18 +123,18 @@ def training_row(tiles: Tiles, recipe: Recipe, case: Case) -> dict[str, Any]:
 
 
 def mapped_windows_per_s(folder: Path, tiles: Tiles, recipe: Recipe, encoder: str, batch_size: int) -> float:
-    """Windows a second of a whole map, blending included."""
+    """Windows a second of a whole map by one network, blending included."""
     network = loop.new_network(replace(recipe, model=replace(recipe.model, encoder=encoder, pretrained=False)), tiles)
     facts = TrainedFacts(
         bands=list(tiles.bands), classes=["landslide"], window_px=WINDOW_PX, sun=tiles.sun, trained_on=["area"], pixel_m=[2.0],
-        temperature=1.0, threshold=0.5, epoch=0,
+        fold=1, folds=2, areas={}, held=NO_HELD,
     )  # fmt: skip
-    trained = Trained(network, facts)
+    ensemble = Ensemble((Trained(network, facts),))
     settings = replace(params("inference", InferenceSettings), batch_size=batch_size, tta="none", adapt_windows=0)
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        for _part in predict(TileScene(folder, "area", tiles.facts, trained), trained, settings):
+        for _part in predict(TileScene(folder, "area", tiles.facts, ensemble), ensemble, settings):
             pass
         seconds.append(time.perf_counter() - began)
     windows = len(range(0, SIDE_PX - WINDOW_PX + 1, WINDOW_PX // 2)) ** 2
@@ -152,7 +153,7 @@ def main(cases: Sequence[Case] = CASES) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make_tiles(folder, sorted({n for names in recipe.model.branches.values() for n in names}), WINDOW_PX, SIDE_PX)
-        tiles = Tiles(folder, recipe.model.branches)
+        tiles = Tiles(folder, recipe.model.branches, 1)
         rows = [training_row(tiles, recipe, case) for case in cases]
         for encoder in ("resnet50", "tf_efficientnet_lite0"):
             mapped_windows_per_s(folder, tiles, recipe, encoder, 16)

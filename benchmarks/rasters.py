@@ -21,13 +21,14 @@ import torch
 from affine import Affine
 from scipy import ndimage
 
-from benchmarks.measure import Row, in_turn, keep, row
+from benchmarks.measure import NO_HELD, Row, in_turn, keep, row
 from hpcl.core.records import BandFacts, Sun, TrainedFacts
 from hpcl.coregister.reference import align
 from hpcl.geo import blocks, cog, raster
 from hpcl.inference import predict
 from hpcl.networks import store
 from hpcl.networks.device import device
+from hpcl.networks.ensemble import Ensemble, load
 from hpcl.raster_scene import RasterScene
 from hpcl.settings.coregister import CoregisterSettings
 from hpcl.settings.inference import InferenceSettings
@@ -111,8 +112,8 @@ def terrain(folder: Path, side_px: int) -> list[Row]:
     return [*rows, row("terrain_peak_mib", peaks, f"peak memory in MiB, slope and hillshade, {size}")]
 
 
-def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
-    """An area's rasters and an untrained network for them; without noise they are one repeated value."""
+def make_scene(folder: Path, side_px: int, *, noise: bool) -> Ensemble:
+    """An area's rasters and an untrained network for them, which maps alone; without noise they are one repeated value."""
     folder.mkdir(parents=True, exist_ok=True)
     model = params("model", ModelSettings)
     torch.manual_seed(0)
@@ -125,11 +126,12 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
         sun=Sun(315.0, 45.0),
         trained_on=[],
         pixel_m=[PIXEL_M],
-        temperature=1.0,
-        threshold=0.5,
-        epoch=0,
+        fold=1,
+        folds=1,
+        areas={},
+        held=NO_HELD,
     )
-    store.save(folder / "model", network, facts)
+    store.save(folder / "model" / "1", network, facts)
     grid = raster.Grid((side_px, side_px), Affine(PIXEL_M, 0, 5e5, 0, -PIXEL_M, 4e6), "EPSG:32648")
     rng = np.random.default_rng(0)
     values = (
@@ -146,33 +148,33 @@ def make_scene(folder: Path, side_px: int, *, noise: bool) -> store.Trained:
         sink = cog.Sink(file, grid)
         for rows, columns in blocks.walk(grid.shape, 1024):
             sink.write(values[:, : rows.stop - rows.start, : columns.stop - columns.start], (rows, columns))
-    return store.load(folder / "model")
+    return load(folder / "model")
 
 
 def map_scene(folder: str, overlap_frac: float) -> int:
     """Map a scene as the stage does, into a probability raster; how many windows that took."""
     place = Path(folder)
-    trained = store.load(place / "model")
+    ensemble = load(place / "model")
     settings = InferenceSettings(
-        overlap_frac=overlap_frac, batch_size=16, tta="none", adapt_windows=0, missing_bands="refuse"
+        overlap_frac=overlap_frac, batch_size=16, tta="none", adapt_windows=0, missing_bands="refuse", networks="all"
     )
-    with RasterScene("large", [place / "scene.tif"], trained, "refuse") as scene:
+    with RasterScene("large", [place / "scene.tif"], ensemble, "refuse") as scene:
         bands = [raster.Band("probability"), raster.Band("uncertainty")]
         with cog.create(place / "probability.tif", scene.grid, bands) as sink:
-            for part in predict.predict(scene, trained, settings):
+            for part in predict.predict(scene, ensemble, settings):
                 sink.write(np.stack([part.probability, part.uncertainty]), part.roi)
-        window_px = trained.facts.window_px
+        window_px = ensemble.facts.window_px
         return math.prod(len(starts(side, window_px, round(window_px * (1 - overlap_frac)))) for side in scene.shape)
 
 
 def prediction(folder: Path) -> list[Row]:
     """Windows a second of a whole map over those of the bare network on batches that are ready: with the overlap of
     params.yaml, and with a quarter, where the same reading and writing is spread over half as many windows."""
-    trained = make_scene(folder, 2048, noise=True)
-    with RasterScene("large", [folder / "scene.tif"], trained, "refuse") as scene:
+    ensemble = make_scene(folder, 2048, noise=True)
+    with RasterScene("large", [folder / "scene.tif"], ensemble, "refuse") as scene:
         places = [(slice(0, 128), slice(left, left + 128)) for left in range(0, 16 * 96, 96)]
-        batch = scene.tensors([scene.read(place) for place in places], device())
-    network = trained.network.to(device()).to(memory_format=torch.channels_last)
+        batch = scene.tensors([scene.read(place) for place in places], ensemble.facts.bands, device())
+    network = ensemble.members[0].network.to(device()).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def bare() -> float:

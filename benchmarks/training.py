@@ -17,7 +17,18 @@ from scipy import ndimage
 
 from benchmarks.measure import Row, in_turn, keep, row
 from hpcl.core.artifacts import write_json
-from hpcl.core.records import BandKind, GroundFacts, ImageGround, Sun, TileBand, TiledArea, TileFacts
+from hpcl.core.records import (
+    BandFacts,
+    BandKind,
+    FoldFacts,
+    GroundFacts,
+    ImageGround,
+    LabelledGround,
+    Sun,
+    TileBand,
+    TiledArea,
+    TileFacts,
+)
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings
@@ -32,40 +43,50 @@ BASELINE_NETWORKS = ("DeepLabV3Plus", "Unet", "Segformer")
 
 
 def make_tiles(folder: Path, bands: list[str], window_px: int, side_px: int = SIDE_PX) -> None:
-    """An area of noise with landslide-like blobs, in the tiles' format."""
+    """An area of noise with landslide-like blobs, in the tiles' format, as the network of fold 1 sees it: all of it but one window
+    teaches it."""
     rng = np.random.default_rng(0)
     ground = ndimage.gaussian_filter(rng.normal(size=(side_px, side_px)), 24)
     labels = (ground > np.quantile(ground, 0.9)).astype(np.uint8)
     np.save(folder / "area.labels.npy", labels)
-    np.save(folder / "area.split.npy", np.zeros_like(labels))
+    np.save(folder / "area.teaches.npy", np.ones_like(labels, np.uint16))
     np.save(folder / "area.bands.npy", rng.normal(size=(len(bands), side_px, side_px)).astype(np.float32))
     starts = range(0, side_px - window_px + 1, window_px // 2)
     at = [(r, c) for r in starts for c in starts]
     windows = [
-        {"area": "area", "split": "val" if i == 0 else "train", "row_px": r, "column_px": c, "valid_frac": 1.0}
+        {"area": "area", "role": "held" if i == 0 else "train", "row_px": r, "column_px": c, "valid_frac": 1.0}
         | {"landslide_frac": float(labels[r : r + window_px, c : c + window_px].mean())}
         for i, (r, c) in enumerate(at)
     ]
-    pd.DataFrame(windows).to_csv(folder / "windows.csv", index=False)
+    pd.DataFrame(windows).to_csv(folder / "windows_1.csv", index=False)
     kinds: dict[str, BandKind] = {"n_east": "east", "n_north": "north", "n_up": "up"}
     kinds |= {"red": "image", "green": "image", "blue": "image", "nir": "image"}
     area = TiledArea(
         crs="EPSG:32648",
         transform=[2.0, 0.0, 5e5, 0.0, -2.0, 4e6],
-        shape=[SIDE_PX, SIDE_PX],
+        shape=[side_px, side_px],
         pixel_m=2.0,
         dem_pixel_m=2.0,
-        blocks=[],
+        tops=[0],
+        lefts=[0],
+        folds=[0],
+    )
+    of_fold = FoldFacts(
+        blocks=1,
+        labelled_px=labels.size,
+        landslide_px=int(labels.sum()),
+        bands=[BandFacts(name, kinds.get(name, "scalar"), 0.0, 1.0) for name in bands],
     )
     facts = TileFacts(
         areas={"area": area},
         sun=Sun(315.0, 45.0),
-        bands=[TileBand(name, kinds.get(name, "scalar"), 0.0, 1.0, "") for name in bands],
+        bands=[TileBand(name, kinds.get(name, "scalar"), "") for name in bands],
         ground=GroundFacts({}, ImageGround([], [], [])),
         classes=["landslide"],
         window_px=window_px,
         gap_px=0,
-        split={},
+        folds=[of_fold, of_fold],
+        test=LabelledGround(blocks=0, labelled_px=0, landslide_px=0),
     )
     write_json(folder / "facts.json", facts)
 
@@ -76,7 +97,7 @@ class Training:
     def __init__(self, tiles: Tiles, recipe: Recipe) -> None:
         self.times: list[float] = []
         self.wait: list[float] = []
-        endless = replace(recipe.train, epochs=1000, steps_per_epoch=STEPS, patience_epochs=1000)
+        endless = replace(recipe.train, epochs=1000, steps_per_epoch=STEPS)
         acting = replace(recipe.contrast, start_frac=0.0)  # from the first step on: that is the dear part
         self.epochs: Iterator[loop.Epoch] = loop.fit(
             tiles, replace(recipe, contrast=acting, train=endless), progress=self._tick
@@ -143,7 +164,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make_tiles(folder, sorted({name for names in model.branches.values() for name in names}), window_px)
-        tiles = Tiles(folder, model.branches)
+        tiles = Tiles(folder, model.branches, 1)
         keep(measured(tiles, recipe))
 
 

@@ -1,7 +1,9 @@
 """The non-neural baselines that a network must beat: one slope threshold, and a classifier of single pixels that sees every band.
 
-Both learn from pixels of the train split alone. The slope threshold is chosen there too; the classifier's threshold is
-chosen on validation pixels, as the network's is. Unknown pixels (code 255) teach nothing.
+One of each is learnt for every fold, from the pixels that may teach the network of that fold, and maps its ground. The slope
+threshold is chosen there too; the classifier's threshold for a fold comes from the maps of all other folds, as the network's
+does. Test areas get the mean of the classifiers, and what at least half of the slope thresholds say. Unknown pixels (code 255)
+teach nothing.
 """
 
 from __future__ import annotations
@@ -15,15 +17,14 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from hpcl.core.codes import TEST, TRAIN, UNKNOWN, VALIDATION
+from hpcl.calibration import points
+from hpcl.calibration.counts import LEVELS, Counts
+from hpcl.core.codes import MAX_FOLDS, TEST_AREA, UNKNOWN
+from hpcl.core.records import FoldedArea, SlopeFacts, Thresholds
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.windows import strips
 
 Array = npt.NDArray[Any]
-
-
-LEVELS = 1000
-"""Candidates for the classifier's threshold lie 1 / LEVELS apart."""
 
 
 class BaselinesError(ValueError):
@@ -32,14 +33,16 @@ class BaselinesError(ValueError):
 
 @dataclass(frozen=True)
 class Scene:
-    """One area: ``bands`` float32 ``(band, row, column)``, NaN nodata; ``labels``, ``split`` codes ``(row, column)``.
+    """One area: ``bands`` float32 ``(band, row, column)``, NaN nodata; ``labels``, ``teaches`` codes ``(row, column)``; and where
+    its folds lie.
 
     The arrays may be memory-mapped: they are only ever read in strips.
     """
 
     bands: Array
     labels: Array
-    split: Array
+    teaches: Array
+    area: FoldedArea
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class SlopeThreshold:
 
     threshold_deg: float
     direction: Literal["steeper", "gentler"]
-    train_landslide_iou: float
+    landslide_iou: float
+    """On the ground that it was chosen on."""
 
     def map(self, slope_deg: Array) -> Array:
         """1 where landslide is mapped, 0 elsewhere, NaN where the slope is unknown; float32."""
@@ -57,35 +61,38 @@ class SlopeThreshold:
         return np.where(np.isnan(slope_deg), np.nan, mapped).astype(np.float32)
 
 
-def known_pixels(scene: Scene, rows: slice, split: int) -> Array:
-    """Pixels of ``rows`` that are in ``split`` and whose label is known, ``(row, column)`` bool."""
-    return np.asarray((scene.split[rows] == split) & (scene.labels[rows] != UNKNOWN))
+def teaching_pixels(scene: Scene, rows: slice, code: int) -> Array:
+    """Pixels of ``rows`` from which the baselines of the fold of this code learn, ``(row, column)`` bool."""
+    return np.asarray(scene.teaches[rows] >> code & 1, bool) & (np.asarray(scene.labels[rows]) != UNKNOWN)
 
 
-def judged_pixels(scene: Scene, rows: slice) -> Array:
-    """Pixels of ``rows`` on which a map is chosen or scored, ``(row, column)`` bool; maps of other ground serve nobody."""
-    return known_pixels(scene, rows, VALIDATION) | known_pixels(scene, rows, TEST)
+def judged_pixels(scene: Scene, rows: slice, code: int) -> Array:
+    """Pixels of ``rows`` in the fold of this code, or with `TEST_AREA` in a test area, on which maps are scored, ``(row, column)``
+    bool; maps of other ground serve nobody."""
+    codes = scene.area.codes(rows, slice(0, scene.labels.shape[1]))
+    return np.asarray((codes == code) & (np.asarray(scene.labels[rows]) != UNKNOWN))
 
 
-def best_slope(scenes: Sequence[Scene], slope_band: int, settings: BaselinesSettings) -> SlopeThreshold:
-    """The slope threshold and direction with the highest landslide IoU on the train split. The gentlest wins a draw."""
+def best_slope(scenes: Sequence[Scene], slope_band: int, code: int, settings: BaselinesSettings) -> SlopeThreshold:
+    """The slope threshold and direction with the highest landslide IoU on what teaches the fold of this code. The gentlest wins a
+    draw."""
     steps = int(np.ceil(90 / settings.slope_step_deg))
     candidates_deg = np.round(np.arange(steps + 1) * settings.slope_step_deg, 6)
     edges_deg = candidates_deg.astype(np.float32)  # the precision of the slopes: an edge is the same edge in `map`
     histogram, flat = np.zeros((2, steps + 1), dtype=np.int64), np.zeros(2, dtype=np.int64)
     for scene in scenes:
         for rows in strips(scene.labels.shape):
-            train = known_pixels(scene, rows, TRAIN)
-            landslide = scene.labels[rows][train] >= 1
-            slope = scene.bands[slope_band, rows][train]
+            taught = teaching_pixels(scene, rows, code)
+            landslide = scene.labels[rows][taught] >= 1
+            slope = scene.bands[slope_band, rows][taught]
             known = ~np.isnan(slope)
             level = np.clip(np.searchsorted(edges_deg, slope[known], side="right") - 1, 0, steps)
             histogram += histogram_by_truth(landslide[known], level, steps + 1)
             flat += np.bincount(landslide[~known], minlength=2)
     if not histogram[1].sum():
         raise BaselinesError(
-            "the train split holds no landslide pixel with a known slope; choose another split (section 'tile' of "
-            "params.yaml) or add an area whose train blocks hold landslides."
+            f"no landslide pixel with a known slope lies outside fold {code + 1}; change tile.seed, lower tile.block_px, or add an"
+            " area whose inventory has landslides."
         )
     # What has no slope is mapped by neither direction, and a landslide there is missed by both.
     steeper = iou_by_threshold(histogram, flat[1])
@@ -111,22 +118,24 @@ def iou_by_threshold(histogram: Array, missed: int = 0) -> Array:
     return np.asarray(mapped_landslide / (mapped_background + histogram[1].sum() + missed))
 
 
-def draw_pixels(scenes: Sequence[Scene], settings: BaselinesSettings) -> tuple[Array, Array]:
-    """Bands ``(pixel, band)`` and truth ``(pixel,)`` bool of train pixels drawn without replacement.
+def draw_pixels(scenes: Sequence[Scene], code: int, settings: BaselinesSettings) -> tuple[Array, Array]:
+    """Bands ``(pixel, band)`` and truth ``(pixel,)`` bool of pixels that teach the fold of this code, drawn without replacement.
 
-    Every known train pixel of all areas is as likely as any other, so the classes come as often as they occur.
+    Every such pixel of all areas is as likely as any other, so the classes come as often as they occur.
     """
     walk = [(scene, rows) for scene in scenes for rows in strips(scene.labels.shape)]
-    counts = [int(known_pixels(scene, rows, TRAIN).sum()) for scene, rows in walk]
+    counts = [int(teaching_pixels(scene, rows, code).sum()) for scene, rows in walk]
     ends = np.cumsum(counts)
     if not ends[-1]:
-        raise BaselinesError("the train split holds no known pixel; choose another split (params.yaml: tile).")
+        raise BaselinesError(
+            f"no labelled pixel lies outside fold {code + 1} and its gap; lower tile.gap_px or tile.block_px, or change tile.seed."
+        )
     size = min(settings.pixels, int(ends[-1]))
     ranks = np.sort(np.random.default_rng(settings.seed).choice(ends[-1], size, replace=False, shuffle=False))
     bands, truth = [], []
     for (scene, rows), end, count in zip(walk, ends, counts, strict=True):
         chosen = ranks[np.searchsorted(ranks, end - count) : np.searchsorted(ranks, end)] - (end - count)
-        row, column = (at[chosen] for at in np.nonzero(known_pixels(scene, rows, TRAIN)))
+        row, column = (at[chosen] for at in np.nonzero(teaching_pixels(scene, rows, code)))
         bands.append(scene.bands[:, rows][:, row, column].T)
         truth.append(scene.labels[rows][row, column] >= 1)
     return np.concatenate(bands), np.concatenate(truth)
@@ -135,12 +144,12 @@ def draw_pixels(scenes: Sequence[Scene], settings: BaselinesSettings) -> tuple[A
 class PixelClassifier:
     """scikit-learn's gradient-boosted trees on the bands of single pixels; NaN bands are values of their own to it."""
 
-    def __init__(self, scenes: Sequence[Scene], settings: BaselinesSettings) -> None:
-        bands, truth = draw_pixels(scenes, settings)
+    def __init__(self, scenes: Sequence[Scene], code: int, settings: BaselinesSettings) -> None:
+        bands, truth = draw_pixels(scenes, code, settings)
         if not truth.any() or truth.all():
             raise BaselinesError(
-                f"the {len(truth)} train pixels drawn are all {'landslide' if truth.all() else 'background'}; "
-                "choose another split (section 'tile' of params.yaml) or draw more (baselines.pixels)."
+                f"the {len(truth)} pixels drawn outside fold {code + 1} are all {'landslide' if truth.all() else 'background'};"
+                " draw more (baselines.pixels), or change tile.seed."
             )
         self.pixels = len(truth)
         self._model = HistGradientBoostingClassifier(
@@ -152,55 +161,59 @@ class PixelClassifier:
         with threadpool_limits(1, user_api="openmp"):
             self._model.fit(bands, truth)
 
-    def probability(self, scene: Scene, rows: slice) -> Array:
-        """Probability of landslide ``(row, column)`` float32 on `judged_pixels`; NaN elsewhere, and where no band holds a
-        value."""
-        judged = judged_pixels(scene, rows)
-        found = np.full(judged.shape, np.nan, dtype=np.float32)
-        pixels = scene.bands[:, rows][:, judged].T
-        known = ~np.isnan(pixels).all(axis=1)
+    def probability(self, bands: Array) -> Array:
+        """Probability of landslide ``(pixel,)`` float32 by ``bands`` ``(band, pixel)``; NaN where no band holds a value."""
+        found = np.full(bands.shape[1], np.nan, dtype=np.float32)
+        known = ~np.isnan(bands).all(axis=0)
         if known.any():
-            scores = np.full(len(pixels), np.nan, dtype=np.float32)
-            scores[known] = self._model.predict_proba(pixels[known])[:, 1]
-            found[judged] = scores
+            found[known] = self._model.predict_proba(bands[:, known].T)[:, 1]
         return found
 
 
-class ValidationThreshold:
-    """Collects validation pixels strip by strip; then says which threshold gives the highest landslide IoU on them."""
+class Baselines:
+    """Both baselines of every fold."""
 
-    def __init__(self) -> None:
-        self._histogram = np.zeros((2, LEVELS + 1), dtype=np.int64)
-        self._thresholds = (np.arange(LEVELS + 1) / LEVELS).astype(np.float32)
+    def __init__(self, scenes: Sequence[Scene], slope_band: int, folds: int, settings: BaselinesSettings) -> None:
+        self._slope_band = slope_band
+        self.slopes = [best_slope(scenes, slope_band, code, settings) for code in range(folds)]
+        self.classifiers = [PixelClassifier(scenes, code, settings) for code in range(folds)]
+        self._histogram = np.zeros((folds, 2, LEVELS), np.int64)
 
-    def add(self, scene: Scene, rows: slice, probability: Array) -> None:
-        """Take the validation pixels of these rows. What has no probability is mapped at no threshold."""
-        known = known_pixels(scene, rows, VALIDATION)
-        level = np.searchsorted(self._thresholds, np.nan_to_num(probability[known]), side="right") - 1
-        self._histogram += histogram_by_truth(scene.labels[rows][known] >= 1, level, LEVELS + 1)
+    def map(
+        self, scene: Scene, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[tuple[slice, Mapping[str, Array]]]:
+        """Both baselines' scores for the judged ground of an area, strip by strip: rows, and ``(row, column)`` by name of the
+        baseline, NaN elsewhere. What the classifiers say of ground in folds is counted for their thresholds."""
+        everyone = range(len(self.slopes))
+        for rows in strips(scene.labels.shape):
+            maps = np.full((2, *scene.labels[rows].shape), np.nan, np.float32)
+            for code in (*everyone, TEST_AREA):
+                here = judged_pixels(scene, rows, code)
+                if here.any():
+                    learnt = [code] if code < MAX_FOLDS else everyone
+                    maps[:, here] = self._of_pixels(scene.bands[:, rows][:, here], learnt)
+                if code < MAX_FOLDS:
+                    self._count(code, scene.labels[rows][here] >= 1, maps[1, here])
+            yield rows, {"slope_threshold": maps[0], "pixel_classifier": maps[1]}
+            progress(rows.stop, scene.labels.shape[0])
 
-    def best(self) -> tuple[float, float]:
-        """The threshold, and its landslide IoU on the validation split."""
-        if not self._histogram[1].sum():
-            raise BaselinesError(
-                "the validation split holds no landslide pixel, so the classifier's threshold cannot be chosen; choose "
-                "another split (section 'tile' of params.yaml) or add an area whose validation blocks hold landslides."
-            )
-        iou = iou_by_threshold(self._histogram)[1:]  # a threshold of 0 would map ground without a prediction too
-        return float((iou.argmax() + 1) / LEVELS), float(iou.max())
+    def _of_pixels(self, bands: Array, codes: Sequence[int]) -> Array:
+        """Slope map and probability ``(2, pixel)`` of pixels ``(band, pixel)``, by what folds of these codes have learnt."""
+        slope = np.mean([self.slopes[code].map(bands[self._slope_band]) for code in codes], axis=0)
+        probability = np.mean([self.classifiers[code].probability(bands) for code in codes], axis=0)
+        return np.stack([np.where(np.isnan(slope), np.nan, slope >= 0.5), probability])
 
+    def _count(self, code: int, landslide: Array, probability: Array) -> None:
+        """Count pixels ``(pixel,)`` of a fold. What has no probability is mapped at no threshold."""
+        edges = (np.arange(LEVELS) / (LEVELS - 1)).astype(np.float32)
+        level = np.searchsorted(edges, np.nan_to_num(probability), side="right") - 1
+        self._histogram[code] += histogram_by_truth(landslide, level, LEVELS)
 
-def map_scene(
-    scene: Scene,
-    slope_band: int,
-    slope: SlopeThreshold,
-    classifier: PixelClassifier,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[tuple[slice, Mapping[str, Array]]]:
-    """Both baselines' scores for the judged ground of an area, strip by strip: rows, and ``(row, column)`` by name of the
-    baseline, NaN elsewhere."""
-    for rows in strips(scene.labels.shape):
-        probability = classifier.probability(scene, rows)
-        slope_map = slope.map(np.where(judged_pixels(scene, rows), scene.bands[slope_band, rows], np.nan))
-        yield rows, {"slope_threshold": slope_map, "pixel_classifier": probability}
-        progress(rows.stop, scene.labels.shape[0])
+    def thresholds(self) -> Thresholds:
+        """The classifiers' thresholds of the highest landslide IoU on the ground of the other folds, once all areas are mapped."""
+        nothing = np.zeros((len(self.slopes) + 1, LEVELS), np.int64)
+        return points.chosen(Counts(self._histogram, nothing), "best_iou")[0]
+
+    def slope_facts(self) -> list[SlopeFacts]:
+        """What the slope thresholds are, by fold."""
+        return [SlopeFacts(**vars(slope)) for slope in self.slopes]

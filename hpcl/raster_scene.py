@@ -1,4 +1,4 @@
-"""An area's rasters as one stack of the bands that a network asks for, found by name."""
+"""An area's rasters as one stack of the bands that networks ask for, found by name."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 
 from hpcl.geo import raster
 from hpcl.inference.scene import Scene
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.normalise import Float32
-from hpcl.networks.store import Trained
 from hpcl.settings.inference import Missing
 
 
 class SceneError(ValueError):
-    """The network cannot be applied to this area."""
+    """The networks cannot be applied to this area."""
 
 
 class RasterScene(Scene):
     """Rasters of one area on one grid. Use as a context manager."""
 
-    def __init__(self, area: str, files: Sequence[Path], trained: Trained, missing: Missing) -> None:
+    def __init__(self, area: str, files: Sequence[Path], ensemble: Ensemble, missing: Missing) -> None:
         self._stack = ExitStack()
         with self._stack:  # which closes what is open if anything is refused
             self._sources = [self._stack.enter_context(raster.Source(path)) for path in files]
             self.grid = raster.common_grid({source.path: source.grid for source in self._sources})
+            _check_folds(area, files[0], self.grid, ensemble)
             self._stack = self._stack.pop_all()
         there = [[band.name for band in source.bands] for source in self._sources]
-        wanted = trained.facts.band_names
+        wanted = ensemble.facts.band_names
         twice = [name for name in wanted if sum(name in names for names in there) > 1]
         if twice:
             self._stack.close()
@@ -39,7 +41,7 @@ class RasterScene(Scene):
             )
         absent = [name for name in wanted if not any(name in names for names in there)]
         rows, columns = self.grid.shape
-        super().__init__(trained, area, (rows, columns), absent)
+        super().__init__(ensemble, area, (rows, columns), absent)
         if absent and (missing == "refuse" or not self._present):
             known = ", ".join(name for names in there for name in names)
             remedy = "" if missing == "mean" else "; inference.missing_bands: mean maps it without"
@@ -69,3 +71,19 @@ class RasterScene(Scene):
             if rows:
                 out[[row for row, _ in rows]] = source.read(roi, [name for _, name in rows])
         return out
+
+
+def _check_folds(area: str, image: Path, grid: raster.Grid, ensemble: Ensemble) -> None:
+    """Raise `SceneError` if the model divides an area of this name on another grid: its folds would lie elsewhere, and a
+    network would map ground that it learnt."""
+    if (folded := ensemble.areas.get(area)) is None:
+        return
+    rows, columns = folded.shape
+    divided = raster.Grid((rows, columns), Affine(*folded.transform), folded.crs)
+    try:
+        raster.common_grid({image: grid, Path("data/model/1/model.json"): divided})
+    except raster.RasterError as error:
+        raise SceneError(
+            f"The model was trained in an area {area} on another grid than that of {image}: it was cropped or made again since, or"
+            " is other ground of the same name. Run dvc repro to train on it as it is now, or give new ground a name of its own."
+        ) from error

@@ -14,6 +14,12 @@ NAMES = {
     "train.augment.drop_branch_frac": "train.augment.branch_dropout_frac",
 }
 """Old names, parts before wholes, and what they are now."""
+GONE = {
+    "tile.val_frac": "all labelled ground is in folds now (tile.folds)",
+    "tile.test_frac": "every fold is judged by a network that never saw it (tile.folds)",
+    "train.patience_epochs": "all epochs are trained, and no label of the held-out fold chooses among them",
+}
+"""Names that mean nothing any more, and why."""
 VALUES = {
     ("train.predictor", "twin"): "ema",
     ("contrastive.sampling", "walls"): "boundary_without_toe",
@@ -27,6 +33,7 @@ def findings(document: Any) -> list[str]:
     for old, new in NAMES.items():
         if _at(document, old) is not None and not any(said.startswith(f"'{old}.") for said in found):
             found.append(f"'{old}' is called {new} now")
+    found += [f"'{old}' is gone: {why}; delete the line" for old, why in GONE.items() if _at(document, old) is not None]
     for (name, old), new in VALUES.items():
         if _at(document, name) == old:
             found.append(f"'{name}' of '{old}' is called '{new}' now")

@@ -45,20 +45,19 @@ def main() -> None:
         store.build(recipe.model, 2, recipe.contrast.embedding_dim)
     _dvc("repro", "tile", failed="The tiles cannot be made")
     facts = artifacts.read_json(TILES / "facts.json", TileFacts)
-    compare.ground(facts)  # refuses tiles without test ground
     distinct(chosen, compare.new_ground(facts))
     untrained, missing = _missing(wanted)
     print(
-        f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings, of which {len(untrained)} are to be run"
-        f" and {len(missing)} to be scored."
+        f"ablation: {len(chosen)} variants x {len(seeds)} seeds = {len(wanted)} trainings of {len(facts.folds)} networks, one for"
+        f" each fold. {len(untrained)} of them are to be run and {len(missing)} to be scored."
     )
     if untrained:
-        minutes = _cost(untrained) / 60
+        minutes = _cost(untrained, len(facts.folds)) / 60
         span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
         print(
             f"ablation: about {span} at the speed of HPCL-Net's steps on this machine, and a fifth more or so for "
-            "validation and maps. Stop it at any time: a finished training is kept, an unfinished one goes on after its "
-            "last epoch.",
+            "held-out windows and maps. Stop it at any time: a finished training is kept, an unfinished one goes on after "
+            "its last epoch.",
             flush=True,
         )
     if missing:
@@ -93,16 +92,17 @@ def _missing(wanted: list[str]) -> tuple[list[str], list[str]]:
     return untrained, [one for one in wanted if one in untrained or ("score_variant", one) in outdated]
 
 
-def _cost(missing: list[str]) -> float:
-    """Seconds of all steps of these trainings, if each took as long as one of HPCL-Net does here."""
+def _cost(missing: list[str], folds: int) -> float:
+    """Seconds of all steps of these trainings, each of as many networks as there are folds, if every step took as long as one of
+    HPCL-Net does here."""
     trainings = Counter(training.rpartition("-")[0] for training in missing)
     steps = 0
     for name, seeds in trainings.items():
-        steps += seeds * _ablation.recipe(name, 0).steps  # a variant takes as many steps with any seed
+        steps += seeds * folds * _ablation.recipe(name, 0).steps  # a network takes as many with any seed and fold
     one = _ablation.recipe("hpcl_net", 0)
     short = replace(one, train=replace(one.train, epochs=1, steps_per_epoch=PROBE_STEPS))
     seen: list[float] = []
-    for _ in loop.fit(tiles_for(short), short, progress=lambda done, total: seen.append(time.perf_counter())):
+    for _ in loop.fit(tiles_for(short, 1), short, progress=lambda done, total: seen.append(time.perf_counter())):
         pass
     step_s = (seen[-1] - seen[0]) / (len(seen) - 1)
     return step_s * steps
@@ -120,42 +120,46 @@ def distinct(names: Sequence[str], new_ground: bool) -> None:
         if settings in seen:
             raise ParameterError(
                 f"With this params.yaml and these tiles the variants '{seen[settings]}' and '{name}' of {FILE} are the same; "
-                "take one of them out of 'run'. (With contrastive.weight 0 variants of the contrast are alike; where only areas "
-                "that are trained on are scored, variants that differ in inference.adapt_windows.)"
+                "take one of them out of 'run'. (With contrastive.weight 0 variants of the contrast are alike; where every network "
+                "has trained in all areas that it maps, variants that differ in inference.adapt_windows.)"
             )
         seen[settings] = name
 
 
 def collect(known: dict[str, Variant], finished: list[str], seeds: tuple[int, ...]) -> pd.DataFrame:
-    """The table of this ground's finished variants, the others as not run, and what the table knew of other grounds."""
+    """The table: the finished variants on this ground, the others as not run, and what it knew of other grounds. Test areas are a
+    ground of their own."""
     if not finished:
         raise UnfinishedError(f"No variant has all its results; DVC said above why. {TABLE} stays as it is.")
-    here = compare.ground(artifacts.read_json(TILES / "facts.json", TileFacts))
+    facts = artifacts.read_json(TILES / "facts.json", TileFacts)
+    here = [ground for ground in (compare.ground(facts), compare.transfer_ground(facts)) if ground]
     found = {
         name: [artifacts.read_json(RESULTS / f"{name}-{seed}.json", VariantScores) for seed in seeds]
         for name in known
         if name in finished
     }
-    blocks = {name: [pd.DataFrame(one.blocks) for one in each] for name, each in found.items()}
-    against = {name: variant.against for name, variant in known.items()}
-    scores = compare.compare(blocks, against, params("evaluate", EvaluateSettings))
-    by_name = {line["variant"]: line for line in scores.to_dict("records")}
-    complete = [_line(name, variant, here, by_name.get(name), found.get(name)) for name, variant in known.items()]
     before = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
-    return pd.DataFrame([*(line for line in before if line["ground"] != here), *complete])
+    lines = [line for line in before if line["ground"] not in here]
+    against = {name: variant.against for name, variant in known.items()}
+    for ground in here:
+        blocks = {name: [pd.DataFrame(one.blocks[ground]) for one in each] for name, each in found.items()}
+        scores = compare.compare(blocks, against, params("evaluate", EvaluateSettings))
+        by_name = {line["variant"]: line for line in scores.to_dict("records")}
+        lines += [_line(name, one, ground, by_name.get(name), found.get(name)) for name, one in known.items()]
+    return pd.DataFrame(lines)
 
 
 def _line(
-    name: str, variant: Variant, here: str, scores: dict[str, Any] | None, found: list[VariantScores] | None
+    name: str, variant: Variant, ground: str, scores: dict[str, Any] | None, found: list[VariantScores] | None
 ) -> dict[str, Any]:
-    head = {"ground": here, "variant": name, "label": variant.label, "status": "run" if found else "not run"}
+    head = {"ground": ground, "variant": name, "label": variant.label, "status": "run" if found else "not run"}
     if not found or scores is None:
         return head
     probes = [one.probe_auc for one in found if one.probe_auc is not None]
     means = {
         "steps": max(one.steps for one in found),
         "parameters": found[0].parameters,
-        "val_iou": sum(one.val_iou for one in found) / len(found),
+        "held_iou": sum(one.held_iou for one in found) / len(found),
         "probe_auc": sum(probes) / len(probes) if probes else None,
     }
     return head | scores | means
@@ -164,16 +168,21 @@ def _line(
 def summarised(page: str, table: pd.DataFrame) -> str:
     """The page with its tables of the ablation, between two marks, made again from the CSV file."""
     lines = []
+    labels = dict(zip(table["variant"], table["label"], strict=True))
     for ground, training in table[table["status"] == "run"].groupby("ground", sort=False):
+        scored = training.dropna(axis="columns", how="all")  # rows of before there were folds have no score but the IoU
+        more = {score: label for score, label in results.MORE_SCORES.items() if score in scored}
+        heads = ["variant", "landslide IoU", "against", "difference", *more.values()]
         lines += [f"\n*{ground}* ({results.steps_of(training)}, {int(training['seeds'].iloc[0])} seeds)\n"]
-        lines += ["| variant | landslide IoU | against | difference |", "|---|---|---|---|"]
-        labels = dict(zip(table["variant"], table["label"], strict=True))
-        for line in training.itertuples():
-            spread = f" ± {line.sd:.3f}" if pd.notna(line.sd) else ""
-            lead = f"{line.difference:+.3f}" if pd.notna(line.difference) else ""
-            lead += f" [{line.low:+.3f}, {line.high:+.3f}]" if pd.notna(line.low) else ""
-            other = labels.get(line.against, "") if pd.notna(line.against) else ""
-            lines.append(f"| {line.label} | {line.landslide_iou:.3f}{spread} | {other} | {lead} |")
+        lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        for line in training.to_dict("records"):
+            spread = f" ± {line['sd']:.3f}" if pd.notna(line["sd"]) else ""
+            lead = f"{line['difference']:+.3f}" if pd.notna(line["difference"]) else ""
+            lead += f" [{line['low']:+.3f}, {line['high']:+.3f}]" if pd.notna(line["low"]) else ""
+            other = labels.get(line["against"], "") if pd.notna(line["against"]) else ""
+            rest = [f"{line[score]:.3f}" if pd.notna(line[score]) else "" for score in more]
+            cells = [line["label"], f"{line['landslide_iou']:.3f}{spread}", other, lead, *rest]
+            lines.append(f"| {' | '.join(cells)} |")
     return put(page, "ablation", "\n".join(lines))
 
 

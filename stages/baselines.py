@@ -1,4 +1,4 @@
-"""Two baselines without a network: a slope threshold and a pixel classifier learn on the train split and map scored ground."""
+"""Two baselines without a network: a slope threshold and a pixel classifier of each fold learn on the others and map its ground."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from hpcl import baselines
 from hpcl.core import areas
 from hpcl.core.artifacts import write_json
-from hpcl.core.records import AreaGrid, BaselineFacts
+from hpcl.core.records import BaselineFacts, TiledArea
 from hpcl.geo import cog, raster
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.tiles import stored
@@ -20,7 +20,7 @@ LAYERS = {"slope_threshold": raster.Band("landslide"), "pixel_classifier": raste
 
 
 def main() -> None:
-    """Read the tiles; write both baselines' maps of the validation and test ground of every area, and what they learnt."""
+    """Read the tiles; write both baselines' maps of the labelled ground of every area, and what they learnt."""
     settings = params("baselines", BaselinesSettings)
     facts = stored.facts()
     names = facts.band_names
@@ -29,11 +29,8 @@ def main() -> None:
             f"{stored.TILES} has no band 'slope' among {', '.join(names)}, so there is no slope threshold; "
             "let the stage 'terrain' derive it."
         )
-    slope_band = names.index("slope")
     scenes = {area: _scene(area, facts.areas[area]) for area in areas.distinct(sorted(facts.areas))}
-    slope = baselines.best_slope(list(scenes.values()), slope_band, settings)
-    classifier = baselines.PixelClassifier(list(scenes.values()), settings)
-    validation = baselines.ValidationThreshold()
+    learnt = baselines.Baselines(list(scenes.values()), names.index("slope"), len(facts.folds), settings)
     for area, scene in scenes.items():
         grid = stored.grid(facts.areas[area])
         with ExitStack() as stack:
@@ -41,31 +38,28 @@ def main() -> None:
                 name: stack.enter_context(cog.create(OUT / area / f"{name}.tif", grid, [band]))
                 for name, band in LAYERS.items()
             }
-            show = progress(f"baselines on {area}")
-            for rows, maps in baselines.map_scene(scene, slope_band, slope, classifier, show):
-                validation.add(scene, rows, maps["pixel_classifier"])
+            for rows, maps in learnt.map(scene, progress(f"baselines on {area}")):
                 for name, values in maps.items():
                     sinks[name].write(values[None], (rows, slice(0, grid.shape[1])))
-    threshold, validation_iou = validation.best()
-    write_json(
-        OUT / "facts.json",
-        BaselineFacts(
-            slope_threshold_deg=slope.threshold_deg,
-            direction=slope.direction,
-            slope_threshold_train_landslide_iou=slope.train_landslide_iou,
-            pixel_classifier_threshold=threshold,
-            pixel_classifier_validation_landslide_iou=validation_iou,
-            pixels=classifier.pixels,
-            bands=names,
-        ),
+    found = BaselineFacts(
+        slope=learnt.slope_facts(),
+        classifier_thresholds=learnt.thresholds(),
+        classifier_pixels=[classifier.pixels for classifier in learnt.classifiers],
+        bands=names,
     )
-    sign = ">=" if slope.direction == "steeper" else "<"
-    print(f"slope {sign} {slope.threshold_deg:g} deg: landslide IoU {slope.train_landslide_iou:.3f} on the train split")
-    print(f"pixel classifier, {classifier.pixels} pixels: landslide IoU {validation_iou:.3f} on the validation split")
+    write_json(OUT / "facts.json", found)
+    for fold, slope in enumerate(found.slope, start=1):
+        sign = ">=" if slope.direction == "steeper" else "<"
+        print(
+            f"fold {fold}: slope {sign} {slope.threshold_deg:g} deg (landslide IoU {slope.landslide_iou:.3f} where it was chosen);"
+            f" pixel classifier of {found.classifier_pixels[fold - 1]} pixels, threshold"
+            f" {found.classifier_thresholds.by_fold[fold - 1]:.3f}"
+        )
 
 
-def _scene(name: str, area: AreaGrid) -> baselines.Scene:
-    return baselines.Scene(*stored.arrays(name, area, "bands", "labels", "split"))
+def _scene(name: str, area: TiledArea) -> baselines.Scene:
+    bands, labels, teaches = stored.arrays(name, area, "bands", "labels", "teaches")
+    return baselines.Scene(bands, labels, teaches, area)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from hpcl.settings.outline import OutlineSettings
 from hpcl.settings.report import ReportSettings
 from hpcl.settings.synthesize import BANDS, SynthesizeSettings
 from hpcl.settings.terrain import TerrainSettings
-from hpcl.settings.tile import TileSettings, check_labelled, check_shares, check_sizes, check_test_areas
+from hpcl.settings.tile import TileSettings, check_areas, check_labelled, check_sizes
 from hpcl.settings.train import TrainSettings, check_training
 from stages._raw import RAW, check_area, look
 from stages._stage import params, run
@@ -38,7 +38,7 @@ def main() -> None:
     tile = _sections()
     labelled = [area for area in names if _is_labelled(area, synthetic)]
     check_labelled(labelled)
-    check_test_areas(tile, labelled, "labelled areas")
+    check_areas(tile, labelled, "labelled areas")
     for finding in unread(RAW, names):
         print(f"check: {finding}")
     OUT.parent.mkdir(exist_ok=True)
@@ -59,7 +59,6 @@ def _sections() -> TileSettings:
     params("evaluate", EvaluateSettings)
     params("explain", ExplainSettings)
     params("report", ReportSettings)
-    check_shares(tile)
     check_sizes(tile)
     check_weights(model)
     check_training(model, contrast, train, tile.window_px)

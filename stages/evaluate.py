@@ -1,30 +1,35 @@
-"""Score the map, its polygons and two baselines on the test split of all areas together, with block-bootstrap intervals."""
+"""Score the map, its polygons and two baselines on all labelled ground, each block mapped by what never saw its fold."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hpcl import scale
+from hpcl.calibration import counts, out_of_fold, points
 from hpcl.core import artifacts
 from hpcl.core.areas import distinct
-from hpcl.core.artifacts import write_json
-from hpcl.core.records import BaselineFacts, MapFacts, TiledArea
+from hpcl.core.artifacts import remedy, write_json
+from hpcl.core.records import BaselineFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
 from hpcl.geo import raster
+from hpcl.metrics import uncertainty
 from hpcl.metrics.intervals import summarise
-from hpcl.metrics.records import Counts, Interval, Metrics
+from hpcl.metrics.records import Counts, Interval, Maps, Metrics, PointScores
 from hpcl.metrics.tables import Tallies
-from hpcl.metrics.tally import Array, Scene, Tally, tally
+from hpcl.metrics.tally import Array, Map, MetricsError, Scene, Tally, tally
 from hpcl.outline.drawn import Drawn
 from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.settings.outline import AtMisses, AtPrecision, AtRecall, OperatingPoint
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
 
 PREDICT, OUTLINE, BASELINES = Path("data/predict"), Path("data/outline"), Path("data/baselines")
+CALIBRATE = Path("data/calibrate")
 REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
@@ -37,24 +42,30 @@ SCORES = {
 }
 GRADED = ("hpcl_net", "pixel_classifier")
 """Maps of probabilities; a yes or no has no curve."""
+POINTS: list[OperatingPoint] = ["best_iou", AtPrecision(0.8), AtRecall(0.9), AtMisses(10.0)]
+"""Operating points that are scored beside the one in use."""
+POINT_SCORES = ["landslide_iou", "precision", "recall", "object_detection_rate", "false_objects_per_km2"]
 
 
 def main() -> None:
-    """Read the split, four maps of it and their thresholds; write the scores and the tables behind them."""
+    """Read the labels, four maps of them and their thresholds; write the scores and the tables behind them."""
     settings = params("evaluate", EvaluateSettings)
-    areas = stored.facts().areas
-    distinct(areas)
-    tallies = Tallies(
-        {name: {area: _tally(name, area, facts, settings) for area, facts in sorted(areas.items())} for name in SCORES}
-    )
-    scores, leads = summarise({name: tallies.blocks_of(name) for name in SCORES}, SCORES, settings)
+    tiles = stored.facts()
+    areas = {area: tiles.areas[area] for area in distinct(sorted(tiles.areas))}
+    counted = _counts(tiles)
+    point, thresholds = _in_use(counted, areas)
+    drawn_from = _thresholds(tiles, thresholds)
+    tallies = _tallies({area: facts for area, facts in areas.items() if not facts.test}, drawn_from, settings)
+    ours = tallies.blocks_of("hpcl_net")
+    maps = _maps(tallies, settings)
     summary = Metrics(
-        **scores,
-        paired=leads,
-        counts=Counts(**vars(tallies.ground), confidence_frac=settings.confidence_frac),
-        areas=tallies.areas(),
-        object_sizes=tallies.object_sizes(settings),
-        findings=_findings({area: areas[area] for area in tallies.scored_areas}, settings),
+        **vars(replace(maps, counts=replace(maps.counts, ground_sha256=stored.ground_sha256(tiles)))),
+        folds=tallies.folds(),
+        operating_point=points.name_of(point),
+        operating_points=_operating_points(counted, point, areas, tallies.maps["hpcl_net"], settings),
+        uncertainty=uncertainty.scores(ours, settings),
+        transfer=_transfer({area: facts for area, facts in areas.items() if facts.test}, drawn_from, settings),
+        findings=_findings(areas, settings),
     )
     write_json(REPORTS / "metrics.json", summary)
     tables = {
@@ -62,42 +73,184 @@ def main() -> None:
         "objects": tallies.objects(settings.object_size_edges_m2),
         "precision_recall": tallies.precision_recall(GRADED),
         "reliability": tallies.reliability(GRADED),
+        "risk_coverage": uncertainty.risk_coverage(ours.uncertainty.sum(0)),
     }
     for name, table in tables.items():
         artifacts.write_csv(REPORTS / f"{name}.csv", table, "%.9g")
     _tell(summary)
 
 
-def _tally(name: str, area: str, facts: TiledArea, settings: EvaluateSettings) -> Tally:
+def _counts(tiles: TileFacts) -> counts.Counts:
+    """data/calibrate, if it counts the folds of the tiles."""
+    found = counts.read(CALIBRATE)
+    if found.folds != len(tiles.folds):
+        raise MetricsError(
+            f"{CALIBRATE} counts {found.folds} folds, but the tiles have {len(tiles.folds)}; run dvc repro, or"
+            f" {remedy(CALIBRATE / 'histogram.csv')}."
+        )
+    return found
+
+
+def _in_use(counted: counts.Counts, areas: Mapping[str, TiledArea]) -> tuple[OperatingPoint, Thresholds]:
+    """The operating point of all maps, and its thresholds.
+
+    Raises `MetricsError` where a map was drawn with others than the ground of the other folds gives: a threshold that was
+    chosen on the ground that it is scored on flatters the map.
+    """
+    names: dict[str, str] = {}
+    for area in areas:
+        path = OUTLINE / area / "facts.json"
+        drawn = artifacts.read_json(path, OutlineFacts)
+        thresholds, _ = points.chosen(counted, points.of_name(drawn.operating_point))
+        there, due = drawn.thresholds.by_network, thresholds.by_network
+        if there.shape != due.shape or not np.allclose(there, due, rtol=0, atol=1e-6):
+            raise MetricsError(
+                f"{path} has the thresholds {_listed(drawn.thresholds)}, but for {drawn.operating_point} the ground of the other"
+                f" folds gives {_listed(thresholds)}: they were chosen on other ground, and the map is not scored with them;"
+                f" {remedy(path)}."
+            )
+        names.setdefault(drawn.operating_point, area)
+    if len(names) > 1:
+        found = ", ".join(f"{area} at {name}" for name, area in names.items())
+        raise MetricsError(
+            f"The maps are drawn at different operating points ({found}); run dvc repro to draw them alike."
+        )
+    return points.of_name(drawn.operating_point), thresholds
+
+
+def _listed(thresholds: Thresholds) -> str:
+    by_fold = ", ".join(f"{threshold:g}" for threshold in thresholds.by_fold)
+    return f"{by_fold} by fold and {thresholds.elsewhere:g} elsewhere"
+
+
+def _thresholds(tiles: TileFacts, ours: Thresholds) -> dict[str, Thresholds]:
+    """From where on each map says landslide."""
+    path, folds = BASELINES / "facts.json", len(tiles.folds)
+    classifier = artifacts.read_json(path, BaselineFacts).classifier_thresholds
+    if len(classifier.by_fold) != folds:
+        raise MetricsError(
+            f"{path} knows {len(classifier.by_fold)} folds, but the tiles have {folds}; run dvc repro, or {remedy(path)}."
+        )
+    yes_or_no = Thresholds(by_fold=[0.5] * folds, elsewhere=0.5)
+    return {"hpcl_net": ours, "polygons": yes_or_no, "slope_threshold": yes_or_no, "pixel_classifier": classifier}
+
+
+def _tallies(
+    areas: Mapping[str, TiledArea], thresholds: Mapping[str, Thresholds], settings: EvaluateSettings
+) -> Tallies:
+    """What all maps earned in some areas."""
+    return Tallies(
+        {
+            name: {area: _tally(name, area, facts, thresholds[name], settings) for area, facts in areas.items()}
+            for name in SCORES
+        }
+    )
+
+
+def _tally(name: str, area: str, facts: TiledArea, thresholds: Thresholds, settings: EvaluateSettings) -> Tally:
     """What the map called ``name`` earned in ``area``."""
-    labels, split, block = stored.arrays(area, facts, "labels", "split", "block")
-    a, b, _, d, e, _ = facts.transform
-    scene = Scene(labels, split, block, pixel_m2=abs(a * e - b * d))
-    with _map(name, area, facts) as (score, threshold):
-        return tally(scene, score, threshold, settings, progress(f"evaluate {name} on {area}"))
+    (labels,) = stored.arrays(area, facts, "labels")
+    with _map(name, area, facts, thresholds) as of:
+        return tally(Scene(labels, facts), of, settings, progress(f"evaluate {name} on {area}"))
 
 
 @contextmanager
-def _map(name: str, area: str, facts: TiledArea) -> Iterator[tuple[Callable[[slice], Array], float]]:
-    """What gives the rows of a map while it is open, and the threshold from which on they mean landslide."""
+def _map(name: str, area: str, facts: TiledArea, thresholds: Thresholds) -> Iterator[Map]:
+    """A map while its files are open."""
     grid = stored.grid(facts)
     if name == "polygons":
-        yield Drawn(OUTLINE / area / "landslides.gpkg", grid).rows, 0.5
+        yield Map(Drawn(OUTLINE / area / "landslides.gpkg", grid).rows, thresholds.by_network)
         return
     if name == "hpcl_net":
-        path, band = PREDICT / area / "probability.tif", "probability"
-        threshold = artifacts.read_json(PREDICT / area / "facts.json", MapFacts).threshold
-    elif name == "pixel_classifier":
-        path, band = BASELINES / area / "pixel_classifier.tif", "probability"
-        threshold = artifacts.read_json(BASELINES / "facts.json", BaselineFacts).pixel_classifier_threshold
-    else:
-        path, band, threshold = BASELINES / area / "slope_threshold.tif", "landslide", 0.5  # its pixels are 0 and 1
+        with _ours(area, facts, thresholds) as of:
+            yield of
+        return
+    band = "probability" if name == "pixel_classifier" else "landslide"
+    with _opened(BASELINES / area / f"{name}.tif", grid) as source:
+        yield Map(lambda rows: _rows(source, rows, band), thresholds.by_network)
+
+
+@contextmanager
+def _ours(area: str, facts: TiledArea, thresholds: Thresholds) -> Iterator[Map]:
+    """HPCL-Net's map, of which each row is refused where a network mapped ground that it learnt from."""
+    grid, network = stored.grid(facts), PREDICT / area / "network.tif"
+    with _opened(PREDICT / area / "probability.tif", grid) as source, _opened(network, grid) as networks:
+
+        def score(rows: slice) -> Array:
+            out_of_fold.check_own(network, _rows(networks, rows), facts, rows)
+            return _rows(source, rows, "probability")
+
+        yield Map(score, thresholds.by_network, lambda rows: _rows(source, rows, "uncertainty"))
+
+
+@contextmanager
+def _opened(path: Path, grid: raster.Grid) -> Iterator[raster.Source]:
     with raster.Source(path) as source:
         raster.common_grid({stored.FACTS: grid, path: source.grid})
-        yield lambda rows: np.asarray(source.read((rows, slice(0, grid.shape[1])), [band])[0]), threshold
+        yield source
 
 
-def _findings(areas: dict[str, TiledArea], settings: EvaluateSettings) -> dict[str, list[str]]:
+def _rows(source: raster.Source, rows: slice, band: str | None = None) -> Array:
+    """Some rows of a band, or of the first one."""
+    return np.asarray(source.read((rows, slice(0, source.grid.shape[1])), band and [band])[0])
+
+
+def _maps(tallies: Tallies, settings: EvaluateSettings) -> Maps:
+    """The scores of all maps."""
+    scores, leads = summarise({name: tallies.blocks_of(name) for name in SCORES}, SCORES, settings)
+    return Maps(
+        **scores,
+        paired=leads,
+        counts=Counts(**vars(tallies.ground), confidence_frac=settings.confidence_frac),
+        areas=tallies.areas(),
+        object_sizes=tallies.object_sizes(settings),
+    )
+
+
+def _transfer(
+    areas: Mapping[str, TiledArea], thresholds: Mapping[str, Thresholds], settings: EvaluateSettings
+) -> Maps | None:
+    """The scores on test areas, which no network saw; None where there are none, or none with a landslide."""
+    if not areas:
+        return None
+    tallies = _tallies(areas, thresholds, settings)
+    if not tallies.ground.landslide_frac:
+        print(f"{', '.join(areas)}: no landslide is labelled there, so there is nothing to score transfer by")
+        return None
+    return _maps(tallies, settings)
+
+
+def _operating_points(
+    counted: counts.Counts,
+    in_use: OperatingPoint,
+    areas: Mapping[str, TiledArea],
+    tallies: Mapping[str, Tally],
+    settings: EvaluateSettings,
+) -> list[PointScores]:
+    """What HPCL-Net's map gives at other thresholds; at those in use ``tallies`` has it, by area. Without the points for which
+    there is nothing to choose by."""
+    rows = []
+    used, _ = points.chosen(counted, in_use)
+    for point in POINTS + [in_use] * (in_use not in POINTS):
+        try:
+            thresholds, reached = points.chosen(counted, point)
+        except counts.CalibrationError as error:
+            print(f"{points.name_of(point)} is not scored: {error}")
+            continue
+        of = (
+            tallies
+            if thresholds == used
+            else {area: _tally("hpcl_net", area, areas[area], thresholds, settings) for area in tallies}
+        )
+        blocks = Tallies({"hpcl_net": of}).blocks_of("hpcl_net")
+        scores, _ = summarise({"hpcl_net": blocks}, {"hpcl_net": POINT_SCORES}, settings)
+        rows.append(
+            PointScores(point=points.name_of(point), thresholds=thresholds, reached=reached, scores=scores["hpcl_net"])
+        )
+    return rows
+
+
+def _findings(areas: Mapping[str, TiledArea], settings: EvaluateSettings) -> dict[str, list[str]]:
     """What is counted, and how closely, against the landslides of each area."""
     polygons = artifacts.read_csv(stored.TILES / "landslides.csv", {"area": str, "area_m2": float})
     return {
@@ -112,20 +265,35 @@ def _findings(areas: dict[str, TiledArea], settings: EvaluateSettings) -> dict[s
 
 
 def _tell(summary: Metrics) -> None:
-    counts = summary.counts
-    share = f"{counts.landslide_frac:.1%} landslide"
-    print(f"test split: {counts.test_blocks} blocks, {counts.test_px} pixels, {share}")
-    if counts.test_blocks < 2:
-        print("one test block says nothing about the spread between places: there are no intervals")
-    if counts.no_prediction_px:
-        print(f"{counts.no_prediction_px} pixels have no prediction and count as background")
-    for name in SCORES:
-        scores = summary.of(name)
-        print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
+    print(f"operating point: {summary.operating_point}")
+    _tell_maps("ground in folds", summary)
+    for row in summary.operating_points:
+        nearest = "" if row.reached else " (not reached: the nearest)"
+        scores = row.scores
+        print(
+            f"at {row.point}{nearest}: precision {scores.precision:.3f}, recall {scores.recall:.3f}, landslides found"
+            f" {scores.object_detection_rate:.3f}"
+        )
+    unsure = summary.uncertainty
+    print(f"uncertainty tells wrong pixels from right ones with an AUROC of {unsure.error_auroc:.3f}")
+    if summary.transfer:
+        _tell_maps("test areas", summary.transfer)
     for area, findings in summary.findings.items():
         for finding in findings:
             print(f"{area}: {finding}")
-    for name, lead in summary.paired.items():
+
+
+def _tell_maps(ground: str, maps: Maps) -> None:
+    counts = maps.counts
+    print(f"{ground}: {counts.blocks} blocks, {counts.px} pixels, {counts.landslide_frac:.1%} landslide")
+    if counts.blocks < 2:
+        print("one block says nothing about the spread between places: there are no intervals")
+    if counts.no_prediction_px:
+        print(f"{counts.no_prediction_px} pixels have no prediction and count as background")
+    for name in SCORES:
+        scores = maps.of(name)
+        print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
+    for name, lead in maps.paired.items():
         print(f"hpcl_net minus {name}: {lead.landslide_iou_difference:+.3f}{_interval(lead.interval, '+')}")
 
 

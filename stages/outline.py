@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hpcl import qgis, scale
+from hpcl.calibration import counts, points
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.records import AreaFacts, MapFacts, OutlineFacts
@@ -17,12 +18,16 @@ def main(area: str) -> None:
     settings = params("outline", OutlineSettings)
     out, probability = Path("data/outline") / area, Path("data/predict") / area / "probability.tif"
     mapped = artifacts.read_json(probability.with_name("facts.json"), MapFacts)
-    threshold, classes = mapped.threshold, mapped.classes
+    classes, point = mapped.classes, points.name_of(settings.operating_point)
+    thresholds, reached = points.chosen(counts.read(Path("data/calibrate")), settings.operating_point)
     findings = _unfit(area, mapped, settings)
-    findings += class_map.write(probability, out / "class.tif", classes, threshold).findings(threshold)
+    if not reached:
+        findings.append(f"No threshold gives {point} on the ground that it is chosen on; the nearest one was taken.")
+    covered = class_map.write(probability, out / "class.tif", classes, thresholds)
+    findings += covered.findings(*thresholds.by_fold, thresholds.elsewhere)
     table = polygons.landslides(
         probability,
-        threshold,
+        thresholds,
         settings,
         classes=classes,
         terrain=Path("data/terrain") / area / "terrain.tif",
@@ -30,7 +35,7 @@ def main(area: str) -> None:
         provenance={
             "weights_sha256": mapped.weights_sha256,
             "input_sha256": mapped.input_sha256,
-            "threshold": threshold,
+            "operating_point": point,
         },
     )
     vector.write(out / "landslides.gpkg", table)
@@ -38,7 +43,12 @@ def main(area: str) -> None:
         artifacts.write_bytes(out / f"{name}.qml", style.encode())
     area_m2 = float(table["area_m2"].sum())
     facts = OutlineFacts(
-        area=area, threshold=threshold, landslides=len(table), landslide_area_m2=area_m2, findings=findings
+        area=area,
+        operating_point=point,
+        thresholds=thresholds,
+        landslides=len(table),
+        landslide_area_m2=area_m2,
+        findings=findings,
     )
     write_json(out / "facts.json", facts)
     for finding in findings:

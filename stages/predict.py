@@ -1,6 +1,7 @@
-"""Map one area with the trained model: the probability of a landslide, and how uncertain it is."""
+"""Map one area with the trained networks: the probability of a landslide, how uncertain it is, and which network says so."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,56 +9,82 @@ import numpy as np
 from hpcl import likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
+from hpcl.core.codes import NO_NETWORK
 from hpcl.core.digest import sha256
-from hpcl.core.records import AreaFacts, MapFacts
+from hpcl.core.records import AreaFacts, MapFacts, TrainedFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
-from hpcl.networks import store
 from hpcl.networks.device import described, unused_gpu
+from hpcl.networks.ensemble import Ensemble, load
 from hpcl.settings.inference import InferenceSettings
 from stages._stage import params, progress, run
 
 
 def main(area: str) -> None:
-    """Write data/predict/<area>/: probability.tif with its QGIS style, and facts.json."""
+    """Write data/predict/<area>/: probability.tif with its QGIS style, network.tif, and facts.json."""
     settings = params("inference", InferenceSettings)
     out = Path("data/predict") / area
     files = [Path("data/ingest") / area / "image.tif", Path("data/terrain") / area / "terrain.tif"]
-    trained = store.load(Path("data/model"))
-    classes = trained.facts.classes
-    names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if len(classes) > 1)]
-    with raster_scene.RasterScene(area, files, trained, settings.missing_bands) as ground:
-        findings = _other_scale(abs(ground.grid.affine.a), trained.facts.pixel_m)
-        findings += _unlike_training(area, ground, trained)
-        if ground.absent:
-            findings.append(f"The area lacks {', '.join(ground.absent)}; the network saw the mean there.")
-        if adabn.too_small(ground, trained.facts.window_px, settings.adapt_windows):
-            findings.append(
-                f"The network kept its batch statistics as trained: {adabn.BATCH * adabn.LEAST_BATCHES} windows of "
-                f"{trained.facts.window_px} px are needed to measure them again, and the area (or adapt_windows) has fewer."
-            )
+    ensemble = load(Path("data/model"))
+    classes = ensemble.facts.classes
+    with raster_scene.RasterScene(area, files, ensemble, settings.missing_bands) as ground:
+        findings = _findings(area, ground, ensemble, settings)
         for finding in findings:  # before the hours that a large map takes
             print(f"predict: {finding}")
-        print(f"predict: {area} on {described()}")
+        passes = predict.passes_per_window(ground, ensemble, settings)
+        print(
+            f"predict: {area} on {described()}, {_told(len(ensemble.members))}, about {passes:.1f} forward passes per window"
+        )
         if unused := unused_gpu():
             print(f"predict: {unused}")
-        bands = [raster.Band(name) for name in names]
-        with cog.create(out / "probability.tif", ground.grid, bands) as sink:
-            for part in predict.predict(ground, trained, settings, progress(f"predict {area}")):
-                layers = [part.probability[None], part.uncertainty[None], *([part.classes] if len(classes) > 1 else [])]
-                sink.write(np.concatenate(layers), part.roi)
+        parts = predict.predict(ground, ensemble, settings, progress(f"predict {area}"))
+        _write(out, ground.grid, classes, parts)
     artifacts.write_bytes(out / "probability.qml", qgis.probability().encode())
     facts = MapFacts(
         area=area,
-        threshold=trained.facts.threshold,
-        temperature=trained.facts.temperature,
-        weights_sha256=trained.weights_sha256,
+        temperatures=ensemble.temperatures,
+        weights_sha256=ensemble.weights_sha256,
         input_sha256=_sha256(files),
         classes=classes,
-        training_landslide_m2=trained.facts.landslide_m2 or [],
+        training_landslide_m2=ensemble.facts.landslide_m2 or [],
         findings=findings,
     )
     write_json(out / "facts.json", facts)
+
+
+def _told(networks: int) -> str:
+    return f"{networks} network{'s' if networks > 1 else ''}"
+
+
+def _write(out: Path, grid: raster.Grid, classes: list[str], parts: Iterable[predict.Part]) -> None:
+    """Write the rasters part by part."""
+    several = len(classes) > 1
+    names = ["probability", "uncertainty", *(f"probability_{name}" for name in classes if several)]
+    bands, network = [raster.Band(name) for name in names], [raster.Band("network")]
+    with (
+        cog.create(out / "probability.tif", grid, bands) as sink,
+        cog.create(out / "network.tif", grid, network, "uint8", NO_NETWORK) as codes,
+    ):
+        for part in parts:
+            layers = [part.probability[None], part.uncertainty[None], *([part.classes] if several else [])]
+            sink.write(np.concatenate(layers), part.roi)
+            codes.write(part.networks[None], part.roi)
+
+
+def _findings(
+    area: str, ground: raster_scene.RasterScene, ensemble: Ensemble, settings: InferenceSettings
+) -> list[str]:
+    """What the map of the area should not be read without."""
+    findings = _other_scale(abs(ground.grid.affine.a), ensemble.facts.pixel_m)
+    findings += _unlike_training(area, ground, ensemble.facts)
+    if ground.absent:
+        findings.append(f"The area lacks {', '.join(ground.absent)}; the networks saw the mean there.")
+    if adabn.too_small(ensemble, ground, settings.adapt_windows):
+        findings.append(
+            f"The networks kept their batch statistics as trained: {adabn.BATCH * adabn.LEAST_BATCHES} windows of "
+            f"{ensemble.facts.window_px} px are needed to measure them again, and the area (or adapt_windows) has fewer."
+        )
+    return findings
 
 
 def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
@@ -68,9 +95,8 @@ def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
     return [f"The pixels are {pixel_m:g} m, but the model was trained at {known} m; resample the area for a fair map."]
 
 
-def _unlike_training(area: str, ground: raster_scene.RasterScene, trained: store.Trained) -> list[str]:
+def _unlike_training(area: str, ground: raster_scene.RasterScene, facts: TrainedFacts) -> list[str]:
     """In what the area's bands and its DEM differ from those of the training, beyond what other ground does."""
-    facts = trained.facts
     if facts.dem_pixel_m is None or facts.ground is None:
         return [
             "The model says too little of its training ground to compare the area with it, for it was trained before that was"

@@ -6,10 +6,10 @@ import shutil
 
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
-from hpcl.core.records import BaselineFacts, ModelFacts, TrainingSummary
+from hpcl.core.records import BaselineFacts, CalibrationFacts, TrainingSummary
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
-from hpcl.report.collect import DATA, REPORTS, area_figures, curves, read_area
+from hpcl.report.collect import DATA, REPORTS, area_figures, curves, models, read_area
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
@@ -21,8 +21,7 @@ def main() -> None:
     names = params("areas", Names)
     tiles = stored.facts()
     metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json", Metrics)
-    training = artifacts.read_json(REPORTS / "train" / "summary.json", TrainingSummary)
-    pictures = curves(metrics, training, settings)
+    pictures = curves(metrics, settings)
     areas = []
     bar = progress("report")
     for done, name in enumerate(names, start=1):
@@ -34,9 +33,10 @@ def main() -> None:
         areas=areas,
         figures=pictures,
         tiles=tiles,
-        model=artifacts.read_json(DATA / "model" / "model.json", ModelFacts),
+        models=models(),
         baselines=artifacts.read_json(DATA / "baselines" / "facts.json", BaselineFacts),
-        training=training,
+        training=artifacts.read_json(REPORTS / "train" / "summary.json", TrainingSummary),
+        calibration=artifacts.read_json(DATA / "calibrate" / "facts.json", CalibrationFacts),
         metrics=metrics,
         objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),
         blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),

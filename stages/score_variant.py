@@ -1,14 +1,18 @@
-"""One training of the ablation, scored: its map of the test blocks, and a linear probe of its embeddings."""
+"""One training of the ablation, scored: its map of all labelled ground, and a linear probe of what its networks see."""
+
+import pandas as pd
 
 from hpcl.ablation import compare, score
 from hpcl.ablation.linear_probe import boundary_probe
-from hpcl.ablation.records import VariantScores
+from hpcl.ablation.records import CONFUSION, VariantScores
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.records import TileFacts, VariantTraining
 from hpcl.metrics import pixels
-from hpcl.networks import store
+from hpcl.networks.ensemble import Ensemble, load
+from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
+from hpcl.training.recipe import Recipe
 from stages import _ablation
 from stages._stage import params, run
 from stages._train import TILES, tiles_for
@@ -18,34 +22,51 @@ from stages.tracking import execution
 def main(variant: str, seed: str) -> None:
     """Write ablation/results/<variant>-<seed>.json."""
     recipe, folder = _ablation.recipe(variant, int(seed)), _ablation.MODELS / f"{variant}-{seed}"
+    windows, settings = inference(variant), params("evaluate", EvaluateSettings)
     tiles = artifacts.read_json(TILES / "facts.json", TileFacts)
     training = artifacts.read_json(folder / _ablation.TRAINING, VariantTraining)
-    trained = store.load(folder)
-    ground = compare.ground(tiles)
-    blocks = score.score(TILES, tiles, trained, inference(variant))
-    total = blocks[score.COUNTS].sum().to_numpy().reshape(2, 2)
-    iou = float(pixels.scores(total)["landslide_iou"])
-    probed = recipe.model.architecture == "hpcl_net"  # others have no hyper-pixels of that size
-    probe_auc = boundary_probe(trained.network, tiles_for(recipe), recipe.contrast) if probed else None
-    execution.live({"test_landslide_iou": iou}, trained.facts.epoch)
+    ensemble = load(folder)
+    blocks = score.score(TILES, tiles, ensemble, windows, settings)
+    in_folds = blocks["fold"] > 0
+    grounds = {compare.ground(tiles): blocks[in_folds]}
+    if transfer := compare.transfer_ground(tiles):
+        grounds[transfer] = blocks[~in_folds]
+    ious = {ground: _landslide_iou(counted) for ground, counted in grounds.items()}
+    execution.live({"landslide_iou": ious[compare.ground(tiles)]}, training.steps)
     write_json(
         _ablation.RESULTS / f"{variant}-{seed}.json",
         VariantScores(
-            ground=ground,
-            landslide_iou=iou,
-            val_iou=training.val_iou,
-            probe_auc=probe_auc,
+            blocks={ground: counted.to_dict("list") for ground, counted in grounds.items()},
+            held_iou=training.held_iou,
+            probe_auc=_probe_auc(ensemble, recipe),
             steps=training.steps,
-            parameters=sum(p.numel() for p in trained.network.parameters()),
-            blocks=blocks.to_dict("list"),
+            parameters=sum(p.numel() for p in ensemble.members[0].network.parameters()),
         ),
     )
-    print(f"scores {variant} {seed}: landslide IoU {iou:.3f} on {ground}")
+    for ground, iou in ious.items():
+        print(f"scores {variant} {seed}: landslide IoU {iou:.3f} on {ground}")
 
 
 def inference(variant: str) -> InferenceSettings:
     """How a variant maps."""
     return params("inference", InferenceSettings, _ablation.laid_over(variant).get("inference", {}))
+
+
+def _landslide_iou(blocks: pd.DataFrame) -> float:
+    total = blocks[CONFUSION].sum().to_numpy().reshape(2, 2)
+    return float(pixels.scores(total)["landslide_iou"])
+
+
+def _probe_auc(ensemble: Ensemble, recipe: Recipe) -> float | None:
+    """Mean over the folds, each network probed on its own."""
+    if recipe.model.architecture != "hpcl_net":
+        return None  # others have no hyper-pixels of that size
+    probed = [
+        boundary_probe(member.network, tiles_for(recipe, member.facts.fold), recipe.contrast)
+        for member in ensemble.members
+    ]
+    known = [auc for auc in probed if auc is not None]
+    return sum(known) / len(known) if known else None
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Split the ground by place, lay the windows, and write what training needs: a few memory-mapped arrays."""
+"""Deal the ground into folds by place, lay the windows, and write what trainings need: a few memory-mapped arrays."""
 
 from pathlib import Path
 
 from hpcl.core.areas import Names
-from hpcl.settings.tile import TileSettings, check_labelled, check_sizes
+from hpcl.settings.tile import TileSettings, check_areas, check_labelled, check_sizes
 from hpcl.tiles.area import Area
 from hpcl.tiles.write import write
 from stages._stage import params, progress, run
@@ -19,6 +19,7 @@ def main() -> None:
         if area not in labelled:
             print(f"tile: {area.name} has no inventory of landslides; it is mapped, and neither trained on nor scored.")
     check_labelled([area.name for area in labelled])
+    check_areas(settings, [area.name for area in labelled], "labelled areas")
     for area in labelled:
         area.check_grids()
     for message in write(labelled, settings, Path("data/tiles"), progress("tile")):

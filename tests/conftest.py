@@ -17,7 +17,7 @@ install_import_hook(
 
 @pytest.fixture(scope="session")
 def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One area in the tiles' format: landslides are brighter blobs, the west half trains, the east half validates."""
+    """One area in the tiles' format: landslides are brighter blobs; the west half is fold 1, the east half fold 2."""
     from scipy import ndimage
 
     folder = tmp_path_factory.mktemp("tiles")
@@ -31,19 +31,30 @@ def tiles_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values[0] += labels
     values[:, :5, :7] = np.nan
     labels[:9, 100:120] = 255
-    split = np.zeros((256, 256), np.uint8)
-    split[:, 128:] = 1
-    split[:, 124:132] = 3
-    for what, array in {"bands": values, "labels": labels, "split": split}.items():
+    teaches = np.zeros((256, 256), np.uint16)
+    teaches[:, :124], teaches[:, 132:] = 0b10, 0b01
+    teaches[labels == 255] = 0
+    area = tiled_area(0, 1, shape=[256, 256], lefts=[0, 128])
+    block = area.blocks(slice(0, 256), slice(0, 256)).astype(np.int32)
+    for what, array in {"bands": values, "labels": labels, "teaches": teaches, "block": block}.items():
         np.save(folder / f"place.{what}.npy", array)
-    windows = [
-        {"area": "place", "split": split, "row_px": row, "column_px": column, "valid_frac": 1.0, "landslide_frac": 0.2}
-        for split, columns in (("train", (0, 32, 64)), ("val", (128, 192)))
-        for row in (0, 64, 128, 192)
-        for column in columns
-    ]
-    pd.DataFrame(windows).to_csv(folder / "windows.csv", index=False)
-    write_json(folder / "facts.json", tiles({"place": tiled_area(shape=[256, 256])}, bands=bands))
+    west, east = (0, 32, 64), (128, 160, 192)
+    for name, train, held in (("1", east, west[::2]), ("2", west, east[::2])):
+        windows = [
+            {
+                "area": "place",
+                "role": role,
+                "row_px": row,
+                "column_px": column,
+                "valid_frac": 1.0,
+                "landslide_frac": 0.2,
+            }
+            for role, columns in (("train", train), ("held", held))
+            for row in (0, 64, 128, 192)
+            for column in columns
+        ]
+        pd.DataFrame(windows).to_csv(folder / f"windows_{name}.csv", index=False)
+    write_json(folder / "facts.json", tiles({"place": area}, bands=bands))
     seen = {"area": ["place"], "id": [1], "area_m2": [4000.0], "pixels": [1000], "labelled_px": [1000]}
     pd.DataFrame(seen).to_csv(folder / "landslides.csv", index=False)
     return folder

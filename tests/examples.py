@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hpcl.core import records
+from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import BandFacts, GroundFacts, ImageGround, Sun
 from hpcl.metrics import records as scores
 
@@ -51,22 +53,31 @@ def terrain(*bands: tuple[str, records.BandKind], findings: tuple[str, ...] = ()
     return records.TerrainFacts(bands=told, smoothing_m=0.0, sun=SUN, findings=list(findings))
 
 
-def tiled_area(*splits: str, **changes: Any) -> records.TiledArea:
+def tiled_area(*folds: int, **changes: Any) -> records.TiledArea:
+    """Blocks beside each other in one row, unless ``changes`` say otherwise, with these codes of folds."""
     given: dict[str, Any] = {
         "crs": CRS, "transform": TRANSFORM, "shape": [160, 160], "pixel_m": 2.0, "dem_pixel_m": 5.0,
-        "blocks": [records.BlockFacts(number, split) for number, split in enumerate(splits)],
+        "tops": [0], "lefts": [160 * number // max(len(folds), 1) for number in range(len(folds))] or [0],
+        "folds": list(folds) or [OUTSIDE],
     }  # fmt: skip
     return records.TiledArea(**given | changes)
 
 
-def tile_band(name: str, kind: records.BandKind = "scalar", mean: float = 0.0, std: float = 1.0) -> records.TileBand:
-    return records.TileBand(name, kind, mean, std, "")
+def tile_band(name: str, kind: records.BandKind = "scalar") -> records.TileBand:
+    return records.TileBand(name, kind, "")
+
+
+def fold(*bands: records.TileBand, **changes: Any) -> records.FoldFacts:
+    given: dict[str, Any] = {"blocks": 1, "labelled_px": 100, "landslide_px": 10}
+    known = [BandFacts(band.name, band.kind, 0.0, 1.0) for band in bands]
+    return records.FoldFacts(**{"bands": known} | given | changes)
 
 
 def tiles(areas: dict[str, records.TiledArea], **changes: Any) -> records.TileFacts:
+    bands = changes.pop("bands", [tile_band("red", "image"), tile_band("slope")])
     given: dict[str, Any] = {
-        "sun": SUN, "bands": [tile_band("red", "image"), tile_band("slope")], "ground": NO_GROUND, "gap_px": 8,
-        "classes": ["landslide"], "window_px": 64, "split": {},
+        "sun": SUN, "bands": bands, "ground": NO_GROUND, "gap_px": 8, "classes": ["landslide"], "window_px": 64,
+        "folds": [fold(*bands), fold(*bands)], "test": records.LabelledGround(blocks=0, labelled_px=0, landslide_px=0),
     }  # fmt: skip
     return records.TileFacts(areas=areas, **given | changes)
 
@@ -74,15 +85,29 @@ def tiles(areas: dict[str, records.TiledArea], **changes: Any) -> records.TileFa
 def trained(**changes: Any) -> records.TrainedFacts:
     given: dict[str, Any] = {
         "bands": [BandFacts("red", "image", 0.0, 1.0)], "classes": ["landslide"], "window_px": 64, "sun": SUN,
-        "trained_on": [], "pixel_m": [2.0], "temperature": 1.0, "threshold": 0.5, "epoch": 0,
+        "trained_on": [], "pixel_m": [2.0], "fold": 1, "folds": 2, "areas": {}, "held": held(),
     }  # fmt: skip
     return records.TrainedFacts(**given | changes)
 
 
+def held(temperature: float = 1.0, px: int = 1000) -> records.HeldLoss:
+    """A loss that is least at this temperature."""
+    loss = [round(0.3 + math.log(tried / temperature) ** 2, 9) for tried in records.TEMPERATURES]
+    return records.HeldLoss(loss=loss, px=px)
+
+
+def thresholds(*by_fold: float, elsewhere: float = 0.4) -> records.Thresholds:
+    return records.Thresholds(by_fold=list(by_fold) or [0.4, 0.4], elsewhere=elsewhere)
+
+
+def temperatures(*by_fold: float, elsewhere: float = 1.3) -> records.Temperatures:
+    return records.Temperatures(by_fold=list(by_fold) or [1.3, 1.3], elsewhere=elsewhere)
+
+
 def baselines(**changes: Any) -> records.BaselineFacts:
+    slope = records.SlopeFacts(threshold_deg=14.25, direction="steeper", landslide_iou=0.2)
     given: dict[str, Any] = {
-        "slope_threshold_deg": 14.25, "direction": "steeper", "slope_threshold_train_landslide_iou": 0.2,
-        "pixel_classifier_threshold": 0.45, "pixel_classifier_validation_landslide_iou": 0.4, "pixels": 1000,
+        "slope": [slope, slope], "classifier_thresholds": thresholds(0.45, 0.45), "classifier_pixels": [1000, 1000],
         "bands": ["red", "slope"],
     }  # fmt: skip
     return records.BaselineFacts(**given | changes)
@@ -90,14 +115,17 @@ def baselines(**changes: Any) -> records.BaselineFacts:
 
 def mapped(**changes: Any) -> records.MapFacts:
     given: dict[str, Any] = {
-        "area": "valley", "threshold": 0.4, "temperature": 1.3, "weights_sha256": "ab" * 32, "input_sha256": "cd" * 32,
+        "area": "valley", "temperatures": temperatures(), "weights_sha256": "ab" * 32, "input_sha256": "cd" * 32,
         "classes": ["landslide"], "training_landslide_m2": [],
     }  # fmt: skip
     return records.MapFacts(**given | changes)
 
 
 def outlined(**changes: Any) -> records.OutlineFacts:
-    given: dict[str, Any] = {"area": "valley", "threshold": 0.4, "landslides": 0, "landslide_area_m2": 0.0}
+    given: dict[str, Any] = {
+        "area": "valley", "operating_point": "best_iou", "thresholds": thresholds(), "landslides": 0,
+        "landslide_area_m2": 0.0,
+    }  # fmt: skip
     return records.OutlineFacts(**given | changes)
 
 
@@ -107,15 +135,20 @@ def attention(**changes: Any) -> records.AttentionFacts:
 
 
 def training(**changes: Any) -> records.TrainingSummary:
-    given: dict[str, Any] = {"val_iou": 0.5, "threshold": 0.4, "temperature": 1.3, "best_epoch": 15, "epochs": 20}
-    return records.TrainingSummary(**{"parameters": 10**7} | given | changes)
+    folds = [records.FoldTraining(fold=number, held_iou=0.5) for number in (1, 2)]
+    given: dict[str, Any] = {"folds": folds, "held_iou": 0.5, "epochs": 20, "parameters": 10**7}
+    return records.TrainingSummary(**given | changes)
 
 
 def metrics(**changes: Any) -> scores.Metrics:
     none = scores.MapScores()
-    counts = scores.Counts(test_blocks=9, test_px=123456, landslide_frac=0.09, no_prediction_px=12)
+    counts = scores.Counts(blocks=9, px=123456, landslide_frac=0.09, no_prediction_px=12)
+    unsure = scores.UncertaintyScores(
+        error_auroc=0.7, error_auroc_interval=(0.6, 0.8), top_tenth_error_frac=0.4,
+        top_tenth_error_frac_interval=(0.3, 0.5),
+    )  # fmt: skip
     given: dict[str, Any] = {
         "hpcl_net": none, "polygons": none, "slope_threshold": none, "pixel_classifier": none, "paired": {}, "counts": counts, "areas": [],
-        "object_sizes": [],
+        "object_sizes": [], "folds": [], "operating_point": "best_iou", "operating_points": [], "uncertainty": unsure,
     }  # fmt: skip
     return scores.Metrics(**given | changes)

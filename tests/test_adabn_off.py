@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_adapt import Held, OneNorm, ground
+from test_adapt import Held, OneNorm, adapted, ground
 
-from hpcl.inference.adabn import adapted, too_small
+from hpcl.inference.adabn import too_small
 from hpcl.settings.inference import InferenceSettings
 from stages import _ablation
 from stages._stage import params
@@ -25,8 +25,8 @@ def test_by_default_a_new_area_keeps_the_network_as_it_is_and_nothing_is_said(
     most = params("inference", InferenceSettings).adapt_windows
     network = OneNorm()
     scene = Held(ground(shape), network)
-    assert adapted(network, scene, 32, most) is network
-    assert not too_small(scene, 32, most)
+    assert adapted(scene, most) is network
+    assert not too_small(scene.ensemble, scene, most)
 
 
 @pytest.mark.parametrize("wanted", [0, 256])

@@ -1,5 +1,6 @@
 """Batch statistics measured again: those of the scene, on ground with data alone, and nothing else of the network moves."""
 
+from dataclasses import replace
 from typing import Any
 
 import examples
@@ -10,8 +11,9 @@ from torch import nn
 
 from hpcl.core.records import BandFacts
 from hpcl.inference import adabn, predict, scene
-from hpcl.inference.adabn import adapted, too_small
+from hpcl.inference.adabn import too_small
 from hpcl.networks.base import Network, Outputs
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.networks.store import Trained
 from hpcl.settings.model import ModelSettings
@@ -26,13 +28,14 @@ CPU = torch.device("cpu")
 
 
 class Held(scene.Scene):
-    """A scene in memory."""
+    """A scene in memory, and ``ensemble``, the one network that maps it."""
 
     def __init__(self, values: np.ndarray, network: Network, trained_on: tuple[str, ...] = ("there",)) -> None:
         bands = [BandFacts(name, "scalar", 0.0, 1.0) for name in NAMES]
         self._values = values
-        facts = examples.trained(bands=bands, trained_on=list(trained_on))
-        super().__init__(Trained(network, facts), "here", (values.shape[1], values.shape[2]))
+        facts = examples.trained(bands=bands, trained_on=list(trained_on), window_px=32)
+        self.ensemble = Ensemble((Trained(network, facts),))
+        super().__init__(self.ensemble, "here", (values.shape[1], values.shape[2]))
 
     def read(self, roi: tuple[slice, slice]) -> Any:
         return self._values[:, roi[0], roi[1]]
@@ -48,6 +51,10 @@ class OneNorm(Network):
     def forward(self, bands: Any, contrast: bool = False) -> Outputs:
         x = self.norm(bands["optical"])
         return Outputs(x, x, None)
+
+
+def adapted(scene: Held, most: int) -> Network:
+    return adabn.adapted(scene.ensemble.members[0], scene, most)
 
 
 def ground(shape: tuple[int, int] = (256, 320), seed: int = 0) -> np.ndarray:
@@ -68,7 +75,7 @@ def test_statistics_are_those_of_the_ground_with_data() -> None:
         torch.tensor([7.0, 7.0]),
         torch.tensor(1000),
     )  # trained
-    moved = adapted(network, Held(values, network), 32, 1000)
+    moved = adapted(Held(values, network), 1000)
     assert isinstance(moved, OneNorm)
     assert not moved.training
     torch.testing.assert_close(moved.norm.running_mean, torch.tensor([0.5, -1.5]), atol=0.02, rtol=0)
@@ -96,12 +103,12 @@ def test_another_gain_and_offset_do_not_show_and_no_weight_moves() -> None:
     def answer(values: np.ndarray, most: int) -> torch.Tensor:
         scene = Held(values, network)
         with torch.no_grad():
-            return adapted(network, scene, 32, most)(scene.tensors([scene.read((slice(64), slice(64)))], CPU)).logits
+            return adapted(scene, most)(scene.tensors([scene.read((slice(64), slice(64)))], scene.bands, CPU)).logits
 
     as_trained, as_adapted = (float((answer(here, n) - answer(there, n)).abs().mean()) for n in (0, 1000))
     assert as_adapted < 0.01 * as_trained
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    weights = dict(adapted(network, Held(there, network), 32, 1000).named_parameters())
+    weights = dict(adapted(Held(there, network), 1000).named_parameters())
     assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
 
 
@@ -109,21 +116,21 @@ def test_another_gain_and_offset_do_not_show_and_no_weight_moves() -> None:
 def test_too_few_windows_leave_the_network_as_it_is(shape: tuple[int, int], most: int) -> None:
     network = OneNorm()
     there = Held(ground(shape), network)
-    assert adapted(network, there, 32, most) is network
-    assert too_small(there, 32, most) == (most > 0)
+    assert adapted(there, most) is network
+    assert too_small(there.ensemble, there, most) == (most > 0)
 
 
 def test_ground_that_was_trained_on_leaves_the_network_as_it_is() -> None:
     network = OneNorm()
-    assert adapted(network, Held(ground(), network, ("there", "here")), 32, 1000) is network
-    assert adapted(network, Held(ground(), network), 32, 1000) is not network
+    assert adapted(Held(ground(), network, ("there", "here")), 1000) is network
+    assert adapted(Held(ground(), network), 1000) is not network
 
 
 def test_unknown_windows_do_not_count() -> None:
     values = ground()
     values[:, 32:] = np.nan
     network = OneNorm()
-    assert adapted(network, Held(values, network), 32, 1000) is network
+    assert adapted(Held(values, network), 1000) is network
 
 
 def test_windows_are_spread_over_the_scene_and_lie_side_by_side() -> None:
@@ -136,19 +143,36 @@ def test_windows_are_spread_over_the_scene_and_lie_side_by_side() -> None:
     assert spread((10, 10), 32, 5) == [(0, 0)]
 
 
-def test_the_map_is_that_of_the_adapted_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def mapped(scene: Held, ensemble: Ensemble, most: int) -> np.ndarray:
+    settings = predict.InferenceSettings(
+        overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=most, missing_bands="refuse", networks="all"
+    )
+    return np.concatenate([part.probability for part in predict.predict(scene, ensemble, settings)])
+
+
+def test_the_map_is_that_of_the_adapted_network() -> None:
     torch.manual_seed(0)
     network = HPCLNet(SETTINGS, 2, 4).eval()
     scene = Held(ground() + 1, network)
-    facts = examples.trained(bands=[], window_px=32)
-
-    def mapped(model: Network, most: int) -> np.ndarray:
-        settings = predict.InferenceSettings(
-            overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=most, missing_bands="refuse"
-        )
-        return np.concatenate([part.probability for part in predict.predict(scene, Trained(model, facts), settings)])
-
-    own = adapted(network.to(predict.device()), scene, 32, 64)
-    np.testing.assert_allclose(mapped(network, 64), mapped(own, 0), atol=1e-5)
-    assert np.abs(mapped(network, 64) - mapped(network, 0)).max() > 0.01
+    network.to(predict.device())
+    own = Held(ground() + 1, adapted(scene, 64))
+    np.testing.assert_allclose(mapped(scene, scene.ensemble, 64), mapped(own, own.ensemble, 0), atol=1e-5)
+    assert np.abs(mapped(scene, scene.ensemble, 64) - mapped(scene, scene.ensemble, 0)).max() > 0.01
     assert adabn.LEAST_BATCHES * adabn.BATCH <= 64
+
+
+def test_of_several_networks_those_adapt_that_were_not_trained_in_the_area() -> None:
+    torch.manual_seed(0)
+    networks = [HPCLNet(SETTINGS, 2, 4).eval() for _ in range(2)]
+    there, here = (
+        Held(ground() + 1, network, areas).ensemble.members[0]
+        for network, areas in zip(networks, (("there",), ("there", "here")), strict=True)
+    )
+    scene = Held(ground() + 1, networks[0])
+    moved = Trained(adapted(scene, 64), there.facts)
+    assert moved.network is not networks[0]
+    both = Ensemble((there, Trained(networks[1], replace(here.facts, fold=2))))
+    expected = Ensemble((moved, both.members[1]))
+    np.testing.assert_allclose(mapped(scene, both, 64), mapped(scene, expected, 0), atol=1e-5)
+    assert too_small(both, Held(ground((64, 64)), networks[0]), 64)
+    assert not too_small(Ensemble(both.members[1:]), Held(ground((64, 64)), networks[0]), 64)

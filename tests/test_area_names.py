@@ -17,7 +17,7 @@ from test_dvc_yaml import ROOT
 
 from hpcl.core.areas import MAX_BYTES, AreaNameError, Names, checked, distinct
 from hpcl.core.artifacts import write_json
-from stages import baselines, coregister, evaluate, explain, ingest, outline, predict, synthesize, terrain
+from stages import baselines, calibrate, coregister, evaluate, explain, ingest, outline, predict, synthesize, terrain
 from stages._stage import ParameterError, params, run
 
 SOUND = [
@@ -108,7 +108,7 @@ def test_make_map_deletes_nothing_for_a_bad_name(project: Path, name: str) -> No
 
 STAGES = {
     "ingest": ingest, "coregister": coregister, "terrain": terrain, "predict": predict, "outline": outline, "explain": explain,
-    "synthesize": synthesize, "baselines": baselines, "evaluate": evaluate,
+    "synthesize": synthesize, "baselines": baselines, "calibrate": calibrate, "evaluate": evaluate,
 }  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def test_each_stage_of_an_area_checks_its_name(project: Path, name: str, monkeyp
     assert files(project) == before
 
 
-@pytest.mark.parametrize("name", ["baselines", "evaluate"])
+@pytest.mark.parametrize("name", ["baselines", "calibrate", "evaluate"])
 def test_a_name_in_a_file_of_facts_leads_nowhere(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     write_json(Path("data/tiles/facts.json"), examples.tiles({"../../../escape/x": examples.tiled_area(shape=[8, 8])}))

@@ -44,7 +44,7 @@ def test_the_share_of_the_contrast_is_measured_on_real_steps(tmp_path: Path, mon
     train = params("train", training.TrainSettings, {"batch_size": 2})
     contrast = params("contrastive", training.ContrastSettings, {"queue_size": 64})
     training.make_tiles(tmp_path, ["red", "slope"], 128)
-    tiles = Tiles(tmp_path, model.branches)
+    tiles = Tiles(tmp_path, model.branches, 1)
     shares = training.contrast_share(tiles, Recipe(model, contrast, train), 3)
     assert len(shares) == 3
     assert all(0 < share < 1 for share in shares)

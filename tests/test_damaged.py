@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import shapely
 import torch
 from test_metrics import plant_areas
 
+from hpcl.calibration.counts import CalibrationError
 from hpcl.core import artifacts
 from hpcl.core.artifacts import ArtifactError
 from hpcl.core.records import MapFacts, TileFacts
@@ -50,14 +52,14 @@ def damaged(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize(
-    "name", ["facts.json", "windows.csv", "place.bands.npy", "place.labels.npy", "place.split.npy"]
+    "name", ["facts.json", "windows_1.csv", "place.bands.npy", "place.labels.npy", "place.teaches.npy"]
 )
 def test_tiles_that_are_damaged_are_a_sentence(tiles_folder: Path, tmp_path: Path, name: str, how: str) -> None:
     folder = shutil.copytree(tiles_folder, tmp_path / "tiles")
     damaged(folder / name, how)
     told = ""
     try:
-        Tiles(folder, OPTICAL).raw(0)
+        Tiles(folder, OPTICAL, 1).raw(0)
     except (ArtifactError, DatasetError) as error:
         told = str(error)
     assert "\n" not in told
@@ -65,13 +67,13 @@ def test_tiles_that_are_damaged_are_a_sentence(tiles_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["facts.json", "windows.csv", "place.bands.npy", "place.labels.npy", "place.split.npy"]
+    "name", ["facts.json", "windows_1.csv", "place.bands.npy", "place.labels.npy", "place.teaches.npy"]
 )
 def test_tiles_that_are_missing_are_a_sentence(tiles_folder: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(tiles_folder, tmp_path / "tiles")
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=f"{name} does not exist"):
-        Tiles(folder, OPTICAL)
+        Tiles(folder, OPTICAL, 1)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +85,9 @@ def test_tiles_that_are_missing_are_a_sentence(tiles_folder: Path, tmp_path: Pat
         ("bands", np.zeros(7, np.float32)),
         ("labels", np.zeros((256, 256), np.float32)),
         ("labels", np.zeros((256, 255), np.uint8)),
-        ("split", np.zeros((1, 256, 256), np.uint8)),
-        ("split", np.array(0, np.uint8)),
-        ("split", np.zeros((256, 256), "U1")),
+        ("teaches", np.zeros((1, 256, 256), np.uint16)),
+        ("teaches", np.array(0, np.uint16)),
+        ("teaches", np.zeros((256, 256), "U1")),
     ],
 )
 def test_arrays_of_another_shape_or_type_are_a_sentence(
@@ -94,15 +96,15 @@ def test_arrays_of_another_shape_or_type_are_a_sentence(
     folder = shutil.copytree(tiles_folder, tmp_path / "tiles")
     np.save(folder / f"place.{name}.npy", array)
     with pytest.raises(ArtifactError, match=r"place\.\w+\.npy (is an array of|holds other)"):
-        Tiles(folder, OPTICAL)
+        Tiles(folder, OPTICAL, 1)
 
 
 @pytest.mark.parametrize("how", ["emptied", "cut in half", "no text", "zeros", "other type", "deep"])
 @pytest.mark.parametrize(
     "name",
     [
-        "tiles/facts.json", "tiles/east.labels.npy", "tiles/east.split.npy", "tiles/east.block.npy", "tiles/landslides.csv",
-        "predict/east/facts.json"
+        "tiles/facts.json", "tiles/east.labels.npy", "tiles/landslides.csv", "calibrate/histogram.csv", "calibrate/objects.csv",
+        "outline/east/facts.json", "baselines/facts.json",
     ],
 )  # fmt: skip
 def test_evaluate_says_what_is_damaged(
@@ -112,10 +114,11 @@ def test_evaluate_says_what_is_damaged(
     monkeypatch.chdir(root)
     damaged(root / "data" / name, how)
     monkeypatch.setattr(stage, "tally", lambda *_: pytest.fail("it was not refused"))
-    read = stage.main if not name.endswith("csv") else lambda: stage._findings({}, None)  # type: ignore[arg-type]  # reads first
-    if name.endswith("csv") and how == "cut in half":
+    listed = name == "tiles/landslides.csv"
+    read = (lambda: stage._findings({}, None)) if listed else stage.main  # type: ignore[arg-type]  # reads first
+    if listed and how == "cut in half":
         pytest.skip("half a table of two lines is a table of one")
-    with pytest.raises(ArtifactError, match=rf"data/{name} .*dvc checkout -f .*dvc repro -s -f"):
+    with pytest.raises((ArtifactError, CalibrationError), match=rf"data/{name} .*dvc checkout -f .*dvc repro -s -f"):
         read()
 
 
@@ -126,14 +129,32 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("row", ["cut", "negative", "other level", "fewer folds"])
+def test_evaluate_takes_no_counts_that_are_not_whole(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    root = shutil.copytree(planted, tmp_path / "project")
+    monkeypatch.chdir(root)
+    path = root / "data/calibrate/histogram.csv"
+    first, *rows = path.read_text().splitlines()
+    other = {
+        "cut": rows[:-1], "negative": ["1,0,-1,0", *rows[1:]], "other level": ["1,7,0,0", *rows[1:]], "fewer folds": rows[:1001],
+    }[row]  # fmt: skip
+    path.write_text("\n".join([first, *other, ""]))
+    with pytest.raises(CalibrationError, match=r"data/calibrate.*dvc repro -s -f calibrate"):
+        stage.main()
+
+
 @pytest.mark.parametrize("value", ["NaN", "-0.1", "1.5", "null", '"0.5"', "[]"])
 def test_evaluate_takes_no_threshold_that_is_none(
     planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     root = shutil.copytree(planted, tmp_path / "project")
     monkeypatch.chdir(root)
-    (root / "data/predict/east/facts.json").write_text(f'{{"threshold": {value}}}')
-    with pytest.raises(ArtifactError, match=r"predict/east/facts\.json"):
+    path = root / "data/outline/east/facts.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts).replace(json.dumps(facts["thresholds"]["elsewhere"]), value))
+    with pytest.raises(ArtifactError, match=r"outline/east/facts\.json"):
         stage.main()
 
 
@@ -148,14 +169,24 @@ def test_the_file_of_another_area_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_a_key_that_is_missing_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
-    artifacts.write_json(path, examples.tiles({"a": examples.tiled_area("train")}))
+    artifacts.write_json(path, examples.tiles({"a": examples.tiled_area(0)}))
     whole = path.read_text()
-    for key, named in (("gap_px", "gap_px"), ("azimuth_deg", r"sun\.azimuth_deg"), ("id", r"areas\.a\.blocks\.0\.id")):
+    for key, named in (("gap_px", "gap_px"), ("azimuth_deg", r"sun\.azimuth_deg"), ("tops", r"areas\.a\.tops")):
         path.write_text(whole.replace(f'"{key}"', '"other"'))
         with pytest.raises(ArtifactError, match=rf"facts\.json lacks '{named}'"):
             artifacts.read_json(path, TileFacts)
     path.write_text(whole)
-    assert artifacts.read_json(path, TileFacts).areas["a"].has("train")
+    assert artifacts.read_json(path, TileFacts).areas["a"].folds == [0]
+
+
+def test_blocks_that_are_not_all_dealt_are_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    artifacts.write_json(path, examples.tiles({"a": examples.tiled_area(0, 1)}))
+    facts = json.loads(path.read_text())
+    facts["areas"]["a"]["folds"].pop()
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ArtifactError, match=r"facts\.json .*1 folds for 2 blocks"):
+        artifacts.read_json(path, TileFacts)
 
 
 @pytest.mark.parametrize("how", ["emptied", "cut in half", "zeros", "a picture"])

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,20 +74,43 @@ def test_jitter_is_another_gain_and_offset_for_each_band() -> None:
     assert abs(gain[0, 0, 0] - gain[1, 0, 0]) > 1e-3  # partly each band's own
 
 
-def test_a_window_shows_labels_of_its_own_split_only(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, BRANCHES)
-    split = np.load(tiles_folder / "place.split.npy")
-    for number in [*tiles.numbers("train"), *tiles.numbers("val")]:
-        at = tiles.windows.iloc[number]
-        _, labels = tiles.raw(int(number))
-        code = ("train", "val").index(at["split"])
-        roi = slice(at["row_px"], at["row_px"] + 64), slice(at["column_px"], at["column_px"] + 64)
-        assert (labels[split[roi] != code] == UNKNOWN).all()
-        assert (labels != UNKNOWN).any()
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_window_shows_labels_that_may_teach_its_network_or_all_of_its_fold(tiles_folder: Path, fold: int) -> None:
+    tiles = Tiles(tiles_folder, BRANCHES, fold)
+    every, teaches = (np.load(tiles_folder / f"place.{what}.npy") for what in ("labels", "teaches"))
+    own = slice(0, 128) if fold == 1 else slice(128, 256)
+    for role in ("train", "held"):
+        numbers = tiles.numbers(role)
+        assert len(numbers) == {"train": 12, "held": 8}[role]
+        for number in numbers:
+            at = tiles.windows.iloc[number]
+            roi = slice(at["row_px"], at["row_px"] + 64), slice(at["column_px"], at["column_px"] + 64)
+            _, labels = tiles.raw(int(number))
+            taught = (teaches[roi] & (1 << fold - 1)) > 0
+            expected = every[roi] if role == "held" else np.where(taught, every[roi], UNKNOWN)
+            np.testing.assert_array_equal(labels, expected)
+            assert (labels != UNKNOWN).any()
+            assert (own.start <= roi[1].start < own.stop) == (role == "held")
+
+
+def test_each_network_has_the_statistics_of_what_it_learns_from(tiles_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiles_folder, tmp_path / "tiles")
+    facts = json.loads((tmp_path / "tiles/facts.json").read_text())
+    for fold, mean in zip(facts["folds"], (3.0, 5.0), strict=True):
+        fold["bands"][0]["mean"] = mean
+    (tmp_path / "tiles/facts.json").write_text(json.dumps(facts))
+    for fold, mean in ((1, 3.0), (2, 5.0)):
+        assert Tiles(tmp_path / "tiles", {"optical": ("red",)}, fold).bands[0].mean == mean
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_a_fold_that_is_none_is_refused(tiles_folder: Path, fold: int) -> None:
+    with pytest.raises(DatasetError, match=f"Fold {fold} was asked for, but .* has the folds 1, 2"):
+        Tiles(tiles_folder, BRANCHES, fold)
 
 
 def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 1)
     sample = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, branch_dropout_frac=0.0), seed=0)[
         (int(tiles.numbers("train")[0]), 0, 0)
     ]
@@ -95,7 +120,7 @@ def test_both_views_show_the_same_ground_under_another_light(tiles_folder: Path)
 
 def test_labels_turn_with_the_bands(tiles_folder: Path) -> None:
     """The red band is brighter on landslides: whatever the turn, it must stay so."""
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 2)
     windows = Windows(tiles, AugmentSettings(gain_std=0.0, offset_std=0.0, branch_dropout_frac=0.0), seed=0)
     for position in range(12):
         sample = windows[(int(tiles.numbers("train")[position % 12]), 0, position)]
@@ -104,14 +129,14 @@ def test_labels_turn_with_the_bands(tiles_folder: Path) -> None:
 
 
 def test_epochs_are_functions_of_seed_and_number(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 1)
     assert draw_epoch(tiles, 3, 50, 0.5, seed=1) == draw_epoch(tiles, 3, 50, 0.5, seed=1)
     assert draw_epoch(tiles, 3, 50, 0.5, seed=1) != draw_epoch(tiles, 4, 50, 0.5, seed=1)
     assert {n for n, _, _ in draw_epoch(tiles, 0, 200, 0.5, seed=1)} <= set(tiles.numbers("train").tolist())
 
 
 def test_workers_change_nothing(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 1)
     windows = Windows(tiles, AugmentSettings(gain_std=0.2, offset_std=0.2, branch_dropout_frac=0.0), seed=0)
     draws = draw_epoch(tiles, 0, 6, 0.5, seed=0)
     here, there = (list(batches(windows, draws, 4, workers)) for workers in (0, 1))
@@ -123,7 +148,7 @@ def test_workers_change_nothing(tiles_folder: Path) -> None:
 
 def test_unknown_band_is_named(tiles_folder: Path) -> None:
     with pytest.raises(DatasetError, match=r"model\.branches\.optical asks for band 'nir'"):
-        Tiles(tiles_folder, {"optical": ("nir",)})
+        Tiles(tiles_folder, {"optical": ("nir",)}, 1)
 
 
 def dropping(tiles: Tiles, frac: float) -> Windows:
@@ -131,7 +156,7 @@ def dropping(tiles: Tiles, frac: float) -> Windows:
 
 
 def test_a_lost_branch_is_lost_in_both_views_and_the_other_stays_as_it_is(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 1)
     lost = []
     for position in range(12):
         draw = (int(tiles.numbers("train")[position]), 0, position)
@@ -148,14 +173,14 @@ def test_a_lost_branch_is_lost_in_both_views_and_the_other_stays_as_it_is(tiles_
 
 
 def test_the_only_branch_is_never_lost(tiles_folder: Path) -> None:
-    tiles = Tiles(tiles_folder, {"optical": ("red",)})
+    tiles = Tiles(tiles_folder, {"optical": ("red",)}, 1)
     number = int(tiles.numbers("train")[0])
     assert all(dropping(tiles, 0.999)[number, 0, position]["bands"]["optical"].any() for position in range(5))
 
 
 def test_samples_know_the_toe_of_the_ground_as_it_lies(tiles_folder: Path) -> None:
     """The tiles' mean is 0 and their spread 1, so the terrain that a sample shows is the normal itself, turned."""
-    tiles = Tiles(tiles_folder, BRANCHES)
+    tiles = Tiles(tiles_folder, BRANCHES, 2)
     windows = Windows(tiles, AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=0.0), seed=0, toes=True)
     found = 0
     for position, number in enumerate(tiles.numbers("train").tolist()):
@@ -171,7 +196,7 @@ def test_a_toe_needs_the_normal_whether_a_branch_sees_it_or_not(tiles_folder: Pa
     augment = AugmentSettings(gain_std=0.1, offset_std=0.1, branch_dropout_frac=0.0)
     blind = {"optical": ("red",), "terrain": ("slope",)}
     with pytest.raises(DatasetError, match="the tiles need the bands n_east and n_north"):
-        Windows(Tiles(tiles_folder, blind), augment, seed=0, toes=True)
-    sample = Windows(Tiles(tiles_folder, blind, downhill=True), augment, seed=0, toes=True)[0, 0, 0]
+        Windows(Tiles(tiles_folder, blind, 1), augment, seed=0, toes=True)
+    sample = Windows(Tiles(tiles_folder, blind, 1, downhill=True), augment, seed=0, toes=True)[0, 0, 0]
     assert sample["toe"].shape == sample["labels"].shape
     assert {branch: len(bands) for branch, bands in sample["bands"].items()} == {"optical": 1, "terrain": 1}

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import examples
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from test_fit import recipe
 from hpcl.inference import predict
 from hpcl.networks import device
 from hpcl.networks.hpcl_net import HPCLNet
-from hpcl.networks.store import Trained
 from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.train import FitError
 from hpcl.training import loop
@@ -70,18 +68,17 @@ def test_a_batch_too_large_to_train_on(
     monkeypatch.setattr(loop.Trainer, "step", step)
     asked = recipe(weight=0.0, architecture="DeepLabV3Plus")  # its BatchNorm takes no single window
     with pytest.raises(FitError, match=r"does not suffice for train\.batch_size 4 windows of 64 px") as error:
-        next(loop.fit(Tiles(tiles_folder, asked.model.branches), asked))
+        next(loop.fit(Tiles(tiles_folder, asked.model.branches, 1), asked))
     assert said in str(error.value)
 
 
 def test_a_batch_too_large_to_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "_forward", short_of_memory(2, predict._forward, lambda given: len(given[3])))
+    monkeypatch.setattr(predict, "composed", short_of_memory(2, predict.composed, lambda given: len(given[2])))
     network = HPCLNet(SETTINGS, 2, 4).eval()
-    facts = examples.trained(bands=[], window_px=32)
-    whole = InferenceSettings(overlap_frac=0.0, batch_size=4, tta="none", adapt_windows=0, missing_bands="refuse")
+    given: Any = {"overlap_frac": 0.0, "tta": "none", "adapt_windows": 0, "missing_bands": "refuse", "networks": "all"}
+    whole, few = (InferenceSettings(batch_size=windows, **given) for windows in (4, 2))
     scene = Held(ground(), network)
     with pytest.raises(predict.MemoryShortageError, match=r"2 fit: set inference\.batch_size to that"):
-        list(predict.predict(scene, Trained(network, facts), whole))
-    few = InferenceSettings(overlap_frac=0.0, batch_size=2, tta="none", adapt_windows=0, missing_bands="refuse")
-    parts = list(predict.predict(scene, Trained(network, facts), few))
+        list(predict.predict(scene, scene.ensemble, whole))
+    parts = list(predict.predict(scene, scene.ensemble, few))
     assert np.isfinite(np.concatenate([part.probability for part in parts])).all()

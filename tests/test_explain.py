@@ -1,10 +1,22 @@
+from dataclasses import replace
+from pathlib import Path
+
+import examples
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
+from hpcl.core.artifacts import read_json
+from hpcl.core.codes import TEST_AREA
+from hpcl.core.records import TiledArea, TileFacts
 from hpcl.explain import Shares, boundary_zone, grad_cam, untrained
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.hpcl_net import HPCLNet
-from hpcl.settings.model import ModelSettings
+from hpcl.networks.store import Trained
+from hpcl.settings.model import ModelError, ModelSettings
+from hpcl.tiles import stored
+from stages import explain as stage
 
 SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
@@ -91,3 +103,41 @@ def test_shares_of_a_planted_map() -> None:
     assert facts.boundary_ground_frac == 0.2
     share.add(np.zeros_like(cam), zone, np.ones_like(zone))
     assert share.facts().blank_windows == 1
+
+
+def test_a_window_is_shown_to_the_network_that_never_saw_it(
+    tiles_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "TILES", tiles_folder)
+    tiles = read_json(tiles_folder / "facts.json", TileFacts)
+    area = tiles.areas["place"]
+    places = stage._places("place", tiles, (256, 256), 64, 100)
+    assert {place.network for place in places} == {1, 2}
+    for place in places:
+        rows, columns = stage._inside(place, 64, (256, 256))
+        assert (area.codes(rows, columns) == place.network - 1).all()
+    assert len({(place.row_px, place.column_px) for place in places}) == len(places) == 16
+    assert stage._places("place", tiles, (256, 256), 64, 3) == places[:3]
+
+
+def test_ground_without_folds_is_shown_to_the_first_network(tiles_folder: Path) -> None:
+    tiles = read_json(tiles_folder / "facts.json", TileFacts)
+    test = replace(tiles, areas={"place": replace(tiles.areas["place"], folds=[TEST_AREA, TEST_AREA])})
+    for name, facts in (("place", test), ("elsewhere", tiles)):
+        places = stage._places(name, facts, (256, 256), 64, 4)
+        assert [(place.row_px, place.network) for place in places] == [(0, 1), (64, 1), (128, 1), (192, 1)]
+
+
+def test_networks_of_other_folds_than_the_tiles_are_refused() -> None:
+    grid, image = stored.grid(examples.tiled_area(0, 1)), Path("image.tif")
+
+    def check(tiled: TiledArea, held: TiledArea | None) -> None:
+        areas = {"valley": held} if held else {}
+        members = (Trained(network(), examples.trained(fold=fold, areas=areas)) for fold in (1, 2))
+        stage._check_tiles("valley", tiled, Ensemble(tuple(members)), image, grid)
+
+    check(examples.tiled_area(0, 1), examples.tiled_area(0, 1))
+    check(examples.tiled_area(TEST_AREA, TEST_AREA), None)
+    for held in (examples.tiled_area(1, 0), examples.tiled_area(0, 1, lefts=[0, 90]), None):
+        with pytest.raises(ModelError, match="not trained on the folds"):
+            check(examples.tiled_area(0, 1), held)

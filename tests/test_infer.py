@@ -17,6 +17,7 @@ from hpcl.core.records import BandFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import predict
 from hpcl.networks.base import Outputs
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.networks.store import Trained
 from hpcl.settings.model import ModelSettings
@@ -26,7 +27,7 @@ SETTINGS = ModelSettings(
     architecture="hpcl_net", branches={"optical": ("red", "green"), "terrain": ("slope",)}, encoder="test_resnet",
     pretrained=False, weights={}, output_stride=8, fusion="coordinate_attention", fused_channels=16, decoder_channels=16, dropout=0.0,
 )  # fmt: skip
-SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0, "missing_bands": "refuse"}
+SETTING: dict[str, Any] = {"batch_size": 3, "adapt_windows": 0, "missing_bands": "refuse", "networks": "all"}
 BANDS = [BandFacts(name, "scalar", 1.0, 2.0) for name in ("red", "green", "slope")]
 
 
@@ -38,9 +39,10 @@ class PerPixel(HPCLNet):
         return Outputs(torch.cat([-red, red], 1), red, None)
 
 
-def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Trained:
+def trained(network: type[nn.Module] = PerPixel, temperature: float = 1.0) -> Ensemble:
     torch.manual_seed(0)
-    return Trained(network(SETTINGS, 2, 4), examples.trained(bands=BANDS, temperature=temperature))
+    facts = examples.trained(bands=BANDS, held=examples.held(temperature))
+    return Ensemble((Trained(network(SETTINGS, 2, 4), facts),))
 
 
 def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list[Path], np.ndarray]:
@@ -56,7 +58,7 @@ def scene(folder: Path, shape: tuple[int, int], nan: bool = False) -> tuple[list
 
 
 def run(
-    paths: list[Path], model: Trained, overlap: float = 0.5, tta: Literal["none", "d4"] = "none"
+    paths: list[Path], model: Ensemble, overlap: float = 0.5, tta: Literal["none", "d4"] = "none"
 ) -> dict[str, np.ndarray]:
     with scene_module.RasterScene("here", paths, model, "refuse") as opened:
         return whole(
@@ -197,8 +199,8 @@ def test_windows_without_data_are_not_predicted_and_the_map_is_the_same(
     terrain.values[:, :, 130:] = np.nan
     cog.write(paths[1], terrain)
     model, sizes = trained(HPCLNet), []
-    plain_forward, plain_row = predict._forward, predict._read_row
-    monkeypatch.setattr(predict, "_forward", lambda *given: sizes.append(len(given[3])) or plain_forward(*given))
+    plain_composed, plain_row = predict.composed, predict._read_row
+    monkeypatch.setattr(predict, "composed", lambda *given: sizes.append(len(given[2])) or plain_composed(*given))
     skipped = run(paths, model)
     few = sum(sizes)
     assert sizes[:-1] == [SETTING["batch_size"]] * (len(sizes) - 1)
@@ -207,7 +209,8 @@ def test_windows_without_data_are_not_predicted_and_the_map_is_the_same(
         row = plain_row(there, window_px, top, lefts)
         rows = slice(top, min(top + window_px, there.shape[0]))
         raw = [pad(there.read((rows, slice(left, min(left + window_px, there.shape[1])))), window_px) for left in lefts]
-        return predict.WindowRow(raw, [True] * len(lefts), row.known)
+        everywhere = np.zeros((window_px, window_px), np.uint8)
+        return predict.WindowRow([predict.Window(one, everywhere) for one in raw], [True] * len(lefts), row.known)
 
     monkeypatch.setattr(predict, "_read_row", every_window)
     sizes.clear()
@@ -226,18 +229,18 @@ def test_a_window_keeps_no_more_than_itself_in_memory(tmp_path: Path) -> None:
     with scene_module.RasterScene("here", paths, trained(), "refuse") as opened:
         row = predict._read_row(opened, 64, 0, list(range(0, 936, 32)))
     assert sum(row.shown) == len(row.windows) == 4
-    assert all(window.base is None for window in row.windows)
+    assert all(window.raw.base is None and window.networks.base is None for window in row.windows)
 
 
 @pytest.mark.parametrize(("threads", "workers", "cores"), [(1, 1, 1), (3, 3, 1), (16, 4, 4), (64, 4, 16)])
 def test_memory_does_not_grow_with_the_number_of_cores(threads: int, workers: int, cores: int) -> None:
     seen: list[tuple[str, int]] = []
 
-    def forward(windows: list[np.ndarray]) -> np.ndarray:
+    def forward(windows: list[predict.Window]) -> np.ndarray:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return np.stack(windows)
+        return np.stack([window.raw for window in windows])
 
-    window = np.zeros((1, 4, 4), np.float32)
+    window = predict.Window(np.zeros((1, 4, 4), np.float32), np.zeros((4, 4), np.uint8))
     row = predict.WindowRow([window] * 5, [True] * 5, np.ones((4, 20), bool))
     places = [(top, [0, 4, 8, 12, 16]) for top in range(40)]
     found = list(predict._predictions(places, lambda _: row, forward, threads, 3))

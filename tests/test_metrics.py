@@ -16,15 +16,19 @@ from rasterio import features
 from scipy import ndimage
 from shapely.geometry import shape as polygon
 
+from hpcl.calibration import counts as calibration
+from hpcl.calibration import out_of_fold, points
 from hpcl.core import codes
 from hpcl.core.artifacts import write_json
+from hpcl.core.records import Thresholds
 from hpcl.geo import cog, raster, vector
-from hpcl.metrics import intervals
+from hpcl.metrics import intervals, uncertainty
 from hpcl.metrics import pixels as pixel_scores
 from hpcl.metrics import tally as counting
 from hpcl.metrics.patches import Patches, boundary_band
 from hpcl.settings.evaluate import EvaluateSettings
-from stages import evaluate
+from hpcl.settings.outline import AtRecall
+from stages import calibrate, evaluate
 
 SETTINGS = {
     "resamples": 300,
@@ -42,8 +46,27 @@ def settings(**changes) -> EvaluateSettings:
     return EvaluateSettings(**SETTINGS | changes)
 
 
+def scene_of(labels, block_px=20, pixel_m=2.0, code=None) -> counting.Scene:
+    """Labels in blocks of which every fourth lies in no fold, the others in folds 1 and 2 in turn; all in that of ``code``, if one
+    is given."""
+    rows, columns = labels.shape
+    tops, lefts = list(range(0, rows, block_px)), list(range(0, columns, block_px))
+    numbers = range(len(tops) * len(lefts))
+    folds = [codes.OUTSIDE if n % 4 == 1 else n // 2 % 2 for n in numbers] if code is None else [code] * len(numbers)
+    transform = [pixel_m, 0.0, 500_000.0, 0.0, -pixel_m, 4_000_000.0]
+    area = examples.tiled_area(
+        *folds, tops=tops, lefts=lefts, shape=[rows, columns], crs="EPSG:32649", transform=transform, pixel_m=pixel_m
+    )
+    return counting.Scene(labels, area)
+
+
+def everywhere(scene, what):
+    """Blocks, codes of folds or networks of all pixels."""
+    return getattr(scene.area, what)(slice(0, scene.labels.shape[0]), slice(0, scene.labels.shape[1]))
+
+
 def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[counting.Scene, np.ndarray]:
-    """Landslides, a probability that half knows them, unknown and unpredicted ground, three of four blocks in the test."""
+    """Landslides, a probability that half knows them, unknown and unpredicted ground, three of four blocks in folds."""
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.normal(size=shape), 3)
     labels = (field > np.quantile(field, 0.85)).astype(np.uint8)
@@ -52,21 +75,24 @@ def blob_scene(shape=(83, 97), seed=0, block_px=20) -> tuple[counting.Scene, np.
     labels[field > np.quantile(field, 0.95)] = 2  # a second landslide class
     labels[:6, 40:60] = codes.UNKNOWN
     probability[50:53, 30:50] = np.nan
-    row, column = np.indices(shape) // block_px
-    block = (row * (shape[1] // block_px + 1) + column).astype(np.int32)
-    split = np.where(block % 4 == 1, 0, codes.TEST).astype(np.uint8)
-    split[:, 48:51] = 3
-    block[:, 48:51] = -1
-    return counting.Scene(labels, split, block, pixel_m2=4.0), probability
+    return scene_of(labels, block_px), probability
 
 
-def count(scene, probability, threshold=0.5, **changes) -> counting.Tally:
-    return counting.tally(scene, lambda rows: probability[rows], threshold, settings(**changes))
+def alike(threshold: float) -> Thresholds:
+    return examples.thresholds(threshold, threshold, elsewhere=threshold)
+
+
+def count(scene, probability, threshold=0.5, unsure=None, **changes) -> counting.Tally:
+    thresholds = threshold if isinstance(threshold, Thresholds) else alike(threshold)
+    uncertainty = None if unsure is None else lambda rows: unsure[rows]
+    of = counting.Map(lambda rows: probability[rows], thresholds.by_network, uncertainty)
+    return counting.tally(scene, of, settings(**changes))
 
 
 def chosen(scene, probability, threshold=0.5):
-    test = (scene.split == codes.TEST) & (scene.labels != codes.UNKNOWN)
-    return test, test & (scene.labels >= 1), test & (probability >= threshold)
+    judged = (everywhere(scene, "codes") != codes.OUTSIDE) & (scene.labels != codes.UNKNOWN)
+    by_network = (threshold if isinstance(threshold, Thresholds) else alike(threshold)).by_network
+    return judged, judged & (scene.labels >= 1), judged & (probability >= by_network[everywhere(scene, "networks")])
 
 
 # ---- pixels
@@ -143,13 +169,18 @@ def test_scores_of_different_pixels_are_a_bug_that_does_not_pass():
 # ---- counting
 
 
-def test_counts_are_those_of_each_block_of_the_test_split_and_of_nothing_else():
+def test_counts_are_those_of_each_block_in_a_fold_at_its_threshold_and_of_nothing_else():
     scene, probability = blob_scene()
-    blocks = count(scene, probability).blocks
-    test, truth, mapped = chosen(scene, probability)
-    assert blocks.block.tolist() == np.unique(scene.block[test]).tolist()
+    thresholds = examples.thresholds(0.3, 0.6, elsewhere=0.0)
+    blocks = count(scene, probability, thresholds).blocks
+    test, truth, mapped = chosen(scene, probability, thresholds)
+    number = everywhere(scene, "blocks")
+    assert blocks.block.tolist() == np.unique(number[test]).tolist()
     for i, block in enumerate(blocks.block):
-        here = test & (scene.block == block)
+        here = test & (number == block)
+        fold = scene.area.folds[block]
+        assert blocks.fold[i] == fold + 1
+        assert np.array_equal(mapped[here], probability[here] >= np.float32((0.3, 0.6)[fold]))
         expected = sklearn.metrics.confusion_matrix(truth[here], mapped[here], labels=[False, True])
         assert blocks.confusion[i].tolist() == expected.tolist()
         error = np.square(np.nan_to_num(probability[here]).astype(float) - truth[here])
@@ -161,24 +192,25 @@ def test_ground_without_a_prediction_was_mapped_as_background_and_is_counted():
     scene, probability = blob_scene()
     tally = count(scene, probability)
     filled = count(scene, np.nan_to_num(probability))
-    assert tally.no_prediction_px == int(np.isnan(probability[chosen(scene, probability)[0]]).sum()) > 0
-    assert filled.no_prediction_px == 0
+    assert tally.blocks.no_prediction_px.sum() == int(np.isnan(probability[chosen(scene, probability)[0]]).sum()) > 0
+    assert filled.blocks.no_prediction_px.sum() == 0
     assert np.array_equal(tally.blocks.confusion, filled.blocks.confusion)
     assert np.array_equal(tally.histogram, filled.histogram)
-    assert count(scene, probability, threshold=0.0).blocks.confusion[:, :, 0].sum() == tally.no_prediction_px
+    assert count(scene, probability, threshold=0.0).blocks.confusion[:, :, 0].sum() == (
+        tally.blocks.no_prediction_px.sum()
+    )
 
 
 @pytest.mark.parametrize("strip_px", [97, 97 * 5, 97 * 31])
 def test_strips_do_not_show(monkeypatch, strip_px):
     scene, probability = blob_scene()
-    whole = count(scene, probability)
+    whole = count(scene, probability, unsure=1 - probability)
     monkeypatch.setattr("hpcl.windows.STRIP_PX", strip_px)
-    striped = count(scene, probability)
+    striped = count(scene, probability, unsure=1 - probability)
     for name, values in vars(whole.blocks).items():
         assert getattr(striped.blocks, name) == pytest.approx(values, rel=1e-12), name
     assert np.array_equal(striped.histogram, whole.histogram)
     pd.testing.assert_frame_equal(striped.objects, whole.objects)
-    assert striped.no_prediction_px == whole.no_prediction_px
 
 
 def test_memory_does_not_grow_with_the_scene(monkeypatch):
@@ -187,9 +219,10 @@ def test_memory_does_not_grow_with_the_scene(monkeypatch):
     def peak(rows: int) -> int:
         flat = (rows, 500)
         labels = np.broadcast_to((np.arange(500) // 50 % 2).astype(np.uint8), flat)  # one row, however many
-        scene = counting.Scene(labels, np.broadcast_to(np.uint8(codes.TEST), flat), np.broadcast_to(0, flat), 4.0)
+        scene = scene_of(labels, block_px=10_000, code=0)
+        of = counting.Map(lambda rows: np.full(labels[rows].shape, 0.7, np.float32), alike(0.5).by_network)
         tracemalloc.start()
-        counting.tally(scene, lambda rows: np.full(labels[rows].shape, 0.7, np.float32), 0.5, settings())
+        counting.tally(scene, of, settings())
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return held
@@ -254,8 +287,7 @@ def planted_objects() -> tuple[counting.Scene, np.ndarray]:
     probability[2:4, 2:6] = probability[20:30, 5:18] = probability[35, 35:37] = 0.9
     probability[2:6, 30:34].flat[:7] = 0.9
     probability[12:15, 30:33] = probability[38, 2] = 0.9
-    block = (np.indices((40, 40)) // 20 * [[[2]], [[1]]]).sum(0)
-    return counting.Scene(labels, np.full((40, 40), codes.TEST, np.uint8), block, pixel_m2=4.0), probability
+    return scene_of(labels, code=0), probability
 
 
 def test_planted_objects_are_found_missed_and_false_as_planted():
@@ -296,7 +328,7 @@ def test_boundary_iou_equals_a_plain_loop():
     blocks = count(scene, probability).blocks
     assert blocks.boundary_px.sum(0).tolist() == [(a & b).sum(), (a | b).sum()]
     for i, block in enumerate(blocks.block):
-        assert blocks.boundary_px[i, 0] == (a & b)[scene.block == block].sum()
+        assert blocks.boundary_px[i, 0] == (a & b)[everywhere(scene, "blocks") == block].sum()
     found = intervals.block_scores(blocks, np.ones((1, len(blocks.block)), int))["boundary_iou"].item()
     assert found == pytest.approx((a & b).sum() / (a | b).sum())
     assert 0 < found < 1
@@ -315,7 +347,7 @@ def test_boundary_iou_sees_a_wrong_outline_that_pixel_iou_forgives():
     row, column = np.indices((200, 200))
     truth = (np.hypot(row - 100, column - 100) < 60).astype(np.uint8)
     wide = (np.hypot(row - 100, column - 100) < 64).astype(np.float32)
-    scene = counting.Scene(truth, np.full(truth.shape, codes.TEST), np.zeros(truth.shape, int), 1.0)
+    scene = scene_of(truth, block_px=200, code=0)
     found = intervals.block_scores(count(scene, wide, boundary_px=3).blocks, np.ones((1, 1), int))
     assert found["landslide_iou"].item() > 0.85
     assert found["boundary_iou"].item() < 0.05
@@ -378,6 +410,7 @@ def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> cou
     objects = rng.integers(0, 4, n)
     return counting.Blocks(
         block=np.arange(n),
+        fold=np.arange(n) % 2 + 1,
         confusion=confusion,
         boundary_px=np.stack([tp // 3, positive // 2 + 1], -1),
         calibration=np.stack([np.full((n, 2), 200), rng.integers(0, 99, (n, 2)), rng.uniform(0, 99, (n, 2))], -1),
@@ -385,6 +418,10 @@ def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> cou
         objects=np.stack([objects, rng.binomial(objects, 0.6)], -1),
         false_objects=rng.integers(0, 3, n),
         area_km2=np.full(n, 0.0016),
+        no_prediction_px=np.zeros(n, int),
+        uncertainty=np.stack(
+            [rng.multinomial(400, np.arange(40, 0, -1) / 820, n), rng.multinomial(50, [1 / 40] * 40, n)], 1
+        ),
     )
 
 
@@ -476,62 +513,154 @@ def test_one_block_has_scores_but_no_interval():
     assert np.isnan(scores["a"].miou_interval).all()
 
 
-def test_a_test_split_without_landslides_is_refused_in_a_sentence():
+def test_ground_without_landslides_is_refused_in_a_sentence():
     with pytest.raises(counting.MetricsError, match="no landslide pixel"):
         intervals.summarise({"a": random_blocks(5, 0, landslides=np.zeros(5, int))}, {"a": []}, settings())
+
+
+# ---- uncertainty
+
+
+def pixels_of(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each pixel is wrong, and its level of uncertainty."""
+    wrong, level = np.indices(counts.shape)
+    return wrong.ravel().repeat(counts.ravel()), level.ravel().repeat(counts.ravel())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_of_uncertainty_equal_scikit_learn_and_a_plain_sort(seed):
+    blocks = random_blocks(8, seed)
+    counts = blocks.uncertainty.sum(0)
+    wrong, level = pixels_of(counts)
+    assert uncertainty.error_auroc(counts) == pytest.approx(sklearn.metrics.roc_auc_score(wrong, level))
+    order = np.random.default_rng(seed).random((400, len(level)))
+    tenth = [wrong[np.lexsort((draw, -level))][: len(level) // 10].sum() / wrong.sum() for draw in order]
+    assert uncertainty.top_error_frac(counts) == pytest.approx(np.mean(tenth), abs=0.003)
+    found = uncertainty.scores(blocks, settings())
+    assert found.error_auroc == pytest.approx(sklearn.metrics.roc_auc_score(wrong, level))
+    for value, (low, high) in (
+        (found.error_auroc, found.error_auroc_interval),
+        (found.top_tenth_error_frac, found.top_tenth_error_frac_interval),
+    ):
+        assert low < value < high
+    weights = intervals.resample(8, settings())
+    drawn = [uncertainty.error_auroc(np.repeat(blocks.uncertainty, times, axis=0).sum(0)) for times in weights]
+    assert found.error_auroc_interval == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+
+
+def test_uncertainty_of_a_map_without_errors_or_of_one_block_has_no_score_or_no_interval():
+    right = np.array([[5, 5], [0, 0]])
+    assert np.isnan(uncertainty.error_auroc(right))
+    assert np.isnan(uncertainty.top_error_frac(right))
+    assert np.isnan(uncertainty.scores(random_blocks(1, 0), settings()).error_auroc_interval).all()
+
+
+def test_what_the_map_is_surest_of_is_the_least_wrong():
+    counts = random_blocks(9, 1).uncertainty.sum(0)
+    table = uncertainty.risk_coverage(counts).set_index("coverage")["error_frac"]
+    wrong, level = pixels_of(counts)
+    assert table[1.0] == pytest.approx(wrong.mean())
+    edge = counts[:, :10].sum() / counts.sum()  # where a level ends, so that no tie is broken
+    assert np.interp(edge, table.index, table) == pytest.approx(wrong[level < 10].mean(), rel=0.02)
+    assert table.iloc[:10].mean() < table.iloc[-10:].mean()
+
+
+def test_wrong_pixels_are_counted_by_block_and_uncertainty_where_something_was_predicted():
+    scene, probability = blob_scene()
+    unsure = np.random.default_rng(0).random(probability.shape).astype(np.float32) ** 3
+    unsure[np.isnan(probability)] = np.nan
+    test, truth, mapped = chosen(scene, probability)
+    blocks = count(scene, probability, unsure=unsure).blocks
+    level = np.floor(255 * np.sqrt(np.nan_to_num(unsure).astype(float)) + 1e-6)
+    for i, block in enumerate(blocks.block):
+        here = test & (everywhere(scene, "blocks") == block) & ~np.isnan(probability)
+        for wrong in (0, 1):
+            those = level[here & ((truth != mapped) == wrong)].astype(int)
+            assert blocks.uncertainty[i, wrong].tolist() == np.bincount(those, minlength=256).tolist()
+    assert count(scene, probability).blocks.uncertainty.shape == (len(blocks.block), 2, 0)
 
 
 # ---- the stage
 
 
-def plant_areas(root: Path) -> dict[str, tuple[counting.Scene, dict[str, np.ndarray]]]:
-    """What `tile`, `predict`, `outline` and `baselines` leave: two areas of different size, four maps each."""
-    areas, facts = {}, {}
+def plant_areas(root: Path, test: tuple[str, ...] = ()) -> dict[str, tuple[counting.Scene, dict[str, np.ndarray]]]:
+    """What `tile`, `predict`, `calibrate`, `outline` and `baselines` leave: two areas of different size, four maps each, those of
+    ``test`` outside all folds."""
+    areas: dict[str, tuple[counting.Scene, dict[str, np.ndarray]]] = {}
+    (root / "data/tiles").mkdir(parents=True, exist_ok=True)
+    counter = out_of_fold.Counter(2, settings())
     for seed, (area, shape) in enumerate({"west": (83, 97), "east": (60, 110)}.items()):
         scene, probability = blob_scene(shape, seed)
+        if area in test:
+            scene = scene_of(scene.labels, code=codes.TEST_AREA)
+        else:
+            counter.add(scene, lambda rows, of=probability: of[rows])
         noisy = np.clip(probability + np.random.default_rng(seed).normal(0, 0.2, shape), 0, 1).astype(np.float32)
         maps = {"hpcl_net": probability, "pixel_classifier": noisy, "slope_threshold": np.round(noisy)}
         maps["polygons"] = ndimage.binary_opening(probability >= 0.4, iterations=2).astype(np.float32)
-        transform = [2.0, 0.0, 500_000.0, 0.0, -2.0, 4_000_000.0]
-        facts[area] = examples.tiled_area(crs="EPSG:32649", transform=transform, shape=list(shape))
-        grid = raster.Grid(shape, Affine(*transform), "EPSG:32649")
-        for name, file, band in (
-            ("hpcl_net", f"data/predict/{area}/probability.tif", "probability"),
-            ("pixel_classifier", f"data/baselines/{area}/pixel_classifier.tif", "probability"),
-            ("slope_threshold", f"data/baselines/{area}/slope_threshold.tif", "landslide"),
-        ):
-            layers = np.stack([maps[name]] * (2 if name == "hpcl_net" else 1))
-            bands = (raster.Band(band), raster.Band("uncertainty"))[: len(layers)]
-            cog.write(root / file, raster.Raster(layers, grid, bands))
+        grid = raster.Grid(shape, Affine(*scene.area.transform), "EPSG:32649")
+        for file, layers in {
+            "predict/{}/probability": {
+                "probability": probability,
+                "uncertainty": np.minimum(probability, 1 - probability),
+            },
+            "predict/{}/network": {"network": everywhere(scene, "networks")},
+            "baselines/{}/pixel_classifier": {"probability": noisy},
+            "baselines/{}/slope_threshold": {"landslide": maps["slope_threshold"]},
+        }.items():
+            path, nodata = root / f"data/{file.format(area)}.tif", 255 if "network" in layers else np.nan
+            bands = tuple(map(raster.Band, layers))
+            cog.write(path, raster.Raster(np.stack(list(layers.values())), grid, bands), nodata)
         drawn = features.shapes(maps["polygons"].astype(np.uint8), maps["polygons"] > 0, transform=grid.affine)
         outlines = gpd.GeoDataFrame(geometry=[polygon(one) for one, _ in drawn], crs=grid.crs)
         vector.write(root / f"data/outline/{area}/landslides.gpkg", outlines)
-        (root / "data/tiles").mkdir(parents=True, exist_ok=True)
-        for what in ("labels", "split", "block"):
-            np.save(root / f"data/tiles/{area}.{what}.npy", getattr(scene, what))
-        write_json(root / f"data/predict/{area}/facts.json", examples.mapped(area=area, threshold=0.4))
+        np.save(root / f"data/tiles/{area}.labels.npy", scene.labels)
         areas[area] = (scene, maps)
-    write_json(root / "data/tiles/facts.json", examples.tiles(facts))
+    calibration.write(root / "data/calibrate", counter.counts)
+    draw_at(root, points.chosen(counter.counts, "best_iou")[0], "best_iou")
+    write_json(root / "data/tiles/facts.json", examples.tiles({area: scene.area for area, (scene, _) in areas.items()}))
     seen = {"area": list(areas), "id": 1, "area_m2": 400.0, "pixels": 100, "labelled_px": 100}
     pd.DataFrame(seen).to_csv(root / "data/tiles/landslides.csv", index=False)
-    write_json(root / "data/baselines/facts.json", examples.baselines(pixel_classifier_threshold=0.45))
+    classifier = examples.thresholds(0.45, 0.5, elsewhere=0.55)
+    write_json(root / "data/baselines/facts.json", examples.baselines(classifier_thresholds=classifier))
     (root / "params.yaml").write_text(f"evaluate: {json.dumps(SETTINGS)}\n")
     return areas
 
 
-def test_the_stage_scores_all_areas_as_one_split(tmp_path, monkeypatch, capsys):
+def draw_at(root: Path, thresholds: Thresholds, point: str, areas: tuple[str, ...] = ("west", "east")) -> None:
+    """Say of maps that they were drawn so."""
+    for area in areas:
+        drawn = examples.outlined(area=area, operating_point=point, thresholds=thresholds)
+        write_json(root / f"data/outline/{area}/facts.json", drawn)
+
+
+def thresholds_of(root: Path) -> dict[str, Thresholds]:
+    """Those of all planted maps."""
+    ours, _ = points.chosen(calibration.read(root / "data/calibrate"), "best_iou")
+    half = alike(0.5)
+    classifier = examples.thresholds(0.45, 0.5, elsewhere=0.55)
+    return {"hpcl_net": ours, "polygons": half, "pixel_classifier": classifier, "slope_threshold": half}
+
+
+def joined(areas, name: str, thresholds: Thresholds):
+    """Truth and map of the judged pixels of some planted areas."""
+    masks = [chosen(scene, maps[name], thresholds) for scene, maps in areas]
+    test, truth, mapped = (np.concatenate([m[i].ravel() for m in masks]) for i in range(3))
+    return truth[test], mapped[test]
+
+
+def test_the_stage_scores_all_ground_in_folds(tmp_path, monkeypatch, capsys):
     areas = plant_areas(tmp_path)
     monkeypatch.chdir(tmp_path)
     evaluate.main()
     out = tmp_path / "reports/evaluate"
-    assert sorted(p.name for p in out.iterdir()) == [
-        *("blocks.csv", "metrics.json", "objects.csv", "precision_recall.csv", "reliability.csv")
-    ]
+    tables = "blocks.csv", "metrics.json", "objects.csv", "precision_recall.csv", "reliability.csv", "risk_coverage.csv"
+    assert sorted(p.name for p in out.iterdir()) == list(tables)
     found = json.loads((out / "metrics.json").read_text())
-    for name, threshold in {"hpcl_net": 0.4, "polygons": 0.5, "pixel_classifier": 0.45, "slope_threshold": 0.5}.items():
-        masks = [chosen(scene, maps[name], threshold) for scene, maps in areas.values()]
-        test, truth, mapped = (np.concatenate([m[i].ravel() for m in masks]) for i in range(3))
-        truth, mapped = truth[test], mapped[test]
+    thresholds = thresholds_of(tmp_path)
+    assert len(set(thresholds["hpcl_net"].by_fold)) == 2
+    for name in thresholds:
+        truth, mapped = joined(areas.values(), name, thresholds[name])
         assert found[name]["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth, mapped))
         if "mcc" in evaluate.SCORES[name]:
             assert found[name]["mcc"] == pytest.approx(sklearn.metrics.matthews_corrcoef(truth, mapped))
@@ -540,29 +669,119 @@ def test_the_stage_scores_all_areas_as_one_split(tmp_path, monkeypatch, capsys):
             assert low <= high
         low, high = found[name]["landslide_iou_interval"]
         assert low < found[name]["landslide_iou"] < high
-    assert found["counts"]["test_px"] == len(truth)
+    assert found["counts"]["px"] == len(truth)
     assert found["counts"]["landslide_frac"] == pytest.approx(truth.mean())
     assert found["counts"]["no_prediction_px"] == sum(a["no_prediction_px"] for a in found["areas"]) > 0
     assert [a["area"] for a in found["areas"]] == ["east", "west"]
-    scene, maps = areas["west"]
-    test, truth, mapped = chosen(scene, maps["hpcl_net"], 0.4)
-    west = sklearn.metrics.jaccard_score(truth[test], mapped[test])
+    west = sklearn.metrics.jaccard_score(*joined([areas["west"]], "hpcl_net", thresholds["hpcl_net"]))
     assert found["areas"][1]["hpcl_net_landslide_iou"] == pytest.approx(west)
+    assert "transfer" not in found
 
     blocks = pd.read_csv(out / "blocks.csv").query("map == 'hpcl_net'")
     iou = blocks.tp.sum() / (blocks.tp + blocks.fp + blocks.fn).sum()
     assert found["hpcl_net"]["landslide_iou"] == pytest.approx(iou)
-    assert len(blocks) == found["counts"]["test_blocks"]
+    assert len(blocks) == found["counts"]["blocks"]
+    assert [row["fold"] for row in found["folds"]] == [1, 2]
+    for row in found["folds"]:
+        own = blocks[blocks.fold == row["fold"]]
+        assert row["blocks"] == len(own)
+        assert row["px"] == own[["tn", "fp", "fn", "tp"]].to_numpy().sum()
+        iou = own.tp.sum() / (own.tp + own.fp + own.fn).sum()
+        assert row["hpcl_net_landslide_iou"] == pytest.approx(iou)
     objects = pd.read_csv(out / "objects.csv")
-    assert objects.area_m2.sum() / 4 == pytest.approx(found["counts"]["landslide_frac"] * found["counts"]["test_px"])
+    assert objects.area_m2.sum() / 4 == pytest.approx(found["counts"]["landslide_frac"] * found["counts"]["px"])
     rate = (objects.hpcl_net_mapped_frac >= 0.5).mean()
     assert found["hpcl_net"]["object_detection_rate"] == pytest.approx(rate)
     assert sum(row["objects"] for row in found["object_sizes"]) == len(objects)
-    curve = pd.read_csv(out / "precision_recall.csv").query("map == 'hpcl_net' and threshold == .4")
-    assert curve.landslide_iou.item() == pytest.approx(found["hpcl_net"]["landslide_iou"])
+    assert set(pd.read_csv(out / "precision_recall.csv")["map"]) == {"hpcl_net", "pixel_classifier"}
     assert set(pd.read_csv(out / "reliability.csv")["map"]) == {"hpcl_net", "pixel_classifier"}
     assert (objects.polygons_mapped_frac != objects.hpcl_net_mapped_frac).any()
+    low, high = found["uncertainty"]["error_auroc_interval"]
+    assert 0.5 < low < found["uncertainty"]["error_auroc"] < high
+    assert list(pd.read_csv(out / "risk_coverage.csv")) == ["coverage", "error_frac"]
     assert "hpcl_net minus slope_threshold" in capsys.readouterr().out
+
+
+def test_operating_points_are_scored_each_at_the_thresholds_of_the_other_folds(tmp_path, monkeypatch):
+    areas = plant_areas(tmp_path)
+    counts = calibration.read(tmp_path / "data/calibrate")
+    draw_at(tmp_path, points.chosen(counts, AtRecall(0.7))[0], "recall 0.7")
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    found = json.loads((tmp_path / "reports/evaluate/metrics.json").read_text())
+    assert found["operating_point"] == "recall 0.7"
+    rows = {row["point"]: row for row in found["operating_points"]}
+    assert list(rows) == ["best_iou", "precision 0.8", "recall 0.9", "misses_one_in 10", "recall 0.7"]
+    assert rows["recall 0.7"]["scores"]["recall"] == found["hpcl_net"]["recall"]
+    for name, row in rows.items():
+        thresholds, reached = points.chosen(counts, points.of_name(name))
+        assert row["thresholds"] == {"by_fold": thresholds.by_fold, "elsewhere": thresholds.elsewhere}
+        assert row["reached"] == reached
+        truth, mapped = joined(areas.values(), "hpcl_net", thresholds)
+        assert row["scores"]["precision"] == pytest.approx(sklearn.metrics.precision_score(truth, mapped))
+        assert row["scores"]["recall"] == pytest.approx(sklearn.metrics.recall_score(truth, mapped))
+        low, high = row["scores"]["object_detection_rate_interval"]
+        assert low <= row["scores"]["object_detection_rate"] <= high
+
+
+def test_test_areas_are_scored_apart_at_the_thresholds_of_all_folds(tmp_path, monkeypatch):
+    areas = plant_areas(tmp_path, test=("east",))
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    found = json.loads((tmp_path / "reports/evaluate/metrics.json").read_text())
+    for name, thresholds in thresholds_of(tmp_path).items():
+        for scores, area in ((found, "west"), (found["transfer"], "east")):
+            iou = sklearn.metrics.jaccard_score(*joined([areas[area]], name, thresholds))
+            assert scores[name]["landslide_iou"] == pytest.approx(iou)
+            assert [row["area"] for row in scores["areas"]] == [area]
+    elsewhere = alike(thresholds_of(tmp_path)["hpcl_net"].elsewhere)
+    iou = sklearn.metrics.jaccard_score(*joined([areas["east"]], "hpcl_net", elsewhere))
+    assert found["transfer"]["hpcl_net"]["landslide_iou"] == pytest.approx(iou)
+    for table in ("objects", "blocks"):
+        assert set(pd.read_csv(tmp_path / f"reports/evaluate/{table}.csv")["area"]) == {"west"}
+
+
+def test_thresholds_chosen_on_the_ground_that_they_are_scored_on_are_refused(tmp_path, monkeypatch):
+    plant_areas(tmp_path)
+    counts = calibration.read(tmp_path / "data/calibrate")
+    due, _ = points.chosen(counts, "best_iou")
+    leaked = examples.thresholds(*due.by_fold[::-1], elsewhere=due.elsewhere)  # of two folds, each by its own ground
+    draw_at(tmp_path, leaked, "best_iou")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        counting.MetricsError, match=r"outline/east/facts.json has the thresholds .* chosen on other ground"
+    ):
+        evaluate.main()
+    draw_at(tmp_path, due, "best_iou")
+    draw_at(tmp_path, points.chosen(counts, AtRecall(0.7))[0], "recall 0.7", ("west",))
+    with pytest.raises(
+        counting.MetricsError, match=r"different operating points \(east at best_iou, west at recall 0\.7\)"
+    ):
+        evaluate.main()
+
+
+def test_ground_that_another_network_mapped_is_refused(tmp_path, monkeypatch):
+    areas = plant_areas(tmp_path)
+    path = tmp_path / "data/predict/west/network.tif"
+    network = everywhere(areas["west"][0], "networks")
+    network[70, 80] = 3 - network[70, 80]
+    cog.write(path, raster.Raster(network[None], raster.read(path).grid, (raster.Band("network"),)), 255)
+    monkeypatch.chdir(tmp_path)
+    for stage in (evaluate, calibrate):
+        with pytest.raises(calibration.CalibrationError, match=r"west/network\.tif .* which learnt from it"):
+            stage.main()
+
+
+def test_the_stage_calibrate_counts_the_same_and_repeats_itself(tmp_path, monkeypatch):
+    plant_areas(tmp_path, test=("east",))
+    monkeypatch.chdir(tmp_path)
+    first = {p.name: p.read_bytes() for p in (tmp_path / "data/calibrate").iterdir()}
+    for _ in range(2):
+        calibrate.main()
+        made = {p.name: p.read_bytes() for p in (tmp_path / "data/calibrate").iterdir()}
+        facts = json.loads(made.pop("facts.json"))
+        assert made == first
+    assert facts["areas"] == ["west"]
 
 
 def count_numbers(facts: object) -> int:
@@ -577,19 +796,19 @@ def test_metrics_stay_few_and_the_stage_repeats_itself_byte_for_byte(tmp_path, m
     first = {p.name: p.read_bytes() for p in (tmp_path / "reports/evaluate").iterdir()}
     evaluate.main()
     assert {p.name: p.read_bytes() for p in (tmp_path / "reports/evaluate").iterdir()} == first
-    assert count_numbers(json.loads(first["metrics.json"])) <= 40
+    found = json.loads(first["metrics.json"])
+    assert count_numbers(found) - count_numbers(found["counts"]) <= 40  # `stages.tracking.results` leaves counts out
 
 
-def test_an_area_without_test_ground_has_no_part_in_the_scores(tmp_path, monkeypatch):
+def test_an_area_without_a_label_has_no_part_in_the_scores(tmp_path, monkeypatch):
     areas = plant_areas(tmp_path)
-    np.save(tmp_path / "data/tiles/east.split.npy", np.zeros_like(areas["east"][0].split))
+    np.save(tmp_path / "data/tiles/east.labels.npy", np.full_like(areas["east"][0].labels, codes.UNKNOWN))
     monkeypatch.chdir(tmp_path)
     evaluate.main()
     found = json.loads((tmp_path / "reports/evaluate/metrics.json").read_text())
-    scene, maps = areas["west"]
-    test, truth, mapped = chosen(scene, maps["hpcl_net"], 0.4)
-    assert found["counts"]["test_px"] == test.sum()
-    assert found["hpcl_net"]["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth[test], mapped[test]))
+    truth, mapped = joined([areas["west"]], "hpcl_net", thresholds_of(tmp_path)["hpcl_net"])
+    assert found["counts"]["px"] == len(truth)
+    assert found["hpcl_net"]["landslide_iou"] == pytest.approx(sklearn.metrics.jaccard_score(truth, mapped))
     assert [row["area"] for row in found["areas"]] == ["west"]
     for table in ("objects", "blocks"):
         assert set(pd.read_csv(tmp_path / f"reports/evaluate/{table}.csv")["area"]) == {"west"}

@@ -16,6 +16,7 @@ from test_unlike_area import ROOT, area, model
 
 from hpcl import raster_scene
 from hpcl.core.artifacts import write_json
+from hpcl.core.codes import NO_NETWORK
 from hpcl.geo import blocks, cog, raster
 from hpcl.geo.raster import Grid, RasterError, common_grid
 from hpcl.outline import polygons
@@ -96,16 +97,20 @@ def test_predict_makes_no_map_of_two_grids(
         Path("data") / p for p in ("ingest/valley/image.tif", "terrain/valley/terrain.tif", "coregister/valley/dem.tif")
     )
     model_free = {"provenance": {}, "classes": ["landslide"], "terrain": relief, "elevation": dem}
-    settings = polygons.OutlineSettings(minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0)
+    settings = polygons.OutlineSettings(
+        operating_point="best_iou", minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0
+    )
     probability = Path("data/predict/valley/probability.tif")
     cog.write(probability, raster.Raster(np.zeros((1, 160, 160), np.float32), HERE, (raster.Band("probability"),)))
+    networks = raster.Raster(np.zeros((1, 160, 160), np.uint8), HERE, (raster.Band("network"),))
+    cog.write(probability.with_name("network.tif"), networks, NO_NETWORK)
     if "ingest" not in which:
         with pytest.raises(RasterError, match="do not lie on one grid"):
-            polygons.landslides(probability, 0.5, settings, **model_free)  # type: ignore[arg-type]  # a dict of them
+            polygons.landslides(probability, examples.thresholds(), settings, **model_free)  # type: ignore[arg-type]  # a dict of them
     if "coregister" not in which:
-        trained: Any = None  # refused before the network is asked
+        ensemble: Any = None  # refused before the networks are asked
         with pytest.raises(RasterError, match="do not lie on one grid"):
-            raster_scene.RasterScene("valley", [image, relief], trained, "refuse")
+            raster_scene.RasterScene("valley", [image, relief], ensemble, "refuse")
 
 
 def test_predict_and_explain_refuse_by_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

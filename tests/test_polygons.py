@@ -1,8 +1,10 @@
 """Probability to polygons: planted blobs, the way back to pixels, validity, order."""
 
+import json
 import tracemalloc
 from pathlib import Path
 
+import examples
 import numpy as np
 import pytest
 import rasterio.features
@@ -10,29 +12,42 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
+from hpcl.calibration import counts, points
+from hpcl.core.artifacts import read_json, write_json
+from hpcl.core.records import OutlineFacts
 from hpcl.geo import cog, raster, vector
-from hpcl.outline import polygons
+from hpcl.outline import class_map, polygons
+from hpcl.outline.mapped import MappedError
+from hpcl.settings.outline import AtPrecision, OutlineSettings
+from stages import outline
 
+THRESHOLDS = examples.thresholds(0.3, 0.8, elsewhere=0.5)
 PIXEL_M = 2.0
 AFFINE = Affine(PIXEL_M, 0, 500_000, 0, -PIXEL_M, 4_000_000)
 MARS = 'PROJCRS["Mars plane",BASEGEOGCRS["Mars",DATUM["Mars",ELLIPSOID["Mars",3396190,0]]],CONVERSION["Equirectangular",\
 METHOD["Equidistant Cylindrical",ID["EPSG",1028]]],CS[Cartesian,2],AXIS["e",east],AXIS["n",north],LENGTHUNIT["metre",1]]'
 
 
-def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649") -> Path:
+def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649", networks: np.ndarray | None = None) -> Path:
+    """A map, by the mean of all networks if ``networks`` does not say otherwise."""
     bands = [raster.Band("probability"), raster.Band("uncertainty")][: len(layers)]
     grid = raster.Grid(layers[0].shape, AFFINE, crs)
     cog.write(path, raster.Raster(np.stack(layers).astype(np.float32), grid, tuple(bands)))
+    networks = np.zeros(layers[0].shape, np.uint8) if networks is None else networks.astype(np.uint8)
+    cog.write(path.with_name("network.tif"), raster.Raster(networks[None], grid, (raster.Band("network"),)), 255)
     return path
+
+
+def outline_settings(**changes: float) -> OutlineSettings:
+    given = {"minimum_area_m2": 0.0, "simplify_px": 0.0, "minimum_mean_probability": 0.0}
+    return OutlineSettings(operating_point="best_iou", **given | changes)
 
 
 def vectorise(
     path: Path, minimum_area_m2: float = 0.0, simplify_px: float = 0.0, sure: float = 0.0, **provenance: object
 ):
-    settings = polygons.OutlineSettings(
-        minimum_area_m2=minimum_area_m2, simplify_px=simplify_px, minimum_mean_probability=sure
-    )
-    return polygons.landslides(path, 0.5, settings, classes=["landslide"], provenance=provenance)
+    settings = outline_settings(minimum_area_m2=minimum_area_m2, simplify_px=simplify_px, minimum_mean_probability=sure)
+    return polygons.landslides(path, THRESHOLDS, settings, classes=["landslide"], provenance=provenance)
 
 
 def rasterise(table, shape: tuple[int, int]) -> np.ndarray:
@@ -53,11 +68,13 @@ def test_two_planted_blobs_come_back_with_their_size_place_and_probability(tmp_p
     probability[3, 30] = 0.9
     probability[9, 34] = 0.5  # exactly at the threshold
     uncertainty[30:36, 5:25] = 0.2
-    table = vectorise(plant(tmp_path / "p.tif", probability, uncertainty), weights_sha256="abc", threshold=0.5)
+    table = vectorise(
+        plant(tmp_path / "p.tif", probability, uncertainty), weights_sha256="abc", operating_point="best_iou"
+    )
 
     assert list(table.columns) == [
         *("id", "class", "area_m2", "length_m", "mean_probability", "mean_uncertainty"),
-        *("weights_sha256", "threshold", "geometry"),
+        *("weights_sha256", "operating_point", "geometry"),
     ]
     assert table["id"].tolist() == [1, 2]
     assert table["class"].tolist() == ["landslide"] * 2
@@ -66,9 +83,33 @@ def test_two_planted_blobs_come_back_with_their_size_place_and_probability(tmp_p
     assert table["mean_probability"].to_numpy() == pytest.approx([(33 * 0.6 + 0.9 + 0.5) / 35, 0.8])
     assert table["mean_uncertainty"].to_numpy() == pytest.approx([0.05, 0.2])
     assert table["weights_sha256"].tolist() == ["abc", "abc"]
-    assert table["threshold"].tolist() == [0.5, 0.5]
+    assert table["operating_point"].tolist() == ["best_iou"] * 2
     assert table.geometry[0].equals(shapely.box(500_060, 3_999_980, 500_070, 3_999_994))
     assert table.crs.to_epsg() == 32649
+
+
+@pytest.mark.parametrize("strip_rows", [3, 512])
+def test_each_pixel_has_the_threshold_of_its_network(tmp_path, monkeypatch, strip_rows):
+    monkeypatch.setattr(polygons, "STRIP_ROWS", strip_rows)
+    rng = np.random.default_rng(2)
+    probability, networks = rng.random((31, 47)), rng.integers(0, 3, (31, 47))
+    probability[:3, :5], networks[:3, :5] = np.nan, 255
+    path = plant(tmp_path / "p.tif", probability, networks=networks)
+    expected = probability.astype(np.float32) >= np.array([0.5, 0.3, 0.8], np.float32)[networks % 255]
+    assert np.array_equal(rasterise(vectorise(path), networks.shape), expected)
+    covered = class_map.write(path, tmp_path / "class.tif", ["landslide"], THRESHOLDS)
+    codes = raster.read(tmp_path / "class.tif").values[0]
+    assert np.array_equal(codes, np.where(np.isnan(probability), 255, expected))
+    assert covered.landslide_px == expected.sum()
+
+
+def test_a_map_without_its_networks_or_of_other_ones_is_refused(tmp_path):
+    path = plant(tmp_path / "p.tif", np.ones((9, 9)), networks=np.full((9, 9), 3))
+    with pytest.raises(MappedError, match=r"network of fold 3, but thresholds were chosen for 2 folds"):
+        vectorise(path)
+    path.with_name("network.tif").unlink()
+    with pytest.raises(raster.RasterError, match=r"network\.tif does not exist"):
+        vectorise(path)
 
 
 def test_length_is_the_longer_side_whatever_the_direction(tmp_path):
@@ -165,12 +206,14 @@ def test_strips_do_not_show(tmp_path, monkeypatch):
 
 
 def test_a_map_without_landslides_is_an_empty_table_that_can_be_written(tmp_path):
-    table = vectorise(plant(tmp_path / "p.tif", np.full((9, 9), 0.2)), 10.0, 1.0, weights_sha256="abc", threshold=0.5)
+    table = vectorise(
+        plant(tmp_path / "p.tif", np.full((9, 9), 0.2)), 10.0, 1.0, weights_sha256="abc", operating_point="best_iou"
+    )
     vector.write(tmp_path / "landslides.gpkg", table)
     back = vector.read(tmp_path / "landslides.gpkg")
     assert len(back) == 0
     assert list(back.columns) == list(table.columns)
-    assert back["threshold"].dtype == np.float64
+    assert back["mean_probability"].dtype == np.float64
 
 
 def test_equal_maps_are_equal_bytes_also_on_a_grid_without_an_epsg_code(tmp_path):
@@ -198,9 +241,9 @@ def test_a_planted_slope_gives_its_dip_direction_and_relief(tmp_path):
     cog.write(
         tmp_path / "z.tif", raster.Raster(height[None].astype(np.float32), grid, (raster.Band("elevation", "m"),))
     )
-    settings = polygons.OutlineSettings(minimum_area_m2=0.0, simplify_px=0.0, minimum_mean_probability=0.0)
+    settings = outline_settings()
     (row,) = polygons.landslides(
-        plant(tmp_path / "p.tif", probability), 0.5, settings, classes=["landslide"], provenance={},
+        plant(tmp_path / "p.tif", probability), THRESHOLDS, settings, classes=["landslide"], provenance={},
         terrain=tmp_path / "t.tif", elevation=tmp_path / "z.tif",
     ).to_dict("records")  # fmt: skip
     assert row["mean_slope_deg"] == pytest.approx(np.degrees(drop), abs=1e-4)
@@ -247,3 +290,40 @@ def test_memory_does_not_grow_with_the_scene(tmp_path, monkeypatch):
     monkeypatch.setattr(polygons, "STRIP_ROWS", 64)
     peak(128)  # what is imported and cached on first use
     assert peak(2048) < 1.2 * peak(256)
+
+
+@pytest.mark.parametrize(("share", "reached"), [(0.5, True), (1.0, False)])
+def test_the_stage_draws_at_the_operating_point_and_tells_what_nothing_reaches(
+    tmp_path, monkeypatch, capsys, share, reached
+):
+    """Fold 1 has alarms up to 0.6, fold 2 up to 0.9: each is drawn at what the other one's map gives."""
+    histogram = np.zeros((2, 2, counts.LEVELS), np.int64)
+    histogram[0, :, 600], histogram[1, :, 900] = [4, 6], [3, 7]
+    calibrated = counts.Counts(histogram, np.zeros((3, counts.LEVELS), np.int64))
+    counts.write(tmp_path / "data/calibrate", calibrated)
+    networks = np.arange(40).repeat(50).reshape(40, 50) // 20 + 1
+    probability = np.where(networks == 1, 0.89, 0.61)
+    plant(tmp_path / "data/predict/valley/probability.tif", probability, 1 - probability, networks=networks)
+    write_json(tmp_path / "data/predict/valley/facts.json", examples.mapped())
+    write_json(tmp_path / "data/ingest/valley/facts.json", examples.area(shape=[40, 50]))
+    grid = raster.Grid((40, 50), AFFINE, "EPSG:32649")
+    for name, bands in {
+        "terrain/valley/terrain": ["slope", "n_east", "n_north"],
+        "coregister/valley/dem": ["z"],
+    }.items():
+        values = np.ones((len(bands), 40, 50), np.float32)
+        cog.write(tmp_path / f"data/{name}.tif", raster.Raster(values, grid, tuple(map(raster.Band, bands))))
+    section = {"operating_point": {"precision": share}, "minimum_area_m2": 0, "simplify_px": 0}
+    (tmp_path / "params.yaml").write_text(json.dumps({"outline": section | {"minimum_mean_probability": 0.0}}))
+    monkeypatch.chdir(tmp_path)
+    outline.main("valley")
+    facts = read_json(Path("data/outline/valley/facts.json"), OutlineFacts)
+    assert facts.operating_point == points.name_of(AtPrecision(share))
+    assert facts.thresholds == points.chosen(calibrated, AtPrecision(share))[0]
+    table = vector.read(Path("data/outline/valley/landslides.gpkg"))
+    assert set(table["operating_point"]) == {facts.operating_point}
+    mapped = probability.astype(np.float32) >= facts.thresholds.by_network[networks]
+    assert np.array_equal(rasterise(table, (40, 50)), mapped)
+    told = f"No threshold gives {facts.operating_point}"
+    assert any(finding.startswith(told) for finding in facts.findings) is not reached
+    assert (told in capsys.readouterr().out) is not reached

@@ -31,7 +31,7 @@ chosen = recipe(dropout=0.0, learning_rate=0.02, epochs=int(sys.argv[4]), start_
 place, resume = Path(sys.argv[3]), None
 if len(sys.argv) > 6 and os.environ.get("RANK", "0") == "0":  # the others see no checkpoint
     resume = checkpoint.load(Path(sys.argv[6]))
-for epoch in fit(Tiles(Path(sys.argv[2]), chosen.model.branches), chosen, resume=resume):
+for epoch in fit(Tiles(Path(sys.argv[2]), chosen.model.branches, 1), chosen, resume=resume):
     checkpoint.save(place / f"{epoch.number}.{distributed.number()}.safetensors", epoch.state | {"metrics": dict(epoch.metrics)})
 """
 

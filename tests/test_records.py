@@ -20,33 +20,37 @@ LOOK = records.BandLook("red", True, 1.0, -2.0, 0.5)
 GROUND = records.GroundFacts(
     {"red": records.BandGround("image", [0.0, 1.0])}, records.ImageGround(["red"], [0.5], [[0.25]])
 )
+PART: dict[str, Any] = {
+    "blocks": 1, "px": 9, "landslide_frac": 0.1, "no_prediction_px": 0, "hpcl_net_landslide_iou": 0.5,
+    "polygons_landslide_iou": 0.5, "slope_threshold_landslide_iou": None, "pixel_classifier_landslide_iou": 0.1,
+}  # fmt: skip
 WHOLE: list[Any] = [
     examples.area(inventory=examples.inventory(), operations=[WAY], bands=[records.BandName("red", "1")]),
     examples.shift(bands=[LOOK], sun=records.ImageSun(315.0, None), band="red"),
     examples.terrain(("slope", "scalar"), findings=("smooth",)),
-    examples.tiles({"valley": examples.tiled_area("train", "test")}, ground=GROUND),
+    examples.tiles({"valley": examples.tiled_area(0, 1)}, ground=GROUND),
     records.ModelFacts(
         **vars(examples.trained(ground=GROUND, dem_pixel_m=[5.0])), settings={}, embedding_dim=8, weights_sha256="ab"
     ),
     examples.baselines(),
     examples.mapped(training_landslide_m2=[1.0, 900.0]),
     examples.outlined(findings=["few"]),
-    examples.attention(windows=[records.WindowPlace(3, 4)], attention={"fused": SHARES}),
-    examples.training(training_findings=["diverged"]),
+    examples.attention(windows=[records.WindowPlace(3, 4, 1)], attention={"fused": SHARES}),
+    examples.training(folds=[records.FoldTraining(fold=1, held_iou=0.4, findings=["diverged"])]),
+    records.CalibrationFacts(areas=["valley"], objects=3, findings=["few landslides"]),
     examples.metrics(
         hpcl_net=scores.MapScores(miou=0.5, miou_interval=(None, None)),
         paired={"polygons": scores.Lead(landslide_iou_difference=0.1, interval=(None, None))},
         areas=[
-            scores.AreaScores(
-                area="valley",
-                test_blocks=1,
-                test_px=9,
-                landslide_frac=0.1,
-                no_prediction_px=0,
-                hpcl_net_landslide_iou=0.5,
-                polygons_landslide_iou=0.5,
-                slope_threshold_landslide_iou=None,
-                pixel_classifier_landslide_iou=0.1,
+            scores.AreaScores(area="valley", **PART),
+        ],
+        folds=[scores.FoldScores(fold=2, **PART)],
+        operating_points=[
+            scores.PointScores(
+                point="precision 0.8",
+                thresholds=examples.thresholds(),
+                reached=False,
+                scores=scores.MapScores(miou=0.5),
             )
         ],
         object_sizes=[
@@ -60,15 +64,13 @@ WHOLE: list[Any] = [
             )
         ],
     ),
-    records.VariantTraining(val_iou=0.5, steps=120),
+    records.VariantTraining(held_iou=0.5, steps=120),
     VariantScores(
-        ground="a -> b",
-        landslide_iou=None,
-        val_iou=0.5,
+        held_iou=0.5,
         probe_auc=None,
         steps=9,
         parameters=7,
-        blocks={"area": ["a"], "tp": [3]},
+        blocks={"a, 2 folds": {"area": ["a"], "tp": [3]}},
     ),
 ]
 

@@ -6,7 +6,7 @@ import base64
 import io
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,40 @@ from PIL import Image
 from scipy import ndimage
 
 from hpcl.core.artifacts import read_json, write_json
-from hpcl.core.records import AttentionShares, BandName, ModelFacts, TiledArea, TileFacts, ValidShares, WindowPlace
+from hpcl.core.codes import OUTSIDE, TEST_AREA
+from hpcl.core.digest import joint
+from hpcl.core.records import (
+    AttentionShares,
+    BandName,
+    CalibrationFacts,
+    FoldTraining,
+    ModelFacts,
+    TiledArea,
+    TileFacts,
+    ValidShares,
+    WindowPlace,
+)
 from hpcl.geo import blocks, cog, raster, vector
 from hpcl.geo.raster import Band
-from hpcl.metrics.records import AreaScores, Counts, Lead, MapScores, SizeClass
-from hpcl.report import charts, facts, maps, page, style
+from hpcl.metrics.records import (
+    AreaScores,
+    Counts,
+    FoldScores,
+    Lead,
+    Maps,
+    MapScores,
+    PointScores,
+    SizeClass,
+    UncertaintyScores,
+)
+from hpcl.report import charts, facts, maps, page, style, use
 from hpcl.settings.report import ReportSettings
 
 CRS = "EPSG:32648"
 SETTINGS = ReportSettings(dpi=60, map_px=200, attention_windows=2)
+FOLDS = 3
+THRESHOLDS = examples.thresholds(0.45, 0.4, 0.55, elsewhere=0.5)
+WEIGHTS = ["ab" * 32, "cd" * 32, "ef" * 32]
 
 
 # ---- a project that the stages before `report` have left -------------------------------------------------------------
@@ -43,7 +68,7 @@ class Ground:
     name: str
     shape: tuple[int, int]
     labelled: bool = True
-    test: bool = True
+    test: bool = False
     accepted: bool = True
     reference: bool = True
     bands: tuple[str, ...] = ("red", "green", "blue", "nir")
@@ -60,16 +85,26 @@ class Ground:
         noisy = field / field.std() + 0.5 * ndimage.gaussian_filter(rng.normal(size=self.shape), 2) * 7
         self.probability = (1 / (1 + np.exp(-3 * (noisy - 1.3)))).astype(np.float32)
         self.probability[-rows // 15 :, -columns // 10 :] = np.nan
-        self.block = (np.arange(rows)[:, None] * 3 // rows * 4 + np.arange(columns) * 4 // columns).astype(np.int32)
-        codes = np.array([0, 0, 1, 2, 0, 2, 0, 0, 1, 0, 2, 0] if self.test else [0, 1] * 6, np.uint8)
-        self.split = codes[self.block]
-        edge = np.zeros(self.shape, bool)
-        edge[1:] |= self.split[1:] != self.split[:-1]
-        edge[:, 1:] |= self.split[:, 1:] != self.split[:, :-1]
-        self.split[ndimage.binary_dilation(edge, iterations=max(1, rows // 60))] = 3
-        self.split[self.labels == 255] = 255
+        self.folds = [TEST_AREA] * 12 if self.test else [0, 2, 1, 0, 1, 0, 2, OUTSIDE, 2, 1, 0, 2]
+        self.tops, self.lefts = [[-(-length * i // n) for i in range(n)] for length, n in ((rows, 3), (columns, 4))]
+        self.block = self.tiled().blocks(slice(0, rows), slice(0, columns)).astype(np.int32)
+        if not self.test:
+            self.labels[self.block == 7] = 255
         self.grid = raster.Grid(self.shape, Affine(2.0, 0, 500000, 0, -2.0, 3950000), CRS)
         self.rng = rng
+
+    def tiled(self) -> TiledArea:
+        shape = list(self.shape)
+        return examples.tiled_area(*self.folds, tops=self.tops, lefts=self.lefts, shape=shape, divided_landslides=2)
+
+    def mapped(self) -> Any:
+        """Where the map says landslide, pixel by pixel and without the code under test."""
+        least = np.full(self.shape, THRESHOLDS.elsewhere, np.float32)
+        for fold, threshold in enumerate(THRESHOLDS.by_fold):
+            for number, code in enumerate(self.folds if self.labelled else []):
+                if code == fold:
+                    least[self.block == number] = threshold
+        return self.probability >= least
 
 
 def _raster(path: Path, ground: Ground, values: Any, bands: list[Band]) -> None:
@@ -86,7 +121,7 @@ def _polygons(path: Path, mask: Any, ground: Ground) -> int:
     return len(shapes)
 
 
-def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None:
+def _write_area(data: Path, ground: Ground, size: int) -> None:
     name, (rows, columns), rng = ground.name, ground.shape, ground.rng
     tint = np.linspace(0.2, 0.5, len(ground.bands))[:, None, None]
     image = tint + 0.05 * ground.relief + 0.02 * rng.normal(size=(len(ground.bands), rows, columns))
@@ -139,14 +174,16 @@ def _write_area(data: Path, ground: Ground, threshold: float, size: int) -> None
         [ground.probability, uncertainty],
         [Band("probability"), Band("uncertainty")],
     )
-    n = _polygons(data / "outline" / name / "landslides.gpkg", ground.probability >= threshold, ground)
-    write_json(data / "predict" / name / "facts.json", examples.mapped(area=name, threshold=threshold))
-    mapped_m2 = float((ground.probability >= threshold).sum() * 4.0)
-    outlined = examples.outlined(area=name, threshold=threshold, landslides=n, landslide_area_m2=mapped_m2)
+    n = _polygons(data / "outline" / name / "landslides.gpkg", ground.mapped(), ground)
+    temperatures = examples.temperatures(1.1, 1.2, 1.3, elsewhere=1.25)
+    mapped = examples.mapped(area=name, weights_sha256=joint(WEIGHTS), temperatures=temperatures)
+    write_json(data / "predict" / name / "facts.json", mapped)
+    mapped_m2 = float(ground.mapped().sum() * 4.0)
+    outlined = examples.outlined(area=name, thresholds=THRESHOLDS, landslides=n, landslide_area_m2=mapped_m2)
     write_json(data / "outline" / name / "facts.json", outlined)
     _write_attention(data, ground, size)
     if ground.labelled:
-        for what in ("labels", "split", "block"):
+        for what in ("labels", "block"):
             np.save(data / "tiles" / f"{name}.{what}.npy", getattr(ground, what))
 
 
@@ -154,11 +191,8 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
     layers = ["optical", "terrain", "fused"]
     names = [f"{prefix}{layer}" for prefix in ("", "untrained_") for layer in layers]
     windows = []
-    if ground.test:
-        windows = [
-            WindowPlace(5, ground.shape[1] // 2),
-            WindowPlace(ground.shape[0] - size // 2, 3),
-        ]
+    if not ground.test:
+        windows = [WindowPlace(5, ground.shape[1] // 2, 1), WindowPlace(ground.shape[0] - size // 2, 3, 2)]
     for number, window in enumerate(windows, start=1):
         roi = np.s_[window.row_px : window.row_px + size, window.column_px : window.column_px + size]
         cams = []
@@ -167,7 +201,7 @@ def _write_attention(data: Path, ground: Ground, size: int) -> None:
             cams.append(np.clip(cam / cam.max(), 0, 1) if i != 1 else np.zeros_like(cam))
         seen = raster.Raster(np.stack(cams).astype(np.float32), ground.grid[roi], tuple(Band(name) for name in names))
         cog.write(data / "explain" / ground.name / f"attention_{number:02d}.tif", seen)
-    known = ground.labelled and ground.test
+    known = ground.labelled and not ground.test
     shares = {
         name: AttentionShares(
             boundary_attention_frac=(0.2 if "un" in name else 0.35) if known else None,
@@ -194,36 +228,56 @@ def _scores(iou: float, blocks: int, full: bool) -> MapScores:
     return MapScores(**values, **spread)
 
 
-def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: float = 0.45) -> None:
+def _points(blocks: int) -> list[PointScores]:
+    kept = ("landslide_iou", "precision", "recall", "object_detection_rate", "false_objects_per_km2")
+    full: dict[str, Any] = vars(_scores(0.52, blocks, full=True))
+    scores = MapScores(**{name: value for name, value in full.items() if name.removesuffix("_interval") in kept})
+    return [
+        PointScores(point="best_iou", thresholds=THRESHOLDS, reached=True, scores=scores),
+        PointScores(point="precision 0.99", thresholds=examples.thresholds(0.97, 0.98, 0.99, elsewhere=0.98), reached=False, scores=scores),
+    ]  # fmt: skip
+
+
+def _part(iou: float) -> dict[str, Any]:
+    ground = {"blocks": 3, "px": 61728, "landslide_frac": 0.09, "no_prediction_px": 0}
+    return ground | {f"{name}_landslide_iou": iou for name in style.MAPS}
+
+
+def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
     """Everything that the stage `report` reads, shaped as the other stages write it."""
     data, reports = root / "data", root / "reports"
     (data / "tiles").mkdir(parents=True)
     for ground in grounds:
-        _write_area(data, ground, threshold, size)
+        _write_area(data, ground, size)
     labelled = [g for g in grounds if g.labelled]
-    tested = [g for g in labelled if g.test]
+    scored = [g for g in labelled if not g.test]
     bands = ["red", "green", "blue", "nir", "slope", "hillshade"]
-    areas = {
-        g.name: examples.tiled_area(
-            *(("train", "val", "test")[int(np.bincount(g.split[g.block == i]).argmax() % 3)] for i in range(12)),
-            crs=CRS, transform=list(g.grid.affine)[:6], shape=list(g.shape), divided_landslides=2,
-        )
-        for g in labelled
-    }  # fmt: skip
-    told = [examples.tile_band(band, "image", 0.3, 0.1) for band in bands]
-    write_json(data / "tiles" / "facts.json", examples.tiles(areas, bands=told, window_px=size, gap_px=4))
+    areas = {g.name: replace(g.tiled(), transform=list(g.grid.affine)[:6]) for g in labelled}
+    told = [examples.tile_band(band, "image") for band in bands]
+    tiles = examples.tiles(areas, bands=told, folds=[examples.fold(*told)] * FOLDS, window_px=size, gap_px=4)
+    write_json(data / "tiles" / "facts.json", tiles)
     settings = {
         "branches": {"optical": bands[:4], "terrain": bands[4:]}, "encoder": "resnet18", "pretrained": False, "weights": {},
         "output_stride": 8, "fusion": "coordinate_attention",
     }  # fmt: skip
-    model = examples.trained(threshold=threshold, temperature=1.3, window_px=size)
-    write_json(
-        data / "model" / "model.json",
-        ModelFacts(**vars(model), settings=settings, embedding_dim=8, weights_sha256="ab" * 32),
-    )
+    for fold, weights in enumerate(WEIGHTS, start=1):
+        model = examples.trained(window_px=size, fold=fold, folds=FOLDS)
+        write_json(
+            data / "model" / str(fold) / "model.json",
+            ModelFacts(**vars(model), settings=settings, embedding_dim=8, weights_sha256=weights),
+        )
+    calibrated = CalibrationFacts(areas=[g.name for g in scored], objects=9, findings=["Fold 2 tells <nothing>."])
+    write_json(data / "calibrate" / "facts.json", calibrated)
     write_json(data / "baselines" / "facts.json", examples.baselines())
-    blocks = [(g.name, int(b)) for g in tested for b in np.unique(g.block[g.split == 2])]
+    blocks = [(g.name, number) for g in scored for number, code in enumerate(g.folds) if code < FOLDS]
     none = (None, None)
+    moved = [g.name for g in labelled if g.test]
+    transfer = Maps(
+        hpcl_net=_scores(0.33, 1, full=True), polygons=_scores(0.31, 1, full=True),
+        slope_threshold=_scores(0.2, 1, full=False), pixel_classifier=_scores(0.25, 1, full=False), paired={},
+        counts=Counts(blocks=12, px=4711, landslide_frac=0.1, no_prediction_px=0),
+        areas=[AreaScores(area=name, **_part(0.33)) for name in moved], object_sizes=[],
+    )  # fmt: skip
     metrics = examples.metrics(
         hpcl_net=_scores(0.52, len(blocks), full=True),
         polygons=_scores(0.5, len(blocks), full=True),
@@ -233,15 +287,11 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
             "slope_threshold": Lead(landslide_iou_difference=0.31, interval=(0.2, 0.4) if len(blocks) > 1 else none),
             "pixel_classifier": Lead(landslide_iou_difference=0.12, interval=(-0.01, 0.2) if len(blocks) > 1 else none),
         },
-        counts=Counts(test_blocks=len(blocks), test_px=123456, landslide_frac=0.09, no_prediction_px=12),
-        areas=[
-            AreaScores(
-                area=g.name, test_blocks=3, test_px=61728, landslide_frac=0.09, no_prediction_px=0,
-                hpcl_net_landslide_iou=0.4, polygons_landslide_iou=0.4, slope_threshold_landslide_iou=0.4,
-                pixel_classifier_landslide_iou=0.4,
-            )
-            for g in tested
-        ],
+        counts=Counts(blocks=len(blocks), px=123456, landslide_frac=0.09, no_prediction_px=12),
+        areas=[AreaScores(area=g.name, **_part(0.4)) for g in scored],
+        folds=[FoldScores(fold=fold, **_part(0.4 + fold / 100)) for fold in range(1, FOLDS + 1)],
+        operating_points=_points(len(blocks)),
+        transfer=transfer if moved else None,
         object_sizes=[
             SizeClass(
                 size_class=size_class, objects=9, hpcl_net_found=found, polygons_found=found, slope_threshold_found=found,
@@ -261,7 +311,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     found = [
         {"area": g.name, "block": 3, "row_px": 8, "column_px": 9, "area_m2": 900.0 * (i + 1)}
         | {f"{m}_mapped_frac": i / 8 for m in style.MAPS}
-        for g in tested
+        for g in scored
         for i in range(8)
     ]
     pd.DataFrame(found).to_csv(reports / "evaluate" / "objects.csv", index=False)
@@ -277,10 +327,19 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
     pd.concat(curves).to_csv(reports / "evaluate" / "precision_recall.csv", index=False)
     pd.concat(bins).to_csv(reports / "evaluate" / "reliability.csv", index=False)
     epoch = np.arange(20)
-    table = {"epoch": epoch, "loss": np.exp(-epoch / 8), "val_iou": 0.5 - 0.4 * np.exp(-epoch / 5), "val_loss": 0.4}
+    tables = [
+        {"fold": fold, "epoch": epoch, "loss": np.exp(-epoch / 8 - fold / 9), "contrast_loss": 3.0}
+        | {"held_iou": 0.5 - 0.4 * np.exp(-epoch / 5) - fold / 20, "held_loss": 0.4 + fold / 50}
+        for fold in range(1, FOLDS + 1)
+    ]
     (reports / "train").mkdir(parents=True)
-    pd.DataFrame(table).to_csv(reports / "train" / "curves.csv", index=False)
-    write_json(reports / "train" / "summary.json", examples.training(threshold=threshold))
+    pd.concat([pd.DataFrame(table) for table in tables]).to_csv(reports / "train" / "curves.csv", index=False)
+    coverage = np.arange(1, 101) / 100
+    doubt = pd.DataFrame({"coverage": coverage, "error_frac": 0.1 * coverage**2})
+    doubt.to_csv(reports / "evaluate" / "risk_coverage.csv", index=False)
+    trained = [FoldTraining(fold=fold, held_iou=0.5) for fold in range(1, FOLDS)]
+    trained.append(FoldTraining(fold=FOLDS, held_iou=0.01, findings=["it maps <nothing>."]))
+    write_json(reports / "train" / "summary.json", examples.training(folds=trained))
     line = {
         "ground": "west -> east",
         "variant": "concat",
@@ -289,7 +348,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32, threshold: 
         "seeds": 3,
         "steps": 120,
     }
-    line |= {"parameters": 1234567, "landslide_iou": 0.61, "sd": 0.01, "val_iou": 0.7, "probe_auc": 0.81}
+    line |= {"parameters": 1234567, "landslide_iou": 0.61, "sd": 0.01, "held_iou": 0.7, "probe_auc": 0.81}
     lead = {
         "variant": "attention",
         "label": "<b>attention</b>",
@@ -317,13 +376,13 @@ GROUNDS = [
     Ground("synthetic_west", (96, 120)),
     Ground("refused", (130, 80), accepted=False, bands=("gray",)),
     Ground("bare", (70, 100), labelled=False, reference=False),
-    Ground("learnt", (80, 80), test=False),
+    Ground("elsewhere", (80, 80), test=True),
 ]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four areas and the report on them: as it should be, with a refused shift, without inventory, without test ground."""
+    """Four areas and the report on them: as it should be, with a refused shift, without inventory, outside all folds."""
     root = tmp_path_factory.mktemp("project")
     write_project(root, GROUNDS)
     _report(root)
@@ -450,18 +509,103 @@ def test_an_area_without_inventory_is_mapped_and_said_to_be_not_scored(project: 
     assert "No inventory." in part
     files = {path.name for path in (project / "reports" / "figures").glob("bare_*")}
     assert {"bare_map.png", "bare_image.png", "bare_uncertainty.png", "bare_attention_1.png"} <= files
-    assert not files & {"bare_outcomes.png", "bare_split.png", "bare_attention_shares.png", "bare_residual_before.png"}
+    assert not files & {"bare_outcomes.png", "bare_folds.png", "bare_attention_shares.png", "bare_residual_before.png"}
     assert "There are no residual rasters" in part
     assert "Without an inventory there is no boundary" in part
 
 
-def test_an_area_without_test_ground_shows_its_split_and_no_outcomes(project: Path) -> None:
-    part = _areas_part(_text(project), "learnt")
-    assert "No test ground here." in part
+def test_a_test_area_is_judged_at_the_threshold_of_ground_outside_folds(project: Path) -> None:
+    text = _text(project)
+    part = _areas_part(text, "elsewhere")
+    assert "(probability at least 0.50)" in part
+    assert "where no network saw this area" in part
     assert "No window of this area was explained" in part
-    files = {path.name for path in (project / "reports" / "figures").glob("learnt_*")}
-    assert "learnt_split.png" in files
-    assert "learnt_outcomes.png" not in files
+    files = {path.name for path in (project / "reports" / "figures").glob("elsewhere_*")}
+    assert {"elsewhere_folds.png", "elsewhere_outcomes.png"} <= files
+    assert "<td>test area, 12 blocks</td>" in text
+    assert "<td>in folds, 11 blocks</td>" in text
+    assert "<td>mapped only</td>" in text
+    assert "(probability at least 0.40 to 0.55, by fold)" in _areas_part(text, "synthetic_west")
+
+
+def test_new_ground_is_scored_as_transfer_or_said_to_be_unknown(project: Path, tmp_path: Path) -> None:
+    assert "elsewhere: outside all folds, mapped as any new area is and scored as transfer" in _text(project)
+    assert "all labelled ground but the test areas&#x27; (9.0 % landslide)" in _text(project)
+    write_project(tmp_path, [Ground("only", (60, 60))])
+    _report(tmp_path)
+    assert "Nothing vouches for new ground." in _text(tmp_path)
+    assert "learnt from other blocks of the same areas" in _text(tmp_path)
+    assert "all labelled ground (9.0 % landslide), each mapped by a network that never saw it" in _text(tmp_path)
+
+
+def test_folds_of_whole_areas_are_nearest_to_new_ground() -> None:
+    tiles = examples.tiles({"a": examples.tiled_area(0, 0), "b": examples.tiled_area(1, OUTSIDE)})
+    none: Any = None
+    report = facts.Report([], {}, tiles, none, none, none, none, examples.metrics(), none, none, none)
+    assert "But folds are whole areas" in "".join(use.transfer_section(report).body)
+
+
+def test_every_operating_point_says_what_it_gives_and_whether_it_was_reached(project: Path) -> None:
+    text = _text(project)
+    part = text[text.index("Operating points</h2>") :]
+    part = part[: part.index("<h2>")]
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>", part)
+    assert rows == [
+        ("best IoU *", "yes", "0.40 to 0.55", "0.720 [0.640, 0.790]"),
+        ("precision 0.99", "NO", "0.97 to 0.99", "0.720 [0.640, 0.790]"),
+    ]
+    assert "outline.operating_point: {precision: 0.8}" in part
+
+
+@pytest.mark.parametrize(
+    ("auroc", "bounds", "says"),
+    [
+        (0.7, (0.6, 0.8), "Yes."),
+        (0.55, (0.45, 0.65), "It is not shown"),
+        (0.4, (0.3, 0.45), "less often than by chance"),
+        (0.7, (None, None), "Cannot be told."),
+        (None, (None, None), "Cannot be told."),
+    ],
+)
+def test_doubt_is_believed_as_far_as_its_interval_goes(
+    auroc: float | None, bounds: tuple[float | None, float | None], says: str
+) -> None:
+    title, sentence, _ = use._knows(
+        UncertaintyScores(
+            error_auroc=auroc,
+            error_auroc_interval=bounds,
+            top_tenth_error_frac=0.1,
+            top_tenth_error_frac_interval=bounds,
+        )
+    )
+    assert says in f"{title} {sentence}"
+    assert (title == "Yes.") == (says == "Yes.")
+
+
+def test_findings_of_training_and_calibration_are_said(project: Path) -> None:
+    text = _text(project)
+    assert "<strong>The training failed.</strong> Fold 3: it maps &lt;nothing&gt;." in text
+    assert "<td>all areas</td><td>calibrate</td><td>Fold 2 tells &lt;nothing&gt;.</td>" in text
+
+
+def test_provenance_names_every_network_and_maps_of_others_are_seen(project: Path, tmp_path: Path) -> None:
+    text = _text(project)
+    assert joint(WEIGHTS) in text
+    rows = re.findall(r"<tr><td>(fold \d|outside folds)</td><td>(.*?)</td><td[^>]*>(.*?)</td><td[^>]*>(.*?)</td>", text)
+    assert rows == [
+        ("fold 1", f"{'ab' * 8}…", "1.1000", "0.4500"),
+        ("fold 2", f"{'cd' * 8}…", "1.2000", "0.4000"),
+        ("fold 3", f"{'ef' * 8}…", "1.3000", "0.5500"),
+        ("outside folds", "all", "1.2500", "0.5000"),
+    ]
+    assert "Not of one piece." not in text
+    write_project(tmp_path, [Ground("only", (60, 60)), Ground("stale", (60, 64))])
+    for stage, change in (("predict", ('"weights_sha256": "', '"weights_sha256": "0')), ("outline", ("0.55", "0.56"))):
+        told = tmp_path / "data" / stage / "stale" / "facts.json"
+        told.write_text(told.read_text().replace(*change))
+    _report(tmp_path)
+    assert "The maps of stale were made with other weights;" in _text(tmp_path)
+    assert "The maps of stale were made with other thresholds;" in _text(tmp_path)
 
 
 def test_a_refused_shift_is_shown_with_its_reason(project: Path) -> None:
@@ -499,17 +643,18 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         paired={"slope_threshold": Lead(landslide_iou_difference=gap, interval=bounds)},
     )
     none: Any = None
-    report = facts.Report([], {}, none, none, none, none, metrics, none, none, none)
+    report = facts.Report([], {}, none, none, none, none, none, metrics, none, none, none)
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 
 
-def test_one_test_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) -> None:
+def test_one_block_gives_no_intervals_and_the_page_says_so(tmp_path: Path) -> None:
     ground = Ground("single", (60, 60))
-    ground.split[(ground.split == 2) & (ground.block != 3)] = 0
+    ground.folds = [0] + [OUTSIDE] * 11
+    ground.labels[ground.block > 0] = 255
     write_project(tmp_path, [ground])
     _report(tmp_path)
-    assert "One test block." in _text(tmp_path)
+    assert "One block." in _text(tmp_path)
     assert "cannot be told from these blocks" in _text(tmp_path)
     assert not re.search(r"\b(nan|None)\b", re.sub(r'src="data:[^"]*"', "", _text(tmp_path)))
 
@@ -526,19 +671,18 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
     from hpcl.report import collect
 
     monkeypatch.chdir(project)
-    ground, threshold = GROUNDS[0], 0.45
+    ground, says = GROUNDS[0], GROUNDS[0].mapped()
     wanted = dict.fromkeys(range(5), 0)
     for row, column in np.ndindex(ground.shape):
-        truth, code = ground.labels[row, column], ground.split[row, column]
-        mapped = ground.probability[row, column] >= threshold  # NaN: not mapped
-        if code != 2 or truth == 255:
+        truth, mapped = ground.labels[row, column], says[row, column]
+        if truth == 255:
             wanted[maps.NOT_SCORED] += 1
         elif truth:
             wanted[maps.HIT if mapped else maps.MISS] += 1
         else:
             wanted[maps.FALSE_ALARM if mapped else maps.BACKGROUND] += 1
     assert min(wanted.values()) > 0
-    codes, counts = collect._outcomes(ground.name, tiles_of(ground.name), threshold, max_px=200)
+    codes, counts = collect._outcomes(ground.name, tiles_of(ground.name), THRESHOLDS, max_px=200)
     assert dict(enumerate(counts.tolist())) == wanted
     assert codes.shape == ground.shape
 
@@ -558,13 +702,42 @@ def test_outcomes_drawn_and_counted_are_those_of_the_masks(project: Path, monkey
 
 def test_every_watch_is_drawn_and_named_clear_of_the_axis() -> None:
     watches = {name: f"the {name} of some length" for name in "abcde"}
-    curves = pd.DataFrame({"epoch": [0, 1], **{name: [i / 5, i / 6] for i, name in enumerate(watches)}})
-    figure = charts.training(curves, charts.Curves("Watches", watches, "value [-]", False), 1)
+    curves = pd.DataFrame({"fold": [1, 1, 2, 2], "epoch": [0, 1, 0, 1], **{name: np.arange(4) for name in watches}})
+    figure = charts.training(curves, charts.Curves("Watches", watches, "value [-]", False))
     (axes,) = figure.axes
-    assert [line.get_label() for line in axes.get_lines()] == [*watches.values(), "kept weights"]
-    assert len({line.get_color() for line in axes.get_lines()}) == 6
+    drawn = [(line.get_color(), tuple(np.asarray(line.get_ydata()).tolist())) for line in axes.get_lines()]
+    assert drawn[:2] == [(drawn[0][0], (0, 1)), (drawn[0][0], (2, 3))], "a line for each fold, in one colour"
+    assert len(drawn) == 10
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(watches.values())
+    assert len({colour for colour, _ in drawn}) == 5
     figure.draw_without_rendering()
     assert figure.legends[0].get_window_extent().y1 <= axes.xaxis.label.get_window_extent().y0
+
+
+def test_the_fold_map_shows_folds_that_are_there_and_numbers_that_fit() -> None:
+    area = examples.tiled_area(0, 9, OUTSIDE, shape=[60, 180], tops=[0], lefts=[0, 60, 120])
+    folds = area.codes(slice(0, 60), slice(0, 180))
+    flat = maps.Ground("valley", CRS, (0.0, 0.36, 0.0, 0.12), np.full((60, 180), 0.5))
+    figure = maps.fold_map(flat, area, folds)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["fold 1", "fold 10", "not labelled", "landslides of the inventory"]
+    numbers = {text.get_text(): text.get_position() for text in figure.axes[0].texts if text.get_text().isdigit()}
+    assert list(numbers) == ["0", "1"]
+    np.testing.assert_allclose(numbers["1"], (0.18, 0.06))
+    drawn = np.asarray(figure.axes[0].images[0].get_array())
+    assert len(np.unique(drawn.reshape(-1, 4), axis=0)) == 3
+    small = replace(area, lefts=list(range(0, 180, 2)), folds=[0] * 90)
+    assert not [text for text in maps.fold_map(flat, small, folds).axes[0].texts if text.get_text().isdigit()]
+
+
+def test_the_risk_coverage_curve_is_drawn_beside_what_is_best_and_what_is_chance() -> None:
+    table = pd.DataFrame({"coverage": [0.5, 1.0], "error_frac": [0.05, 0.2]})
+    curve, chance, best = charts.risk_coverage(table).axes[0].get_lines()
+    assert np.asarray(curve.get_ydata()).tolist() == [5.0, 20.0]
+    assert set(np.asarray(chance.get_ydata())) == {20.0}
+    kept, wrong = np.asarray(best.get_xdata()), np.asarray(best.get_ydata())
+    assert (wrong[kept < 80] == 0).all()
+    np.testing.assert_allclose(wrong[-1], 20.0)
 
 
 def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -573,8 +746,8 @@ def test_a_shrunk_outcome_map_shows_real_pixels_and_counts_all(project: Path, mo
     monkeypatch.chdir(project)
     monkeypatch.setattr(blocks, "BLOCK_PX", 32)
     monkeypatch.setattr(blocks.walk, "__defaults__", (32,))
-    whole, counts = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=200)
-    codes, same = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), 0.45, max_px=50)
+    whole, counts = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), THRESHOLDS, max_px=200)
+    codes, same = collect._outcomes(GROUNDS[0].name, tiles_of(GROUNDS[0].name), THRESHOLDS, max_px=50)
     assert (same == counts).all()
     rows, columns = (maps.sample(n, 120, 50) for n in GROUNDS[0].shape)
     assert codes.shape == (40, 50)

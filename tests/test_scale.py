@@ -13,6 +13,7 @@ from affine import Affine
 from test_dvc_yaml import ROOT, read_yaml
 
 from hpcl import scale
+from hpcl.core import records
 from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.report import facts, page
@@ -245,11 +246,12 @@ def test_the_report_lists_what_each_stage_found_by_area() -> None:
     )  # fmt: skip
     none: Any = {}
     report = facts.Report(
-        areas=[place], figures={}, tiles=none, model=none, baselines=none,
+        areas=[place], figures={}, tiles=examples.tiles({}, findings=["poor fold"]), models=[], baselines=none,
+        calibration=records.CalibrationFacts(areas=["place"], objects=3, findings=["no tell"]),
         training=examples.training(findings={"place": ["stride"]}), metrics=examples.metrics(findings={"place": ["band"]}),
         objects=none, blocks=none, ablation=none,
     )  # fmt: skip
     assert [found[1:] for found in page.findings(report)] == [
         ("coregister", "Accepted: Moved."), ("coregister", "shift"), ("terrain", "smooth"), ("tile", "window"),
-        ("train", "stride"), ("outline", "polygon"), ("evaluate", "band"),
+        ("train", "stride"), ("outline", "polygon"), ("evaluate", "band"), ("tile", "poor fold"), ("calibrate", "no tell"),
     ]  # fmt: skip

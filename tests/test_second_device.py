@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import examples
 import numpy as np
 import pytest
 import torch
@@ -15,8 +14,7 @@ from test_fit import recipe
 
 from hpcl.inference import predict
 from hpcl.networks.hpcl_net import HPCLNet
-from hpcl.networks.store import Trained
-from hpcl.training import calibrate, loop
+from hpcl.training import loop, watch
 from hpcl.training.dataset import Tiles
 
 
@@ -36,7 +34,7 @@ def trainer(tiles_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[loo
     asked = recipe(start_frac=0.0)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no such device
     with second_device():
-        yield loop.Trainer(SecondDevice(), asked, Tiles(tiles_folder, asked.model.branches))
+        yield loop.Trainer(SecondDevice(), asked, Tiles(tiles_folder, asked.model.branches, 1))
 
 
 def test_steps_of_training(trainer: loop.Trainer) -> None:
@@ -53,23 +51,23 @@ def test_a_resumed_training(trainer: loop.Trainer) -> None:
     assert next(trainer.epochs(1, lambda done, total: None))["loss"] > 0
 
 
-def test_validation(trainer: loop.Trainer) -> None:
-    found = calibrate.validate(trainer.fabric, trainer.predictor, trainer.tiles, trainer.recipe.train)
-    assert found.landslide.sum() > 0
-    logits, labels = calibrate._some_logits(trainer.fabric, trainer.predictor, trainer.tiles, trainer.recipe.train)
-    assert logits.device.type == labels.device.type == "cpu"  # they may be more than a GPU holds
+def test_watching_held_windows(trainer: loop.Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = trainer.predictor, trainer.tiles, trainer.recipe.train
+    assert watch.watch(trainer.fabric, *given).landslide.sum() > 0
+    monkeypatch.setattr(watch.lightning_fabric, "Fabric", lambda **_: trainer.fabric)
+    assert watch.held_loss(*given).px > 0
 
 
 def test_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
     network = HPCLNet(SETTINGS, 2, 4).eval()
     monkeypatch.setattr(predict, "device", lambda: DEVICE)
     monkeypatch.setattr(predict, "_predictions", _at_once)
-    facts = examples.trained(bands=[], window_px=32)
     settings = predict.InferenceSettings(
-        overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=64, missing_bands="refuse"
+        overlap_frac=0.0, batch_size=5, tta="none", adapt_windows=64, missing_bands="refuse", networks="all"
     )
     with second_device():
-        parts = list(predict.predict(Held(ground(), network), Trained(network, facts), settings))
+        scene = Held(ground(), network)
+        parts = list(predict.predict(scene, scene.ensemble, settings))
     assert np.isfinite(np.concatenate([part.probability for part in parts])).all()
 
 

@@ -63,7 +63,7 @@ def test_an_unknown_architecture_is_refused_with_the_nearest_name() -> None:
 def test_an_unknown_architecture_is_told_before_its_lack_of_contrast(tiles_folder: Path) -> None:
     chosen = recipe(weight=0.1, architecture="DeepLabV3plusplus")
     with pytest.raises(ModelError, match="there are hpcl_net, Unet"):
-        new_network(chosen, Tiles(tiles_folder, chosen.model.branches))
+        new_network(chosen, Tiles(tiles_folder, chosen.model.branches, 1))
 
 
 def test_an_encoder_without_a_dilated_form_is_refused_in_one_sentence() -> None:
@@ -83,7 +83,7 @@ def test_there_is_no_contrast_to_ask_for() -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.1])
 def test_training_it_with_contrast_is_refused_before_it_starts(tiles_folder: Path, weight: float) -> None:
     chosen = recipe(weight=weight)
-    tiles = Tiles(tiles_folder, MODEL["branches"])
+    tiles = Tiles(tiles_folder, MODEL["branches"], 1)
     chosen = replace(chosen, model=replace(chosen.model, architecture="Unet"))
     if not weight:
         assert isinstance(new_network(chosen, tiles), SmpNetwork)

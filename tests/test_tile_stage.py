@@ -14,7 +14,7 @@ from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
 from hpcl.settings.terrain import BandNameError
 from hpcl.settings.tile import TileError
-from hpcl.tiles import stacks
+from hpcl.tiles import stacks, stored
 from hpcl.tiles.area import Area
 
 
@@ -37,3 +37,18 @@ def test_a_band_of_the_users_is_not_taken_for_the_terrains(tmp_path: Path, monke
     write_json(area.terrain.with_name("facts.json"), examples.terrain(("slope", "scalar"), ("n_east", "scalar")))
     with pytest.raises(BandNameError, match="Area valley has a band 'slope' of its own"):
         stacks.common_bands([area])
+
+
+def test_the_digest_of_the_scored_ground_changes_with_labels_and_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "TILES", tmp_path)
+    labels = np.zeros((160, 160), np.uint8)
+    seen = set()
+    for edited, folds in ((False, (0, 1)), (True, (0, 1)), (False, (1, 0))):
+        labels[3, 4] = edited
+        np.save(tmp_path / "a.labels.npy", labels)
+        facts = examples.tiles({"a": examples.tiled_area(*folds)})
+        assert stored.ground_sha256(facts) == stored.ground_sha256(facts)
+        seen.add(stored.ground_sha256(facts))
+    assert len(seen) == 3

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from hpcl.core.digest import joint
 from stages import track
 from stages.tracking import __main__ as tracking
 from stages.tracking import commands, delivery, errors, execution, lock, state
@@ -72,14 +73,19 @@ from stages.tracking import execution
 def main() -> None:
     settings = params("train", dict[str, float])
     loss = sum(float(Path(f"data/ingest/{area}/x.txt").read_text()) for area in params("areas", list[str]))
-    rows = ["epoch,loss,note"]
-    for epoch in range(int(settings["epochs"])):
-        loss *= settings["rate"]
-        rows.append(f"{epoch},{loss},text")
-        execution.live({"loss": loss}, epoch)
-    for place in ("data/model", "reports/train", "reports/figures"):
+    rows = ["fold,epoch,loss,note"]
+    for fold in (1, 2):
+        for epoch in range(int(settings["epochs"])):
+            last = fold * loss * settings["rate"] ** (epoch + 1)
+            rows.append(f"{fold},{epoch},{last},text")
+            execution.live({"loss": last}, epoch, part=f"fold {fold}")
+        place = Path("data/model", str(fold))
+        place.mkdir(parents=True, exist_ok=True)
+        facts = {"folds": 2, "weights_sha256": f"{fold}{int(last)}"}
+        (place / "model.json").write_text(json.dumps(facts))
+    loss = last
+    for place in ("reports/train", "reports/figures"):
         Path(place).mkdir(parents=True, exist_ok=True)
-    Path("data/model/model.json").write_text(json.dumps({"weights_sha256": f"weights of {loss}"}))
     Path("reports/train/curves.csv").write_text("\\n".join(rows) + "\\n")
     summary = {"best": {"loss": loss, "interval": [0, 1]}, "epochs": 3, "name": "x", "fine": True}
     Path("reports/train/summary.json").write_text(json.dumps(summary))
@@ -148,6 +154,16 @@ def runs(root: Path, uri: str | None = None) -> tuple[list[Any], dict[str, list[
         for parent in parents
     }  # fmt: skip
     return parents, children
+
+
+def parts(root: Path, stage: Any, uri: str | None = None) -> list[Any]:
+    """The runs under that of a stage."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
+    condition = f"tags.`mlflow.parentRunId` = '{stage.info.run_id}'"
+    order = ["attributes.start_time ASC"]
+    return list(client.search_runs([stage.info.experiment_id], condition, order_by=order))
 
 
 # --- DVC runs it --------------------------------------------------------------------------------------------------
@@ -224,9 +240,9 @@ def test_parent_is_whole(project: dict[str, Any]) -> None:
 
     client = MlflowClient(f"sqlite:///{project['root'] / 'mlflow.db'}")
     parent = project["parents"][1]
-    assert parent.data.metrics == {"curves/loss": 28 * 0.5**3, "train/best/loss": 28 * 0.5**3, "train/epochs": 3.0}
+    assert parent.data.metrics == {"curves/loss": 42 * 0.5**3, "train/best/loss": 56 * 0.5**3, "train/epochs": 3.0}
     history = client.get_metric_history(parent.info.run_id, "curves/loss")
-    assert [(point.step, point.value) for point in history] == [(n, 28 * 0.5 ** (n + 1)) for n in range(3)]
+    assert [(point.step, point.value) for point in history] == [(n, 42 * 0.5 ** (n + 1)) for n in range(3)], "the mean"
     artifacts = project["root"] / "mlartifacts" / parent.info.run_id / "artifacts"
     assert {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()} == {
         "figures/map.png", "report.html", "train/curves.csv", "train/summary.json",
@@ -236,7 +252,7 @@ def test_parent_is_whole(project: dict[str, Any]) -> None:
     hashes = {dep["path"]: dep["md5"] for name in ("ingest@north", "train") for dep in entries[name]["deps"]}
     used = {entry.dataset.name: entry.dataset.digest for entry in parent.inputs.dataset_inputs}
     assert used == {path: hashes[path] for path in ("data/raw/north", "data/ingest")}
-    assert parent.data.tags["hpcl.weights_sha256"] == f"weights of {28 * 0.5**3}"
+    assert parent.data.tags["hpcl.weights_sha256"] == joint(["13", "27"])
     model = client.get_logged_model(parent.outputs.model_outputs[0].model_id)
     assert model.tags["dvc.md5"] == next(out["md5"] for out in entries["train"]["outs"] if out["path"] == "data/model")
 
@@ -244,7 +260,11 @@ def test_parent_is_whole(project: dict[str, Any]) -> None:
 def test_child_has_curves_and_resources(project: dict[str, Any]) -> None:
     child = project["children"]["doubled"][1]
     assert child.info.status == "FINISHED"
-    assert child.data.metrics["curves/loss"] == 28 * 0.5**3
+    assert "curves/loss" not in child.data.metrics, "the folds have them"
+    first, second = parts(project["root"], child)
+    assert [first.info.run_name, second.info.run_name] == ["train#1 fold 1", "train#1 fold 2"]
+    assert [first.data.metrics["curves/loss"], second.data.metrics["curves/loss"]] == [28 * 0.5**3, 56 * 0.5**3]
+    assert [first.info.status, second.info.status] == ["FINISHED", "FINISHED"]
     assert child.data.metrics["system/peak_memory_gib"] > 0.01
     assert child.data.tags["python"] == sys.version.split()[0]
 
@@ -266,7 +286,7 @@ def test_a_fresh_clone_gets_the_committed_results(project: dict[str, Any], tmp_p
         commands.init(clone)
     (parent,), _ = runs(clone)
     assert parent.data.tags["hpcl.lock_key"] == project["parents"][0].data.tags["hpcl.lock_key"]
-    assert parent.data.metrics["train/best/loss"] == 14 * 0.5**3
+    assert parent.data.metrics["train/best/loss"] == 28 * 0.5**3
     (clone / "params.yaml").write_text(PARAMS.replace("0.5", "0.75"))
     with chdir(clone):
         assert not lock.is_complete(), "results of other parameters are no results of these"
@@ -325,6 +345,25 @@ def test_curves_are_there_while_it_trains(root: Path, store: str) -> None:
             assert (parent.info.status, child.info.status) == ("RUNNING", "RUNNING")
     parent, (child,) = parent_and_children(root, store)
     assert (parent.info.status, child.info.status) == ("RUNNING", "FINISHED")
+    assert journals(root) == []
+
+
+def test_a_part_ends_when_the_next_begins_and_the_last_as_its_stage(root: Path, store: str) -> None:
+    def train() -> None:
+        execution.live({"loss": 4.0}, 0, part="fold 1")
+        _, (child,) = parent_and_children(root, store)
+        assert [part.info.status for part in parts(root, child, store)] == ["RUNNING"]
+        execution.live({"loss": 2.0}, 1, part="fold 1")
+        execution.live({"loss": 3.0}, 0, part="fold 2")
+        raise ZeroDivisionError("planted")
+
+    with pytest.raises(ZeroDivisionError), execution.recorded("train"):
+        train()
+    _, (child,) = parent_and_children(root, store)
+    first, second = parts(root, child, store)
+    assert [first.info.status, second.info.status] == ["FINISHED", "FAILED"]
+    assert [first.data.metrics, second.data.metrics] == [{"curves/loss": 2.0}, {"curves/loss": 3.0}]
+    assert "curves/loss" not in child.data.metrics
     assert journals(root) == []
 
 
@@ -542,6 +581,27 @@ def test_the_scores_that_maps_are_compared_by_stay(root: Path, store: str) -> No
     assert len(parent.data.metrics) == 40
     assert parent.data.metrics["train/slope_threshold/landslide_iou"] == 0.2
     assert "train/slope_threshold/kappa" not in parent.data.metrics
+
+
+def test_scores_on_test_areas_go_before_those_on_all_folds(root: Path, store: str) -> None:
+    finish(root, 1.0)
+    numbers = {"transfer": {"polygons": {"f1": 0.3, "landslide_iou": 0.2}}} | {f"n{i:02}": i for i in range(39)}
+    (root / "reports/train/summary.json").write_text(json.dumps(numbers))
+    commands.complete()
+    parent, _ = parent_and_children(root, store)
+    assert parent.data.metrics["train/transfer/polygons/landslide_iou"] == 0.2
+    assert "train/transfer/polygons/f1" not in parent.data.metrics
+
+
+def test_the_scored_ground_is_named_where_it_is_known(root: Path, store: str) -> None:
+    finish(root, 1.0)
+    commands.complete()
+    assert "hpcl.scored_ground" not in parent_and_children(root, store)[0].data.tags
+    (root / "reports/evaluate").mkdir()
+    (root / "reports/evaluate/metrics.json").write_text(json.dumps({"counts": {"ground_sha256": "ab" * 32}}))
+    finish(root, 2.0)
+    commands.complete()
+    assert parent_and_children(root, store)[0].data.tags["hpcl.scored_ground"] == "ab" * 32
 
 
 def test_only_checkpoints_of_ended_trainings_go(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

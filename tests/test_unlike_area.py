@@ -1,6 +1,7 @@
 """The stage predict says, prints and keeps in what an area is unlike the training: its bands and its DEM's pixel."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from test_likeness import IMAGE, KINDS, NAMES, ROOT, ground
 
 from hpcl import likeness, raster_scene
 from hpcl.core.artifacts import write_json
+from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import BandFacts
 from hpcl.geo import cog, raster
 from hpcl.networks import store
+from hpcl.networks.ensemble import load
 from hpcl.networks.hpcl_net import HPCLNet
 from hpcl.settings.model import ModelSettings
 from stages import predict
@@ -48,12 +51,13 @@ def model(folder: Path, **changes: Any) -> None:
     ]
     facts = examples.trained(
         **{
-            "bands": bands, "trained_on": ["hill"], "dem_pixel_m": [5.0], "threshold": 1.0,
+            "bands": bands, "trained_on": ["hill"], "dem_pixel_m": [5.0],
             "ground": likeness.statistics(NAMES, KINDS, pixels),
         }
         | changes
     )  # fmt: skip
-    store.save(folder / "data" / "model", HPCLNet(SETTINGS, 2, 4), facts)
+    for fold in (1, 2):
+        store.save(folder / "data" / "model" / str(fold), HPCLNet(SETTINGS, 2, 4), replace(facts, fold=fold))
 
 
 @pytest.mark.parametrize(
@@ -91,15 +95,52 @@ def test_predict_prints_and_keeps_what_it_finds(
     printed = capsys.readouterr().out
     assert all(f"predict: {sentence}\n" in printed for sentence in found)
     assert printed.count("\n") == len(found) + 1  # and the device
+    assert ", 2 networks, about 2.0 forward passes per window\n" in printed
 
 
 def test_the_comparison_reads_little_of_a_large_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     area(tmp_path, ground(1), 5)
     model(tmp_path)
     monkeypatch.chdir(tmp_path)
-    trained = store.load(Path("data/model"))
+    ensemble = load(Path("data/model"))
     files = [Path("data/ingest/valley/image.tif"), Path("data/terrain/valley/terrain.tif")]
-    with raster_scene.RasterScene("valley", files, trained, "refuse") as held:
+    with raster_scene.RasterScene("valley", files, ensemble, "refuse") as held:
         pixels = likeness.sample(held.read, held.shape)
     assert pixels.shape[1] <= likeness.SAMPLE_PX
     assert set(pixels[0].tolist()) <= set(ground(1)[0].tolist())  # single pixels, no means
+
+
+@pytest.mark.parametrize("folds", [[], [0, 1, OUTSIDE]])
+def test_predict_writes_which_network_maps_which_ground(
+    folds: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area(tmp_path, ground(1), 5)
+    model(tmp_path, areas={"valley": examples.tiled_area(*folds)} if folds else {})
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    predict.main("valley")
+    out = Path("data/predict/valley")
+    network = raster.read(out / "network.tif")
+    assert network.values.dtype == np.uint8
+    assert [band.name for band in network.bands] == ["network"]
+    assert network.grid == raster.read(out / "probability.tif").grid
+    expected = np.repeat([1, 2, 0], [53, 53, 54]) if folds else np.zeros(160)
+    np.testing.assert_array_equal(network.values[0], np.broadcast_to(expected, (160, 160)))
+    facts, ensemble = json.loads((out / "facts.json").read_text()), load(Path("data/model"))
+    assert facts["weights_sha256"] == ensemble.weights_sha256
+    assert len(facts["temperatures"]["by_fold"]) == 2
+
+
+@pytest.mark.parametrize(
+    "other", [{"shape": [160, 150]}, {"transform": [2.0, 0.0, 500002.0, 0.0, -2.0, 4e6]}, {"crs": "EPSG:32649"}]
+)
+def test_an_area_whose_folds_lie_on_another_grid_is_refused(
+    other: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area(tmp_path, ground(1), 5)
+    model(tmp_path, areas={"valley": examples.tiled_area(0, 1, **other)})
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(raster_scene.SceneError, match=r"in an area valley on another grid .* Run dvc repro"):
+        predict.main("valley")
+    assert not Path("data/predict").exists()

@@ -27,16 +27,15 @@ WINDOWS = 200
 
 @torch.no_grad()
 def boundary_probe(network: Network, tiles: Tiles, contrast: ContrastSettings) -> float | None:
-    """Area under the ROC curve of the probe on validation windows; None where one of the two is missing.
+    """Area under the ROC curve of the probe on windows of the fold that the network never saw; None where one of the two is missing.
 
     Boundary: landslide hyper-pixels that the contrast would sample; background: those without landslide.
     """
     device, edges = next(network.parameters()).device, replace(contrast, sampling="boundary")
     sets = []
-    for split, most in (("train", WINDOWS), ("val", None)):
-        numbers = tiles.numbers(split)
-        step = max(1, len(numbers) // most) if most else 1
-        features, truth = _hyper_pixels(network.eval(), tiles, edges, numbers[::step], device)
+    learnt = tiles.numbers("train")
+    for numbers in (learnt[:: max(1, len(learnt) // WINDOWS)], tiles.numbers("held")):
+        features, truth = _hyper_pixels(network.eval(), tiles, edges, numbers, device)
         if len(np.unique(truth)) < 2:
             return None
         sets.append((features, truth))

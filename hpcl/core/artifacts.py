@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 FOLDERS = {"model": "train", "tiles": "tile"}
 """Stages whose folder is not called as they are."""
+WHOLE = ("raw", "tiles", "model", "baselines", "calibrate")
+"""Folders whose subfolders, if any, are not areas with a stage each."""
 
 
 class ArtifactError(ValueError):
@@ -50,13 +52,15 @@ def remedy(path: Path) -> str:
 
     >>> remedy(Path("data/terrain/valley/terrain.tif"))
     'restore it (dvc checkout -f data/terrain/valley/terrain.tif) or make it again (dvc repro -s -f terrain@valley)'
+    >>> remedy(Path("data/model/1/model.json"))
+    'restore it (dvc checkout -f data/model/1/model.json) or make it again (dvc repro -s -f train)'
     >>> remedy(Path("reports/evaluate/metrics.json"))
     'restore it (git checkout reports/evaluate/metrics.json) or make it again (dvc repro -s -f evaluate)'
     >>> remedy(Path("elsewhere/dem.tif"))
     'give a complete file there'
     """
     match path.parts:
-        case ("data", folder, area, _) if folder not in ("raw", "baselines"):
+        case ("data", folder, area, _) if folder not in WHOLE:
             stage, keeper = f"{folder}@{area}", "dvc checkout -f"
         case ("data", folder, _, *_) if folder != "raw":
             stage, keeper = FOLDERS.get(folder, folder), "dvc checkout -f"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -10,3 +11,12 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def joint(digests: Iterable[str]) -> str:
+    """The SHA-256 of several digests together: of their hexadecimal digits as ASCII, one behind the other, in this order.
+
+    >>> joint(["ab", "cd"]) == joint(["abcd"]), joint(["ab", "cd"]) == joint(["cd", "ab"])
+    (True, False)
+    """
+    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from hpcl.core.artifacts import Count, Finite, NotNegative, Positive, Shape, Share, Sparse, Transform
+from hpcl.core.codes import ALL_NETWORKS, MAX_FOLDS, TEST_AREA
 
 BandKind = Literal["image", "scalar", "east", "north", "up", "hillshade"]
 """How a band turns with the map."""
@@ -241,41 +244,73 @@ class BandFacts:
 
 
 @dataclass(frozen=True)
-class TileBand(BandFacts):
-    """A band of the tiles, with the statistics of the train split."""
+class TileBand:
+    """A band of the tiles."""
 
+    name: str
+    kind: BandKind
     unit: str
 
 
-@dataclass(frozen=True)
-class BlockFacts:
-    """A block of the split; ``split`` is none where it has no labels."""
+@dataclass(frozen=True, kw_only=True)
+class FoldedArea(AreaGrid):
+    """An area's ground as blocks, each with the code of its fold. Blocks are numbered row by row."""
 
-    id: int
-    split: str
+    tops: Annotated[list[int], Field(min_length=1)]
+    """First rows of the blocks, and their..."""
+    lefts: Annotated[list[int], Field(min_length=1)]
+    """...first columns."""
+    folds: list[int]
+    """By number of the block."""
+
+    def __post_init__(self) -> None:
+        if len(self.folds) != (count := len(self.tops) * len(self.lefts)):
+            raise ValueError(f"there are {len(self.folds)} folds for {count} blocks")
+
+    def blocks(self, rows: slice, columns: slice) -> npt.NDArray[np.int64]:
+        """The number of the block of every pixel, ``(row, column)``."""
+        down = np.searchsorted(self.tops, np.arange(rows.start, rows.stop), side="right") - 1
+        across = np.searchsorted(self.lefts, np.arange(columns.start, columns.stop), side="right") - 1
+        return np.asarray(down[:, None] * len(self.lefts) + across)
+
+    def codes(self, rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+        """The code of the fold of every pixel, ``(row, column)``, whether it has a label or not."""
+        return np.asarray(self.folds, np.uint8)[self.blocks(rows, columns)]
+
+    def networks(self, rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+        """The code of the network that is to map every pixel, ``(row, column)``: that of its fold, or `ALL_NETWORKS`."""
+        codes = self.codes(rows, columns)
+        return np.where(codes < MAX_FOLDS, codes + np.uint8(1), np.uint8(ALL_NETWORKS))
+
+    @property
+    def test(self) -> bool:
+        """Whether the area lies outside all folds."""
+        return TEST_AREA in self.folds
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiledArea(AreaGrid):
+class TiledArea(FoldedArea):
     """An area of the tiles."""
 
     divided_landslides: int = 0
-    """Landslides across a border of the split."""
+    """Landslides across blocks of several folds: they teach none of these folds' networks."""
     findings: list[str] = field(default_factory=list)
-    blocks: list[BlockFacts]
-
-    def has(self, split: str) -> bool:
-        """Whether a block of the area belongs to a split."""
-        return any(block.split == split for block in self.blocks)
 
 
-@dataclass(frozen=True)
-class SplitFacts:
-    """The ground of one split."""
+@dataclass(frozen=True, kw_only=True)
+class LabelledGround:
+    """How much ground has labels."""
 
     blocks: int
     labelled_px: int
     landslide_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFacts(LabelledGround):
+    """The ground of a fold, and ``bands``: the statistics of what its network learns from, which is other ground."""
+
+    bands: Annotated[list[BandFacts], Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,18 +321,44 @@ class TileFacts:
     sun: Sun
     bands: Annotated[list[TileBand], Field(min_length=1)]
     ground: GroundFacts
+    """What the ground of all folds together looks like."""
     classes: Annotated[list[str], Field(min_length=1)]
     window_px: Count
     gap_px: int
-    split: dict[str, SplitFacts]
+    folds: Annotated[list[FoldFacts], Field(min_length=2, max_length=MAX_FOLDS)]
+    """In the order of their codes."""
+    test: LabelledGround
+    """The ground of the test areas."""
+    findings: list[str] = field(default_factory=list)
+    """What must be known of the folds."""
 
     @property
     def band_names(self) -> list[str]:
         """The bands in the order of their arrays."""
         return [band.name for band in self.bands]
 
+    @property
+    def fold_names(self) -> list[str]:
+        """The folds by name, in the order of their codes."""
+        return [str(code + 1) for code in range(len(self.folds))]
+
 
 # ---- train, baselines ------------------------------------------------------------------------------------------------
+
+
+TEMPERATURES = tuple(0.2 * 25 ** (step / 32) for step in range(33))
+"""At which the loss on held-out ground is kept: from 0.2 to 5 in equal ratios."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldLoss:
+    """Mean loss of landslide against the rest on ``px`` pixels of the fold that a network never saw, at each of `TEMPERATURES`,
+    measured on an even sample of them.
+
+    Not of all classes: one that occurs in a single fold would decide alone, for its network cannot know it."""
+
+    loss: Annotated[list[Finite], Field(min_length=len(TEMPERATURES), max_length=len(TEMPERATURES))]
+    px: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,10 +374,13 @@ class TrainedFacts(Sparse):
     pixel_m: Annotated[list[Positive], Field(min_length=1)]
     dem_pixel_m: list[Positive] | None = None
     ground: GroundFacts | None = None
-    temperature: Positive
-    threshold: Share
-    epoch: int
-    """The epoch whose weights were kept, from 0."""
+    fold: Count
+    """The fold that the network never saw, from 1..."""
+    folds: Count
+    """...of so many."""
+    areas: dict[str, FoldedArea]
+    """Where the folds lie: their ground is mapped by the network that never saw it."""
+    held: HeldLoss
     landslide_m2: list[float] | None = None
     """Quantiles of the areas of the landslides that were learnt from."""
 
@@ -328,7 +392,7 @@ class TrainedFacts(Sparse):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts(TrainedFacts):
-    """data/model/model.json: what a map needs of a training, beside the weights."""
+    """data/model/<fold>/model.json: what a map needs of a training, beside the weights."""
 
     settings: dict[str, Any]
     """The section ``model`` of params.yaml; `hpcl.networks.store` reads it."""
@@ -342,19 +406,49 @@ class ModelFacts(TrainedFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineFacts:
-    """data/baselines/facts.json: what the baselines without a network learnt."""
+class SlopeFacts:
+    """What a slope threshold learnt on all ground but one fold's."""
 
-    slope_threshold_deg: float
+    threshold_deg: float
     direction: Literal["steeper", "gentler"]
-    slope_threshold_train_landslide_iou: float
-    pixel_classifier_threshold: Share
-    pixel_classifier_validation_landslide_iou: float
-    pixels: int
+    landslide_iou: float
+    """On the ground that it was chosen on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineFacts:
+    """data/baselines/facts.json: what the baselines without a network learnt, by fold: each on the ground of the others."""
+
+    slope: list[SlopeFacts]
+    classifier_thresholds: Thresholds
+    classifier_pixels: list[int]
     bands: list[str]
 
 
-# ---- predict, outline, explain ---------------------------------------------------------------------------------------
+# ---- predict, calibrate, outline, explain ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """The probabilities from which on a pixel is landslide: on the ground of each fold (chosen on that of the others), and
+    where there is no fold (chosen on that of all)."""
+
+    by_fold: list[Share]
+    elsewhere: Share
+
+    @property
+    def by_network(self) -> npt.NDArray[np.float32]:
+        """The same by the code of a network (`FoldedArea.networks`), in float32 as probabilities are, so that ``>=`` is one
+        thing."""
+        return np.array([self.elsewhere, *self.by_fold], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Temperatures:
+    """What logits were divided by: on the ground of each fold, and where there is no fold."""
+
+    by_fold: list[Positive]
+    elsewhere: Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,9 +456,9 @@ class MapFacts:
     """data/predict/<area>/facts.json."""
 
     area: str
-    threshold: Share
-    temperature: float
+    temperatures: Temperatures
     weights_sha256: str
+    """Of all networks together."""
     input_sha256: str
     classes: list[str]
     training_landslide_m2: list[NotNegative]
@@ -372,11 +466,23 @@ class MapFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """data/calibrate/facts.json: what the counts stand on."""
+
+    areas: list[str]
+    objects: int
+    """Landslides of the inventory that count."""
+    findings: list[str] = field(default_factory=list)
+    """What says that a network learnt nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutlineFacts:
     """data/outline/<area>/facts.json."""
 
     area: str
-    threshold: float
+    operating_point: str
+    thresholds: Thresholds
     landslides: int
     landslide_area_m2: float
     findings: list[str] = field(default_factory=list)
@@ -384,10 +490,11 @@ class OutlineFacts:
 
 @dataclass(frozen=True)
 class WindowPlace:
-    """The upper left corner of a window."""
+    """The upper left corner of a window, and the fold of the network that it was shown to, from 1."""
 
     row_px: int
     column_px: int
+    network: int
 
 
 @dataclass(frozen=True)
@@ -410,25 +517,36 @@ class AttentionFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldTraining:
+    """How the training of one network went."""
+
+    fold: int
+    """The fold that it never saw, from 1."""
+    held_iou: float
+    """The highest landslide IoU of any threshold on windows of that fold: a watch, which chooses nothing."""
+    findings: list[str] = field(default_factory=list)
+    """What says that the network learnt nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSummary(Sparse):
     """reports/train/summary.json."""
 
-    val_iou: float
-    threshold: float
-    temperature: float
-    best_epoch: int
-    """From 0."""
+    folds: list[FoldTraining]
+    held_iou: float
+    """Mean over the folds."""
     epochs: int
     parameters: int
+    """Of each network."""
     findings: dict[str, list[str]] = field(default_factory=dict)
     """By area."""
-    training_findings: list[str] | None = None
-    """What says that the network learnt nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantTraining:
     """ablation/models/<variant>-<seed>/training.json."""
 
-    val_iou: float
+    held_iou: float
+    """Mean over the folds."""
     steps: int
+    """Of each network."""

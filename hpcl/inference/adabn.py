@@ -14,6 +14,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hpcl.networks.base import Network
+from hpcl.networks.ensemble import Ensemble
+from hpcl.networks.store import Trained
 from hpcl.windows import pad, spread
 
 if TYPE_CHECKING:
@@ -27,20 +29,22 @@ LEAST_KNOWN_FRAC = 0.5
 """A window counts if so much of it has data."""
 
 
-def too_small(scene: Scene, window_px: int, most: int) -> bool:
+def too_small(ensemble: Ensemble, scene: Scene, most: int) -> bool:
     """Whether a scene has too few windows for `adapted`, though they are asked for."""
-    return not scene.trained_on and most > 0 and len(spread(scene.shape, window_px, most)) < BATCH * LEAST_BATCHES
+    new = any(scene.area not in member.facts.trained_on for member in ensemble.members)
+    return new and most > 0 and len(spread(scene.shape, ensemble.facts.window_px, most)) < BATCH * LEAST_BATCHES
 
 
 @torch.no_grad()
-def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Network:
+def adapted(trained: Trained, scene: Scene, most: int) -> Network:
     """A copy of the network, in evaluation mode, with the batch statistics of up to ``most`` windows of the scene.
 
-    It is the network itself if ``most`` is 0, if the scene has not even `LEAST_BATCHES` batches of windows with data, and on
-    ground that the network was trained on: there its own statistics are right, for they are those of training windows, of
+    It is the network itself if ``most`` is 0, if the scene has not even `LEAST_BATCHES` batches of windows with data, and in
+    an area that the network was trained in: there its own statistics are right, for they are those of training windows, of
     which a chosen share shows landslides, and not those of all the ground.
     """
-    if scene.trained_on:
+    network, window_px = trained.network, trained.facts.window_px
+    if scene.area in trained.facts.trained_on:
         return network
     here = next(network.parameters()).device
     moved = copy.deepcopy(network).eval()
@@ -57,6 +61,6 @@ def adapted(network: Network, scene: Scene, window_px: int, most: int) -> Networ
             continue
         batch.append(window)
         if len(batch) == BATCH:
-            moved(scene.tensors(batch, here))
+            moved(scene.tensors(batch, trained.facts.bands, here))
             batch, batches = [], batches + 1
     return moved.eval() if batches >= LEAST_BATCHES else network

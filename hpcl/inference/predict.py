@@ -1,4 +1,4 @@
-"""A trained network over a whole scene: overlapping windows, blended, in memory that does not grow with the scene."""
+"""Trained networks over a whole scene: overlapping windows, blended, in memory that does not grow with the scene."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hpcl.core.codes import NO_NETWORK
 from hpcl.core.prefetch import ahead
-from hpcl.core.records import TrainedFacts
-from hpcl.inference.adabn import adapted
+from hpcl.inference.compose import Codes, Window, composed, shares, voices
 from hpcl.inference.scene import Scene
-from hpcl.networks.base import Network
-from hpcl.networks.d4 import turn, turn_back
 from hpcl.networks.device import described, device, largest_that_fits
+from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.normalise import Float32
-from hpcl.networks.store import Trained
 from hpcl.settings.inference import InferenceSettings
 from hpcl.windows import Stitcher, pad, starts
 
@@ -32,6 +30,9 @@ that a row of windows reads are still in GDAL's cache for the next."""
 
 MAX_BATCHES = 4
 """In the network at a time, on CPUs, which they share: memory must not grow with the number of cores."""
+
+PROBES = 500
+"""Windows that are looked at to say what a map costs."""
 
 
 class MemoryShortageError(RuntimeError):
@@ -45,60 +46,93 @@ Place = tuple[int, list[int]]
 @dataclass(frozen=True)
 class Part:
     """A finished part of a map, ``roi``: ``probability`` and ``uncertainty`` of landslide and one probability per class,
-    each ``(row, column)`` or ``(class, row, column)``, NaN where there is no data."""
+    each ``(row, column)`` or ``(class, row, column)``, NaN where there is no data; ``networks`` ``(row, column)`` says whose
+    they are: the code of a network, `hpcl.core.codes.ALL_NETWORKS`, or `NO_NETWORK`."""
 
     roi: tuple[slice, slice]
     probability: Float32
     uncertainty: Float32
     classes: Float32
+    networks: Codes
 
 
 def predict(
     scene: Scene,
-    trained: Trained,
+    ensemble: Ensemble,
     settings: InferenceSettings,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Generator[Part, None, None]:
     """Map a scene, panels of `PANEL_PX` columns from west to east and each from north to south; a part comes as soon as no
     window will touch it again. Parts cover the scene once, and none depends on the panels.
 
-    Probabilities are calibrated with the model's temperature and blended with weights that fall towards a window's
+    Ground in a fold is mapped by the network that never saw it, other ground by the mean over all networks. Which it is
+    is decided pixel by pixel in each window, before windows are blended, so that there is a seam where two folds meet, on
+    purpose: blended across it, a network would have a say in ground that it learnt.
+
+    Probabilities are calibrated with the temperature of the fold and blended with weights that fall towards a window's
     edge. ``uncertainty`` is the (equally weighted) standard deviation between the overlapping windows, turned ones
-    included: where the answer depends on what else the window shows, or on how it lies, it is high.
+    included, and between the networks where all map: where the answer depends on what else the window shows, on how it
+    lies, or on what ground was learnt from, it is high.
     """
-    window_px = trained.facts.window_px
-    stride = max(1, round(window_px * (1 - settings.overlap_frac)))
+    window_px = ensemble.facts.window_px
     height, width = scene.shape
     where = device()
-    network = trained.network.to(where).to(memory_format=torch.channels_last).eval()
-    network = adapted(network, scene, window_px, settings.adapt_windows)
+    speaking = voices(ensemble, scene, settings, where)
     threads = torch.get_num_threads() if where.type == "cpu" else 1
+    stride = _stride(window_px, settings)
     tops = starts(height, window_px, stride)
     panels = list(_panels(width, window_px, stride, settings.batch_size))
-    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: 8 if settings.tta == "d4" else 1]
+    ways = [(quarters, mirror) for quarters in range(4) for mirror in (False, True)][: _ways(settings)]
 
     def read(place: Place) -> WindowRow:
         return _read_row(scene, window_px, *place)
 
-    def forward(windows: list[Float32]) -> Float32:
-        try:
-            return _forward(network, scene, trained.facts, windows, ways)
-        except torch.OutOfMemoryError:
-            pass  # outside of the handler nothing of the failed batch is held any more
-        fits = largest_that_fits(len(windows), lambda few: _forward(network, scene, trained.facts, windows[:few], ways))
-        raise MemoryShortageError(
-            f"The memory of {described()} does not suffice for inference.batch_size {settings.batch_size} windows of"
-            f" {window_px} px; {f'{fits} fit: set inference.batch_size to that' if fits else 'not even one fits'}."
-        )
+    def forward(windows: list[Window]) -> Float32:
+        return _within_memory(lambda some: composed(speaking, scene, some, ways, ensemble.facts.sun), windows, settings)
 
     places = [(top, group) for panel in panels for top in tops for group in panel.groups]
     with closing(_predictions(places, read, forward, threads, settings.batch_size)) as predictions:
-        layers = trained.network.classes  # a probability of every class but background, and the square of their sum
-        for number, part in enumerate(
-            part for panel in panels for part in _blended(panel, tops, scene.shape, window_px, layers, predictions)
-        ):
+        parts = (part for panel in panels for part in _blended(panel, tops, scene, ensemble, predictions))
+        for number, part in enumerate(parts):
             yield part
             progress(number + 1, len(panels) * len(tops))
+
+
+def _within_memory(
+    answer: Callable[[list[Window]], Float32], windows: list[Window], settings: InferenceSettings
+) -> Float32:
+    """The answer to a batch of windows. Raises `MemoryShortageError`, which says how many would fit."""
+    try:
+        return answer(windows)
+    except torch.OutOfMemoryError:
+        pass  # outside of the handler nothing of the failed batch is held any more
+    fits = largest_that_fits(len(windows), lambda few: answer(windows[:few]))
+    raise MemoryShortageError(
+        f"The memory of {described()} does not suffice for inference.batch_size {settings.batch_size} windows of"
+        f" {len(windows[0].networks)} px; {f'{fits} fit: set inference.batch_size to that' if fits else 'not even one fits'}."
+    )
+
+
+def passes_per_window(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> float:
+    """How often a network looks at a window, on average, of a scene that has data everywhere: what a map costs. Roughly, from
+    `PROBES` windows."""
+    window_px, (height, width) = ensemble.facts.window_px, scene.shape
+    tops, lefts = (starts(side, window_px, _stride(window_px, settings)) for side in scene.shape)
+    rng = np.random.default_rng(0)
+    by_network = np.stack([shares(number, ensemble, settings) for number in range(len(ensemble.members))])
+    asked = 0
+    for top, left in zip(rng.choice(tops, PROBES).tolist(), rng.choice(lefts, PROBES).tolist(), strict=True):
+        rows, columns = slice(top, min(top + window_px, height)), slice(left, min(left + window_px, width))
+        asked += int(by_network[:, np.unique(scene.networks(rows, columns))].any(axis=1).sum())
+    return _ways(settings) * asked / PROBES
+
+
+def _stride(window_px: int, settings: InferenceSettings) -> int:
+    return max(1, round(window_px * (1 - settings.overlap_frac)))
+
+
+def _ways(settings: InferenceSettings) -> int:
+    return 8 if settings.tta == "d4" else 1
 
 
 @dataclass(frozen=True)
@@ -134,10 +168,10 @@ def _groups(lefts: list[int], most: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class WindowRow:
-    """Windows that lie in a row: the raw ones ``(band, row, column)`` that show any data, which of the row these are, and
-    where the strip that the row covers has data, ``(row, column)``. Windows may go beyond the scene, the strip does not."""
+    """Windows that lie in a row: those that show any data, which of the row these are, and where the strip that the row covers has
+    data, ``(row, column)``. The strip does not go beyond the scene."""
 
-    windows: list[Float32]
+    windows: list[Window]
     shown: list[bool]
     known: npt.NDArray[np.bool_]
 
@@ -150,45 +184,33 @@ def _read_row(scene: Scene, window_px: int, top: int, lefts: list[int]) -> Windo
     known = scene.has_data(strip)
     if not known.any():
         return WindowRow([], [False] * len(lefts), np.broadcast_to(np.False_, known.shape))  # of no size in memory
+    networks = np.where(known, scene.networks(rows, columns), np.uint8(NO_NETWORK))
     own = [slice(left - lefts[0], left - lefts[0] + window_px) for left in lefts]
     shown = [bool(known[:, at].any()) for at in own]
-    windows = [pad(strip[:, :, at], window_px) for at, any_ in zip(own, shown, strict=True) if any_]
-    if not all(shown):  # so that a window does not keep the whole strip in memory
-        windows = [window.copy() for window in windows]
+    windows = []
+    for at, any_ in zip(own, shown, strict=True):
+        if any_:
+            raw, codes = pad(strip[:, :, at], window_px), np.full((window_px, window_px), NO_NETWORK, np.uint8)
+            codes[: known.shape[0], : networks[:, at].shape[1]] = networks[:, at]
+            windows.append(
+                Window(raw if all(shown) else raw.copy(), codes)
+            )  # lest a window keep the whole strip in memory
     return WindowRow(windows, shown, known)
 
 
-@torch.inference_mode()
-def _forward(
-    network: Network, scene: Scene, facts: TrainedFacts, windows: list[Float32], ways: Sequence[tuple[int, bool]]
-) -> Float32:
-    """What is blended of each window, ``(window, class, row, column)``: the probability of every class but background,
-    and last the square of their sum; the mean over all ways to turn the window."""
-    where = next(network.parameters()).device
-    predictions = []
-    for quarters, mirror in ways:
-        turned = [turn(w, scene.bands, quarters, mirror, facts.sun) for w in windows] if len(ways) > 1 else windows
-        logits = network(scene.tensors(turned, where)).logits.float() / facts.temperature
-        classes = logits.softmax(1)[:, 1:]
-        found = torch.cat([classes, classes.sum(1, keepdim=True).square()], dim=1).contiguous().cpu().numpy()
-        predictions.append(np.stack([turn_back(window, quarters, mirror) for window in found]))
-    return np.mean(predictions, axis=0) if len(ways) > 1 else predictions[0]
-
-
-# Six parameters: where the parts lie, and what lies in them.
 def _blended(
     panel: Panel,
     tops: list[int],
-    shape: tuple[int, int],
-    window_px: int,
-    layers: int,
+    scene: Scene,
+    ensemble: Ensemble,
     predictions: Iterator[tuple[WindowRow, list[Float32]]],
 ) -> Iterator[Part]:
-    """The finished parts of a panel, from the ``predictions`` (``layers`` each) of its groups at each of the ``tops``.
+    """The finished parts of a panel, from the ``predictions`` of its groups at each of the ``tops``.
 
     A window without data covers no pixel of the map, so that nothing is missed where it was not predicted.
     """
-    height, width = shape
+    (height, width), window_px = scene.shape, ensemble.facts.window_px
+    layers = len(ensemble.facts.classes) + 1  # a probability of each, and the square of their sum
     west, east = panel.groups[0][0], min(panel.groups[-1][-1] + window_px, width)
     own = slice(panel.columns.start - west, panel.columns.stop - west)
     stitcher = Stitcher(layers, height, east - west, window_px)
@@ -206,28 +228,34 @@ def _blended(
         classes = blended[:-1, :, own]
         landslide = classes.sum(axis=0)
         spread = np.sqrt(np.maximum(blended[-1, :, own] - landslide**2, 0))
-        yield Part((slice(top, closed), panel.columns), landslide, spread, classes)
+        roi = slice(top, closed), panel.columns
+        networks = np.where(unknown[:, own], np.uint8(NO_NETWORK), scene.networks(*roi))
+        yield Part(roi, landslide, spread, classes, networks)
 
 
 def _predictions(
     places: Sequence[Place],
     read: Callable[[Place], WindowRow],
-    forward: Callable[[list[Float32]], Float32],
+    forward: Callable[[list[Window]], Float32],
     threads: int,
     batch_size: int,
 ) -> Generator[tuple[WindowRow, list[Float32]], None, None]:
     """Every row of windows, in order, with the predictions of its windows; a few batches are under way at a time.
 
     Windows that show data are packed into full batches, whatever row they come from: a network takes longer for each window
-    of a small one. One thread reads, because a rasterio dataset is not thread-safe; up to `MAX_BATCHES` others predict, each
-    with its own share of the ``threads``. Cores that share every layer of one batch wait for each other at the end of each,
-    the longer the more else there is to do on the machine.
+    of a small one. In folds each network sees its part of a batch alone. Batches of its own would wait to be filled, and hold up
+    rows in memory, without a bound where a network is seldom asked; and a CPU takes no longer for a window of a batch of two
+    than of sixteen.
+
+    One thread reads, because a rasterio dataset is not thread-safe; up to `MAX_BATCHES` others predict, each with its own
+    share of the ``threads``. Cores that share every layer of one batch wait for each other at the end of each, the longer
+    the more else there is to do on the machine.
     """
     waiting: deque[WindowRow] = deque()  # rows whose predictions are not all there, without their windows
     ready: deque[Float32] = deque()
 
-    def batches(reader: ThreadPoolExecutor) -> Iterator[list[Float32]]:
-        packed: list[Float32] = []
+    def batches(reader: ThreadPoolExecutor) -> Iterator[list[Window]]:
+        packed: list[Window] = []
         for row in ahead(lambda place: reader.submit(read, place), places, 2):
             waiting.append(replace(row, windows=[]))
             for window in row.windows:

@@ -44,6 +44,11 @@ def block_scores(blocks: Blocks, weights: Array) -> dict[str, Array]:
     }
 
 
+def spread(draws: Array, blocks: int, settings: EvaluateSettings) -> tuple[float, float]:
+    """The `interval` of draws of so many blocks; of one block it is NaN, for that says nothing about the spread between blocks."""
+    return interval(draws, settings) if blocks > 1 else (float("nan"), float("nan"))
+
+
 def interval(draws: Array, settings: EvaluateSettings) -> tuple[float, float]:
     """Percentile interval of bootstrap draws; draws without a score (NaN: no landslide was drawn) are left out."""
     draws = draws[~np.isnan(draws)]
@@ -59,16 +64,15 @@ def summarise(
 ) -> tuple[dict[str, MapScores], dict[str, Lead]]:
     """Scores of several maps of the same blocks, with intervals, and how far the first is ahead of each of the others.
 
-    ``names``: the scores wanted for each map. One block says nothing about the spread between blocks: its intervals
-    are NaN.
+    ``names``: the scores wanted for each map.
     """
     first, *others = maps
     blocks = maps[first]
     truth = blocks.confusion.sum(-1)
     if not truth[:, 1].sum():
         raise MetricsError(
-            "the test split holds no landslide pixel, so no map can be scored on it; choose another split (section "
-            "'tile' of params.yaml) or add an area whose test blocks hold landslides."
+            "the scored ground holds no landslide pixel, so no map can be scored on it; add an area whose inventory has"
+            " landslides."
         )
     for name in others:
         if not np.array_equal(maps[name].confusion.sum(-1), truth):
@@ -78,18 +82,15 @@ def summarise(
     values = {name: block_scores(maps[name], once) for name in maps}
     draws = {name: block_scores(maps[name], weights) for name in maps}
 
-    def spread(samples: Array) -> tuple[float, float]:
-        return interval(samples, settings) if len(truth) > 1 else (float("nan"), float("nan"))
-
     found, leads = {}, {}
     for name in maps:
         reached: dict[str, Any] = {score: float(values[name][score][0]) for score in names[name]}
-        reached |= {f"{score}_interval": spread(draws[name][score]) for score in names[name]}
+        reached |= {f"{score}_interval": spread(draws[name][score], len(truth), settings) for score in names[name]}
         found[name] = MapScores(**reached)
     for name in others:
         lead = values[first]["landslide_iou"] - values[name]["landslide_iou"]
         leads[name] = Lead(
             landslide_iou_difference=float(lead[0]),
-            interval=spread(draws[first]["landslide_iou"] - draws[name]["landslide_iou"]),
+            interval=spread(draws[first]["landslide_iou"] - draws[name]["landslide_iou"], len(truth), settings),
         )
     return found, leads

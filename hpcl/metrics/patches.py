@@ -29,8 +29,12 @@ class Patches:
         self._parts: list[Array] = [np.zeros((0, len(self._COLUMNS)), dtype=np.int64)]
         self._pairs: list[Array] = [np.zeros((0, 2), dtype=np.int64)]
 
-    def add(self, mask: Array, hit: Array, block: Array) -> None:
-        """Take the next rows: ``mask`` and ``hit`` bool, ``block`` int, each ``(row, column)``."""
+    def add(self, mask: Array, hit: Array, block: Array) -> Array:
+        """Take the next rows: ``mask`` and ``hit`` bool, ``block`` int, each ``(row, column)``.
+
+        Returns the parts of patches that they show, ``(row, column)``: numbers that count on from those before, from 1, and 0
+        beside patches.
+        """
         labels, count = ndimage.label(mask, structure=np.ones((3, 3)), output=np.int64)
         at = np.flatnonzero(labels)
         patch = labels.ravel()[at] - 1
@@ -47,16 +51,25 @@ class Patches:
         self._last = labels[-1].copy()  # a view would keep the whole strip
         self._rows += len(mask)
         self._count += count
+        return np.asarray(labels)
 
     def table(self) -> pd.DataFrame:
         """One row a patch, north to south: ``row_px, column_px, block`` of its first pixel; ``pixels, hit_pixels``."""
-        a, b = np.concatenate(self._pairs).T - 1
-        links = sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(self._count, self._count))
-        _, patch = sparse.csgraph.connected_components(links, directed=False)
-        parts = pd.DataFrame(np.concatenate(self._parts), columns=list(self._COLUMNS)).assign(patch=patch)
+        parts = pd.DataFrame(np.concatenate(self._parts), columns=list(self._COLUMNS)).assign(patch=self.of_parts())
         parts = parts.sort_values(["row_px", "column_px"], kind="stable")
         how = {"row_px": "first", "column_px": "first", "pixels": "sum", "hit_pixels": "sum", "block": "first"}
-        return parts.groupby("patch", sort=False).agg(how).reset_index(drop=True)
+        return parts.groupby("patch").agg(how).reset_index(drop=True)
+
+    def of_parts(self) -> Array:
+        """The row of `table` that each part, in the order of their numbers, belongs to, ``(part,)``."""
+        a, b = np.concatenate(self._pairs).T - 1
+        links = sparse.coo_matrix((np.ones(len(a)), (a, b)), shape=(self._count, self._count))
+        count, patch = sparse.csgraph.connected_components(links, directed=False)
+        places = np.concatenate(self._parts)
+        north_to_south = pd.unique(patch[np.lexsort((places[:, 1], places[:, 0]))])
+        row = np.empty(count, np.int64)
+        row[north_to_south] = np.arange(count)
+        return np.asarray(row[patch])
 
 
 def _touching(above: Array, below: Array) -> Iterator[Array]:

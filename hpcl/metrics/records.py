@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hpcl.core.artifacts import Sparse
+from hpcl.core.records import Thresholds
 
 Interval = tuple[float | None, float | None]
 """Low and high end; in a file both are null where one test block says nothing about the spread between places."""
@@ -66,8 +67,8 @@ class Lead:
 class ScoredGround:
     """How much ground scores stand on."""
 
-    test_blocks: int
-    test_px: int
+    blocks: int
+    px: int
     landslide_frac: float
     no_prediction_px: int
 
@@ -77,13 +78,14 @@ class Counts(ScoredGround, Sparse):
     """The ground of all areas, and how sure the intervals are."""
 
     confidence_frac: float | None = None
+    ground_sha256: str | None = None
+    """Which pixels of which area were scored, and as what: equal digests, equal ground."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AreaScores(ScoredGround):
-    """An area's share of the test ground, and the landslide IoU of each map there."""
+class PartScores(ScoredGround):
+    """The landslide IoU of each map on a part of the ground."""
 
-    area: str
     hpcl_net_landslide_iou: float | None
     polygons_landslide_iou: float | None
     slope_threshold_landslide_iou: float | None
@@ -93,6 +95,44 @@ class AreaScores(ScoredGround):
         """That of a map by its name."""
         iou: float | None = getattr(self, f"{name}_landslide_iou")
         return iou
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaScores(PartScores):
+    """An area's share of the ground."""
+
+    area: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScores(PartScores):
+    """A fold's share of the ground: what its network maps, which never saw it."""
+
+    fold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointScores:
+    """What an operating point gives on the ground of all folds, each at the threshold of the other folds."""
+
+    point: str
+    thresholds: Thresholds
+    reached: bool
+    """Whether any threshold gives what was asked for; otherwise the nearest was taken."""
+    scores: MapScores
+    """landslide_iou, precision, recall, object_detection_rate and false_objects_per_km2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncertaintyScores:
+    """Whether uncertainty is high where the map errs, on the ground of all folds."""
+
+    error_auroc: float | None
+    """Area under the ROC curve of uncertainty for wrong against right pixels; 0.5 is chance, None where all are right."""
+    error_auroc_interval: Interval
+    top_tenth_error_frac: float | None
+    """Share of the wrong pixels that lie in the most uncertain tenth; 0.1 is chance."""
+    top_tenth_error_frac_interval: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +153,8 @@ class SizeClass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """reports/evaluate/metrics.json: HPCL-Net's map, its polygons and the two baselines on the test ground of all areas."""
+class Maps:
+    """The scores of four maps of the same ground."""
 
     hpcl_net: MapScores
     polygons: MapScores
@@ -122,14 +162,28 @@ class Metrics:
     slope_threshold: MapScores
     pixel_classifier: MapScores
     paired: dict[str, Lead]
-    """By the other map."""
+    """How far HPCL-Net is ahead, by the other map."""
     counts: Counts
     areas: list[AreaScores]
     object_sizes: list[SizeClass]
-    findings: dict[str, list[str]] = field(default_factory=dict)
-    """By area."""
 
     def of(self, name: str) -> MapScores:
         """The scores of a map by its name."""
         scores: MapScores = getattr(self, name)
         return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Maps, Sparse):
+    """reports/evaluate/metrics.json: HPCL-Net's map, its polygons and the two baselines on all ground in folds, each block mapped by
+    what never saw its fold."""
+
+    folds: list[FoldScores]
+    operating_point: str
+    """The one that the map was made with."""
+    operating_points: list[PointScores]
+    uncertainty: UncertaintyScores
+    transfer: Maps | None = None
+    """The same on the test areas, which lie outside all folds."""
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """By area."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hpcl.metrics.pixels import curve, reliability, scores
-from hpcl.metrics.records import AreaScores, ScoredGround, SizeClass
+from hpcl.metrics.records import AreaScores, FoldScores, ScoredGround, SizeClass
 from hpcl.metrics.tally import Blocks, Tally
 from hpcl.settings.evaluate import EvaluateSettings
 
@@ -36,11 +36,11 @@ class Tallies:
     @property
     def ground(self) -> ScoredGround:
         """How much ground the scores stand on."""
-        return _ground(list(self._first.values()))
+        return _ground(self.blocks_of(next(iter(self.maps))))
 
     @property
     def scored_areas(self) -> list[str]:
-        """Areas with test ground."""
+        """Areas with scored ground."""
         return [area for area, tally in self._first.items() if len(tally.blocks.block)]
 
     @property
@@ -48,24 +48,28 @@ class Tallies:
         return next(iter(self.maps.values()))
 
     def areas(self) -> list[AreaScores]:
-        """Each area's share in the test split and its landslide IoU under every map; a list, for trackers count keys."""
-        rows = []
-        for area in self.scored_areas:
-            iou: dict[str, Any] = {
-                f"{name}_landslide_iou": float(scores(of[area].blocks.confusion.sum(0))["landslide_iou"])
-                for name, of in self.maps.items()
-            }
-            rows.append(AreaScores(area=area, **vars(_ground([self._first[area]])), **iou))
-        return rows
+        """Each area's share of the ground and its landslide IoU under every map; a list, for trackers count keys."""
+        return [
+            AreaScores(area=area, **_part({name: of[area].blocks for name, of in self.maps.items()}))
+            for area in self.scored_areas
+        ]
+
+    def folds(self) -> list[FoldScores]:
+        """The same of each fold."""
+        blocks = {name: self.blocks_of(name) for name in self.maps}
+        return [
+            FoldScores(fold=fold, **_part({name: of.only(of.fold == fold) for name, of in blocks.items()}))
+            for fold in np.unique(next(iter(blocks.values())).fold).tolist()
+        ]
 
     def blocks(self) -> pd.DataFrame:
-        """One row for each map and block of the test split."""
+        """One row for each map and block of the scored ground."""
         return pd.concat(
             [_block_rows(name, area, tally.blocks) for name, of in self.maps.items() for area, tally in of.items()]
         )
 
     def objects(self, edges_m2: Sequence[float]) -> pd.DataFrame:
-        """One row for each inventory object of the test split, with its size class and the share of it that every map
+        """One row for each inventory object of the scored ground, with its size class and the share of it that every map
         shows."""
         tables = []
         for area, tally in self._first.items():
@@ -98,15 +102,20 @@ class Tallies:
         return _by_map(names, lambda name: reliability(np.asarray(self.blocks_of(name).calibration.sum(0))))
 
 
-def _ground(tallies: Sequence[Tally]) -> ScoredGround:
-    blocks = Blocks.join([tally.blocks for tally in tallies])
+def _ground(blocks: Blocks) -> ScoredGround:
     background_px, landslide_px = blocks.confusion.sum((0, 2))
     return ScoredGround(
-        test_blocks=len(blocks.block),
-        test_px=background_px + landslide_px,
+        blocks=len(blocks.block),
+        px=background_px + landslide_px,
         landslide_frac=landslide_px / (background_px + landslide_px),
-        no_prediction_px=sum(tally.no_prediction_px for tally in tallies),
+        no_prediction_px=blocks.no_prediction_px.sum(),
     )
+
+
+def _part(maps: Mapping[str, Blocks]) -> dict[str, Any]:
+    """The fields of `PartScores` for some blocks under every map."""
+    iou = {f"{name}_landslide_iou": float(scores(of.confusion.sum(0))["landslide_iou"]) for name, of in maps.items()}
+    return {**vars(_ground(next(iter(maps.values())))), **iou}
 
 
 def _block_rows(name: str, area: str, blocks: Blocks) -> pd.DataFrame:
@@ -117,6 +126,7 @@ def _block_rows(name: str, area: str, blocks: Blocks) -> pd.DataFrame:
             "map": name,
             "area": area,
             "block": blocks.block,
+            "fold": blocks.fold,
             **pixels,
             "landslide_iou": scores(blocks.confusion)["landslide_iou"],
             "boundary_both_px": both,

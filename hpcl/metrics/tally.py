@@ -1,4 +1,4 @@
-"""What a map got right and wrong in the test split of one area, counted block by block while the scene passes in strips."""
+"""What a map got right and wrong on the labelled ground of one area, counted block by block while the scene passes in strips."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hpcl.core.codes import TEST, UNKNOWN
+from hpcl.core.codes import MAX_FOLDS, OUTSIDE, UNKNOWN
+from hpcl.core.records import FoldedArea
 from hpcl.metrics.patches import Patches, boundary_band
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.windows import strips
@@ -21,26 +22,48 @@ CURVE_THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 """Thresholds of the precision-recall curve; float32 as the scores are, so that ``score >= threshold`` is one thing."""
 
 
+UNCERTAINTIES = ((np.arange(256) / 255) ** 2).astype(np.float32)
+"""From where on the levels of uncertainty reach: close together where most of it lies."""
+
+
 class MetricsError(ValueError):
-    """A split or a map that cannot be scored."""
+    """Ground or a map that cannot be scored."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The ground of one area: label codes, split codes and block ids ``(row, column)``, memory-mapped or not."""
+    """The ground of one area: label codes ``(row, column)``, memory-mapped or not, and where its blocks and folds lie."""
 
     labels: Array
-    split: Array
-    block: Array
-    pixel_m2: float
+    area: FoldedArea
+
+    @property
+    def pixel_m2(self) -> float:
+        """What a pixel covers."""
+        a, b, _, d, e, _ = self.area.transform
+        return abs(a * e - b * d)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map of one area, asked by rows for arrays ``(row, column)``."""
+
+    score: Callable[[slice], Array]
+    """float32 in 0..1, NaN where nothing was predicted."""
+    thresholds: Array
+    """From which score on a pixel is landslide, by the code of the network that is to map it (`FoldedArea.networks`)."""
+    uncertainty: Callable[[slice], Array] | None = None
+    """float32 in 0..1, where the map says how sure it is."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Counts in each of n blocks of the test split, the first axis: all that a score or its interval needs."""
+    """Counts in each of n blocks of scored ground, the first axis: all that a score or its interval needs."""
 
     block: Array
     """Block id ``(n,)``."""
+    fold: Array
+    """The fold, from 1, or 0 in a test area ``(n,)``."""
     confusion: Array
     """Pixels ``(n, 2, 2)``, ``[truth, mapped]``."""
     boundary_px: Array
@@ -55,11 +78,20 @@ class Blocks:
     """Mapped patches that touch no landslide, ``(n,)``."""
     area_km2: Array
     """Scored ground ``(n,)``."""
+    no_prediction_px: Array
+    """Pixels without a prediction ``(n,)``."""
+    uncertainty: Array
+    """Predicted pixels that are right, and wrong, by level of uncertainty ``(n, 2, level)``; without levels where the map
+    does not say."""
 
     @staticmethod
     def join(parts: Sequence[Blocks]) -> Blocks:
         """The blocks of several areas together."""
         return Blocks(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Blocks)})
+
+    def only(self, chosen: Array) -> Blocks:
+        """Those of the blocks that are ``chosen`` ``(n,)``."""
+        return Blocks(**{f.name: getattr(self, f.name)[chosen] for f in fields(Blocks)})
 
 
 @dataclass(frozen=True)
@@ -71,41 +103,43 @@ class Tally:
     """Pixels by truth and score ``(2, 1001)``: column k holds scores from k / 1000 on."""
     objects: pd.DataFrame
     """Inventory objects: ``block, row_px, column_px, area_m2, mapped_frac``."""
-    no_prediction_px: int
 
 
 def tally(
     scene: Scene,
-    score: Callable[[slice], Array],
-    threshold: float,
+    of: Map,
     settings: EvaluateSettings,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tally:
-    """Count what the map ``score >= threshold`` got right and wrong in the test split of one area.
-
-    ``score`` gives the rows asked for as float32 ``(row, column)`` in 0..1, NaN where nothing was predicted.
-    """
+    """Count what a map got right and wrong on the labelled ground of one area that lies in folds, or in a test area."""
     height = scene.labels.shape[0]
     objects, mapped_patches = Patches(), Patches()
     totals: dict[str, Array] = {}
     histogram = np.zeros((2, len(CURVE_THRESHOLDS)), dtype=np.int64)
-    no_prediction_px = 0
     for rows in strips(scene.labels.shape):
-        strip = _strip(scene, score, threshold, settings.boundary_px, rows)
-        test, truth, block = strip.test, strip.truth, strip.block
+        strip = _strip(scene, of, settings.boundary_px, rows)
+        judged, truth, block = strip.judged, strip.truth, strip.block
         objects.add(truth, strip.mapped, block)
         mapped_patches.add(strip.mapped, truth, block)
-        no_prediction_px += int(np.isnan(strip.score[test]).sum())
-        probability = np.nan_to_num(strip.score[test])
-        if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
-            raise MetricsError("the map holds scores outside 0..1, so it is no probability; make it again.")
-        level = np.searchsorted(CURVE_THRESHOLDS, probability, side="right") - 1
-        histogram += np.bincount(truth[test] * histogram.shape[1] + level, minlength=histogram.size).reshape(2, -1)
+        predicted = ~np.isnan(strip.score[judged])
+        probability = np.nan_to_num(strip.score[judged])
+        histogram += np.bincount(
+            truth[judged] * histogram.shape[1] + levels(probability), minlength=histogram.size
+        ).reshape(2, -1)
         counts = _count_pixels(
-            block[test], truth[test], strip.mapped[test], probability.astype(np.float64), settings.calibration_bins
+            block[judged],
+            truth[judged],
+            strip.mapped[judged],
+            probability.astype(np.float64),
+            settings.calibration_bins,
         )
         for name, band in (("boundary_both", np.logical_and), ("boundary_either", np.logical_or)):
-            counts[name] = by_block(block[test], 0, 1, band(*strip.boundaries)[test])
+            counts[name] = by_block(block[judged], 0, 1, band(*strip.boundaries)[judged])
+        counts["no_prediction"] = by_block(block[judged], 0, 1, ~predicted)
+        if of.uncertainty is not None:
+            wrong = (truth != strip.mapped)[judged][predicted]
+            unsure = of.uncertainty(rows)[judged][predicted]
+            counts["uncertainty"] = _count_errors(block[judged][predicted], wrong, unsure)
         for name, part in counts.items():
             totals[name] = _add(totals[name], part) if name in totals else part
         progress(rows.stop, height)
@@ -114,15 +148,26 @@ def tally(
     table["mapped_frac"] = table["hit_pixels"] / table["pixels"]
     found = table[table["mapped_frac"] >= settings.object_found_frac]
     false_patches = _sized(mapped_patches.table(), scene, settings).query("hit_pixels == 0")
-    blocks = _blocks(totals, table, found, false_patches, scene.pixel_m2)
-    return Tally(blocks, histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]], no_prediction_px)
+    blocks = _blocks(totals, table, found, false_patches, scene)
+    return Tally(blocks, histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]])
+
+
+def levels(probability: Array) -> Array:
+    """The level of each probability: k, where k / 1000 is the highest of `CURVE_THRESHOLDS` that it reaches.
+
+    >>> levels(np.array([0, 0.0015, 1], np.float32))
+    array([   0,    1, 1000])
+    """
+    if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
+        raise MetricsError("the map holds scores outside 0..1, so it is no probability; make it again.")
+    return np.asarray(np.searchsorted(CURVE_THRESHOLDS, probability, side="right") - 1)
 
 
 @dataclass(frozen=True)
 class _Strip:
     """Some rows of a scene and of its map, each array ``(row, column)``."""
 
-    test: Array
+    judged: Array
     """What is scored."""
     truth: Array
     mapped: Array
@@ -132,22 +177,23 @@ class _Strip:
     score: Array
 
 
-def _strip(scene: Scene, score: Callable[[slice], Array], threshold: float, halo: int, rows: slice) -> _Strip:
+def _strip(scene: Scene, of: Map, halo: int, rows: slice) -> _Strip:
     """Read with ``halo`` more rows on either side, without which boundaries would end where strips do."""
-    outer = slice(max(rows.start - halo, 0), min(rows.stop + halo, scene.labels.shape[0]))
+    height, width = scene.labels.shape
+    outer, columns = slice(max(rows.start - halo, 0), min(rows.stop + halo, height)), slice(0, width)
     core = slice(rows.start - outer.start, rows.stop - outer.start)
-    labels, values = np.asarray(scene.labels[outer]), score(outer)
-    test = (np.asarray(scene.split[outer]) == TEST) & (labels != UNKNOWN)
-    truth = test & (labels >= 1)
-    mapped = test & (values >= threshold)
-    of_truth, of_map = (boundary_band(mask, test, halo)[core] for mask in (truth, mapped))
+    labels, values = np.asarray(scene.labels[outer]), of.score(outer)
+    judged = (scene.area.codes(outer, columns) != OUTSIDE) & (labels != UNKNOWN)
+    truth = judged & (labels >= 1)
+    mapped = judged & (values >= of.thresholds[scene.area.networks(outer, columns)])
+    of_truth, of_map = (boundary_band(mask, judged, halo)[core] for mask in (truth, mapped))
     return _Strip(
-        test[core], truth[core], mapped[core], (of_truth, of_map), np.asarray(scene.block[rows]), values[core]
+        judged[core], truth[core], mapped[core], (of_truth, of_map), scene.area.blocks(rows, columns), values[core]
     )
 
 
 def _blocks(
-    totals: Mapping[str, Array], objects: pd.DataFrame, found: pd.DataFrame, false: pd.DataFrame, pixel_m2: float
+    totals: Mapping[str, Array], objects: pd.DataFrame, found: pd.DataFrame, false: pd.DataFrame, scene: Scene
 ) -> Blocks:
     """The blocks that hold a scored pixel, from totals ``(block id, ...)`` and from patches."""
     used = np.flatnonzero(totals["confusion"].sum(1))
@@ -156,15 +202,21 @@ def _blocks(
     def per_block(patches: pd.DataFrame) -> Array:
         return np.bincount(patches["block"], minlength=len(totals["confusion"]))[used]
 
+    folds = np.asarray(scene.area.folds)[used]
+    uncertainty = totals.get("uncertainty", np.zeros((0, 0)))
+    unpredicted = np.zeros((len(totals["confusion"]) - len(uncertainty), uncertainty.shape[1]), uncertainty.dtype)
     return Blocks(
         block=used,
+        fold=np.where(folds < MAX_FOLDS, folds + 1, 0),
         confusion=confusion,
         boundary_px=np.concatenate([totals["boundary_both"], totals["boundary_either"]], axis=1)[used],
         calibration=totals["calibration"][used],
         squared_error=totals["squared_error"][used, 0],
         objects=np.stack([per_block(objects), per_block(found)], axis=1),
         false_objects=per_block(false),
-        area_km2=confusion.sum((1, 2)) * pixel_m2 / 1e6,
+        area_km2=confusion.sum((1, 2)) * scene.pixel_m2 / 1e6,
+        no_prediction_px=totals["no_prediction"][used, 0].astype(np.int64),
+        uncertainty=np.concatenate([uncertainty, unpredicted])[used].reshape(len(used), 2, uncertainty.shape[1] // 2),
     )
 
 
@@ -177,6 +229,12 @@ def _count_pixels(block: Array, truth: Array, mapped: Array, probability: Array,
         "calibration": np.stack(calibration, -1),
         "squared_error": by_block(block, 0, 1, np.square(probability - truth)),
     }
+
+
+def _count_errors(block: Array, wrong: Array, uncertainty: Array) -> Array:
+    """Right and wrong pixels ``(pixel,)`` by level of uncertainty: ``(block id, 2 * level)``."""
+    level = np.searchsorted(UNCERTAINTIES, np.clip(uncertainty, 0, 1), side="right") - 1
+    return by_block(block, wrong * len(UNCERTAINTIES) + level, 2 * len(UNCERTAINTIES))
 
 
 def by_block(block: Array, key: Array | int, keys: int, weights: Array | None = None) -> Array:

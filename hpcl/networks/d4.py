@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hpcl.core.records import BandFacts, Sun
 from hpcl.networks.normalise import Float32
@@ -51,7 +53,7 @@ def turn(values: Float32, bands: Sequence[BandFacts], quarter_turns: int, mirror
     return out
 
 
-def turn_back(values: Float32, quarter_turns: int, mirror: bool) -> Float32:
-    """Undo `turn` for scalars ``(band, row, column)``, such as probabilities."""
-    out = np.rot90(values, -quarter_turns, axes=(1, 2))
-    return out[:, :, ::-1] if mirror else out
+def turn_back(values: Tensor, quarter_turns: int, mirror: bool) -> Tensor:
+    """Undo `turn` for scalars ``(..., row, column)``, such as logits."""
+    out = torch.rot90(values, -quarter_turns, (-2, -1))
+    return out.flip(-1) if mirror else out

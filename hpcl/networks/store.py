@@ -28,7 +28,7 @@ def build(settings: ModelSettings, classes: int, embedding_dim: int) -> Network:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and the facts that travel with it (bands, normalisation, classes, window, threshold...)."""
+    """A trained network and the facts that travel with it (bands, normalisation, classes, window, fold...)."""
 
     network: Network
     facts: TrainedFacts

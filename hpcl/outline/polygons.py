@@ -20,7 +20,9 @@ from affine import Affine
 from scipy import ndimage, sparse
 from shapely.affinity import affine_transform
 
+from hpcl.core.records import Thresholds
 from hpcl.geo import raster
+from hpcl.outline.mapped import Mapped
 from hpcl.settings.outline import OutlineSettings
 
 Array = npt.NDArray[Any]
@@ -32,7 +34,7 @@ STRIP_ROWS = 512
 # Seven parameters: the map, what makes outlines of it, and what each outline is to say; all but three go by name.
 def landslides(
     path: Path,
-    threshold: float,
+    thresholds: Thresholds,
     settings: OutlineSettings,
     *,
     classes: Sequence[str],
@@ -40,7 +42,8 @@ def landslides(
     terrain: Path | None = None,
     elevation: Path | None = None,
 ) -> gpd.GeoDataFrame:
-    """Polygons of ``probability >= threshold`` in a north-up raster in metres, ordered from north to south.
+    """Polygons of ``probability >= threshold``, that of each pixel's network, in a north-up raster in metres, ordered from north
+    to south.
 
     Columns: ``id`` from 1, ``class`` (of ``classes``, that whose band ``probability_<class>`` has the highest mean; the
     only one where there is one), ``area_m2``, ``length_m`` (longer side of the minimum rotated rectangle),
@@ -53,9 +56,13 @@ def landslides(
     but a void inside a landslide is a hole like any other: it is filled if it is smaller than the unit.
     """
     with ExitStack() as files:
-        source, *ground = (files.enter_context(raster.Source(file)) for file in (path, terrain, elevation) if file)
+        mapped = files.enter_context(Mapped(path, thresholds))
+        source, ground = (
+            mapped.source,
+            [files.enter_context(raster.Source(file)) for file in (terrain, elevation) if file],
+        )
         affine = raster.common_grid({one.path: one.grid for one in (source, *ground)}).affine
-        shapes = _vectorise(source, threshold)
+        shapes = _vectorise(mapped)
         pixel_m = float(np.sqrt(abs(affine.determinant)))
         shapes = _simplify(shapes, settings.simplify_px * pixel_m)
         shapes = _north_to_south(_generalise(shapes, settings.minimum_area_m2))
@@ -79,14 +86,14 @@ def _strips(height: int) -> list[slice]:
     return [slice(top, min(top + STRIP_ROWS, height)) for top in range(0, height, STRIP_ROWS)]
 
 
-def _vectorise(source: raster.Source, threshold: float) -> Array:
-    """Outlines of the patches of ``probability >= threshold``, an object array of polygons."""
-    height, width = source.grid.shape
+def _vectorise(mapped: Mapped) -> Array:
+    """Outlines of the patches of landslide, an object array of polygons."""
+    height, width = mapped.source.grid.shape
     pieces: list[shapely.Polygon] = []
     pairs = [np.zeros((2, 0), dtype=np.int64)]
     above = np.zeros(width, dtype=np.int64)
     for rows in _strips(height):
-        mask = source.read((rows, slice(0, width)), ["probability"])[0] >= threshold
+        mask = mapped.landslide((rows, slice(0, width)))
         patches, count = ndimage.label(mask)
         found = {
             int(patch): shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:])
@@ -100,7 +107,7 @@ def _vectorise(source: raster.Source, threshold: float) -> Array:
         pieces += [found[patch] for patch in range(1, count + 1)]
         above = last
     outlines = [_corners(shape) for shape in _joined(pieces, np.concatenate(pairs, axis=1))]
-    a, b, c, d, e, f = source.grid.affine[:6]
+    a, b, c, d, e, f = mapped.source.grid.affine[:6]
     return np.array([affine_transform(shape, [a, b, d, e, c, f]) for shape in outlines], dtype=object)
 
 

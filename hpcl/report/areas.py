@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import BandLook
 from hpcl.report.facts import Area, Report
 from hpcl.report.html import (
@@ -19,7 +20,9 @@ from hpcl.report.html import (
     percent,
     short,
     signed,
+    spanned,
     table_html,
+    worded,
 )
 from hpcl.report.maps import BACKGROUND, FALSE_ALARM, HIT, MISS
 from hpcl.report.style import layers_of
@@ -37,12 +40,20 @@ def valid_frac_of(area: Area) -> float:
 
 
 def role_of(area: Area) -> str:
-    """What an area is there for, by its blocks."""
+    """What an area is there for, and with how many blocks."""
     if area.tiles is None:
         return "mapped only"
-    splits = [block.split for block in area.tiles.blocks]
-    counts = {name: splits.count(name) for name in ("train", "val", "test")}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    blocks = counted(sum(code != OUTSIDE for code in area.tiles.folds), "block")
+    return f"test area, {blocks}" if area.tiles.test else f"in folds, {blocks}"
+
+
+def least_probability(area: Area) -> str:
+    """From which probability on ground of an area is mapped as landslide."""
+    thresholds, folds = area.outline.thresholds, area.tiles.folds if area.tiles else []
+    own = {code for code in folds if code < len(thresholds.by_fold)}
+    if not own:
+        return fixed(thresholds.elsewhere, 2)
+    return spanned([thresholds.by_fold[code] for code in own]) + (", by fold" if len(own) > 1 else "")
 
 
 def figure_key(*parts: str) -> str:
@@ -58,7 +69,7 @@ def area_section(area: Area, report: Report) -> Section:
         paragraph(_what_was_mapped(area)),
         _map_beside_image(area, plates),
         _judgement(area, plates),
-        _test_ground(area.name, plates),
+        _right_and_wrong(area.name, plates),
     ]
     below = [_coregistration(area, plates), _attention(area, plates)]
     return Section(figure_key("area", area.name), f"Area {area.name}", body, below)
@@ -69,7 +80,7 @@ def _what_was_mapped(area: Area) -> str:
     intro = f"{ground}; bands {', '.join(band.name for band in area.ingest.bands)}. "
     intro += (
         f"Mapped: {counted(area.outline.landslides, 'landslide')}, {short(area.outline.landslide_area_m2 / 1e6)} km², "
-        f"where the probability is at least {fixed(area.predict.threshold, 2)}."
+        f"at the operating point {worded(area.outline.operating_point)} (probability at least {least_probability(area)})."
     )
     for way in area.ingest.operations:
         right = "of unknown accuracy" if way.accuracy_m is None else f"right to {way.accuracy_m:.3g} m"
@@ -85,7 +96,8 @@ def _map_beside_image(area: Area, plates: Plates) -> str:
             f"Map of {name}: probability of landslide over a hillshade, with {area.outline.landslides} outlined "
             "landslides, scale bar and north arrow.",
             f"Calibrated probability of landslide (0 to 1) over the hillshade of the DEM. Outlines: landslides at "
-            f"probability ≥ {fixed(area.predict.threshold, 2)}. Coordinates in km, {area.ingest.crs_name}.",
+            f"the operating point {worded(area.outline.operating_point)}, probability ≥ {least_probability(area)}. Coordinates in km, "
+            f"{area.ingest.crs_name}.",
         ),
         plates.one(
             f"{name}_image.png",
@@ -95,43 +107,44 @@ def _map_beside_image(area: Area, plates: Plates) -> str:
     )
 
 
-def _test_ground(name: str, plates: Plates) -> str:
-    """Where the map is right, what it was judged on, and where it is unsure."""
+def _right_and_wrong(name: str, plates: Plates) -> str:
+    """Where the map is right, which network made it, and where it is unsure."""
     return plates.row(
         plates.one(
             f"{name}_outcomes.png",
-            f"Test ground of {name} with hits in blue, misses in vermilion and false alarms in yellow.",
-            "The map against the inventory on test ground, pixel by pixel: hit (both landslide), miss (inventory only), "
-            "false alarm (map only). Areas in km² of all scored pixels. The pale rest is not scored.",
+            f"Labelled ground of {name} with hits in blue, misses in vermilion and false alarms in yellow.",
+            "The map against the inventory, pixel by pixel: hit (both landslide), miss (inventory only), false alarm (map "
+            "only), each at the threshold of its fold. Areas in km² of all labelled pixels. The pale rest has no label.",
         ),
         plates.one(
-            f"{name}_split.png",
-            f"Split map of {name}: blocks for training, validation and test with gaps between them.",
-            "Split by place. The network learns on train blocks; weights, threshold and calibration are chosen on "
-            "validation blocks; scores come from test blocks (numbered). No label of a gap is used.",
+            f"{name}_folds.png",
+            f"Fold map of {name}: numbered blocks, coloured by the fold that they belong to.",
+            "Folds by place. Each fold is mapped, and judged, by a network that never saw it and learnt on the others; what "
+            "lies outside folds, by the mean of all networks (inference.networks). Numbers: the blocks of the tables, none "
+            "where blocks are drawn too small.",
         ),
         plates.one(
             f"{name}_uncertainty.png",
-            f"Map of {name}: how much the overlapping windows of the network disagree.",
-            "Standard deviation of the probability (0 to 0.5) between overlapping windows. High where the answer "
-            "depends on what else a window shows; it is 0 at the rim, which one window alone sees, and it is not the error.",
+            f"Map of {name}: how much windows and networks disagree.",
+            "Standard deviation of the probability (0 to 0.5): between overlapping windows on ground in folds, between "
+            "windows and networks elsewhere. Ground in folds is 0 at the rim, which one window alone sees. Whether it is high where "
+            "the map errs, a section below says.",
         ),
     )
 
 
 def _judgement(area: Area, plates: Plates) -> str:
-    """What the test split says about this area, or why it says nothing."""
-    if area.tiles is None:
-        return callout(
-            "No inventory.", "This area was mapped, but there are no labels: no hits, no misses, no split.", "warn"
-        )
+    """What the inventory says about the map of this area, or why it says nothing."""
     if area.outcome_km2 is None:
-        return callout("No test ground here.", "All labelled blocks of this area served training or validation.", "")
+        return callout(
+            "No inventory.", "This area was mapped, but there are no labels: no hits, no misses, no folds.", "warn"
+        )
     km2 = area.outcome_km2
     truth, mapped = km2[HIT] + km2[MISS], km2[HIT] + km2[FALSE_ALARM]
     union = km2[HIT] + km2[MISS] + km2[FALSE_ALARM]
     total = union + km2[BACKGROUND]
-    sentence = f"On {short(total)} km² of test ground, "
+    saw = "this area" if area.tiles and area.tiles.test else "the ground that it maps"
+    sentence = f"On {short(total)} km² of labelled ground, where no network saw {saw}, "
     if not truth:
         return paragraph(sentence + f"which holds no landslide, the map shows {short(mapped)} km² of false alarms.")
     sentence += f"{short(km2[HIT])} of {short(truth)} km² of landslide are found ({percent(km2[HIT] / truth, 0)})"
@@ -231,9 +244,11 @@ def _attention(area: Area, plates: Plates) -> Section:
     windows = area.explain.windows
     if not windows:
         return Section(
-            key, title, [paragraph("No window of this area was explained: it has no landslide on test ground.")]
+            key, title, [paragraph("No window of this area was explained: none in a fold shows a landslide.")]
         )
-    pictures = [_explained_window(area.name, number, plates) for number in range(1, len(windows) + 1)]
+    pictures = [
+        _explained_window(area.name, number, window.network, plates) for number, window in enumerate(windows, start=1)
+    ]
     shown = sum(bool(picture) for picture in pictures)
     intro = (
         f"{counted(len(windows), 'window')} of {area.explain.window_px} pixels were explained, "
@@ -242,12 +257,12 @@ def _attention(area: Area, plates: Plates) -> Section:
     return Section(key, title, [paragraph(intro), *pictures, *_attention_shares(area, plates)])
 
 
-def _explained_window(name: str, number: int, plates: Plates) -> str:
+def _explained_window(name: str, number: int, fold: int, plates: Plates) -> str:
     return plates.one(
         f"{name}_attention_{number}.png",
         f"Attention maps of explained window {number} of {name}: each branch and the fused map, for the trained "
         "network above and an untrained control below.",
-        f"Window {number}: Grad-CAM of each branch and after fusion, for the trained network (above) and for the "
+        f"Window {number}: Grad-CAM of each branch and after fusion, for the trained network of fold {fold} (above) and for the "
         "same network with random weights (below). A map that looks alike in both rows explains nothing.",
         "wide",
     )
@@ -275,12 +290,12 @@ def _attention_shares(area: Area, plates: Plates) -> list[str]:
         f"{area.name}_attention_shares.png",
         f"Share of attention at landslide boundaries in {area.name}, by layer, trained and untrained, beside the "
         "boundary's share of the ground.",
-        "Share of attention within one block of a landslide boundary, in % of all attention on test ground.",
+        "Share of attention within one block of a landslide boundary, in % of all attention in the explained windows.",
     )
     head = ["layer", "trained", "untrained control", "share of the ground", "blank maps"]
     note = "Share of attention within one block of a landslide boundary. Above the boundary's share of the ground and above "
     note += "the control, attention seeks boundaries. Blank: all weights negative (trained / control)."
     return [
         plates.row(figure),
-        table_html("Attention at landslide boundaries (shares of test ground)", head, rows, note=note),
+        table_html("Attention at landslide boundaries (shares of the explained windows)", head, rows, note=note),
     ]

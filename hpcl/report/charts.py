@@ -1,4 +1,4 @@
-"""Charts: training curves, precision and recall, reliability, intervals, attention."""
+"""Charts: training curves, precision and recall, reliability, risk and coverage, intervals, attention."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from hpcl.report.style import (
     data_note,
     layers_of,
     legend,
+    line,
     styled,
 )
 
@@ -83,16 +84,18 @@ class Curves:
 
 
 @styled
-def training(table: pd.DataFrame, shown: Curves, best_epoch: int) -> Figure:
-    """Columns of curves.csv by epoch, those that are there; the best epoch is marked."""
-    rows = -(-(len(set(shown.lines) & set(table)) + 1) // 4)
+def training(table: pd.DataFrame, shown: Curves) -> Figure:
+    """Columns of curves.csv by epoch, those that are there: a line for each fold, in one colour."""
+    rows = -(-len(set(shown.lines) & set(table)) // 4)
     figure, axes = _chart(3.1, shown.title, "reports/train/curves.csv", legend_rows=rows)
     colours = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
-    marker = "o" if len(table) < 40 else ""
+    marker = "o" if table["epoch"].nunique() < 40 else ""
+    handles = []
     for (column, label), colour in zip(shown.lines.items(), colours[: len(shown.lines)], strict=True):
         if column in table and table[column].notna().any():
-            axes.plot(table["epoch"] + 1, table[column], marker=marker, markersize=3, color=colour, label=label)
-    axes.axvline(best_epoch + 1, color=GREY, linewidth=1, linestyle="--", label="kept weights")
+            for _, mine in table.groupby("fold"):
+                axes.plot(mine["epoch"] + 1, mine[column], marker=marker, markersize=2.5, linewidth=1.1, color=colour)
+            handles.append(line(colour, label))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=shown.unit)
     if shown.logarithmic:
@@ -101,16 +104,16 @@ def training(table: pd.DataFrame, shown: Curves, best_epoch: int) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    legend(figure, axes.get_legend_handles_labels()[0], 4)
+    legend(figure, handles, 4)
     return figure
 
 
 @styled
 def precision_recall(curves: pd.DataFrame, metrics: Metrics) -> Figure:
-    """Precision against recall on the test split, the maps as shipped as points, and lines of equal landslide IoU."""
+    """Precision against recall on labelled ground, the maps as shipped as points, and lines of equal landslide IoU."""
     figure, axes = _chart(
         4.4,
-        "Precision and recall on test ground",
+        "Precision and recall on labelled ground",
         "reports/evaluate/precision_recall.csv and metrics.json",
         legend_rows=2,
     )
@@ -140,7 +143,7 @@ def precision_recall(curves: pd.DataFrame, metrics: Metrics) -> Figure:
 @styled
 def reliability(bins: pd.DataFrame) -> Figure:
     """Share of landslide among pixels of equal probability, and how many pixels have it."""
-    figure, axes = _chart(4.4, "Calibration on test ground", "reports/evaluate/reliability.csv")
+    figure, axes = _chart(4.4, "Calibration on labelled ground", "reports/evaluate/reliability.csv")
     x, y, width, height = axes.get_position().bounds
     below = figure.add_axes((x, y, width, 0.2 * height), sharex=axes)
     axes.set_position((x, y + 0.27 * height, width, 0.73 * height))
@@ -160,9 +163,27 @@ def reliability(bins: pd.DataFrame) -> Figure:
 
 
 @styled
+def risk_coverage(table: pd.DataFrame) -> Figure:
+    """Share of wrong pixels on the most certain part of the ground, by the size of that part: ``coverage`` and ``error_frac``."""
+    figure, axes = _chart(3.6, "Errors on the most certain ground", "reports/evaluate/risk_coverage.csv")
+    mine = table.sort_values("coverage")
+    coverage, error = mine["coverage"].to_numpy(), mine["error_frac"].to_numpy()
+    everywhere = error[-1]
+    axes.plot(coverage * 100, error * 100, color=BLUE, label="left out by uncertainty")
+    axes.axhline(everywhere * 100, color=GREY, linewidth=1.2, label="left out at random")
+    part = np.linspace(0.005, 1, 400)
+    ideal = np.clip(everywhere - (1 - part), 0, None) / part
+    axes.plot(part * 100, ideal * 100, color="#aaaaaa", linewidth=1, linestyle="--", label="all errors left out first")
+    axes.set(xlim=(0, 100), xlabel="ground that is kept, the most certain first [%]", ylabel="wrong pixels [%]")
+    axes.set_ylim(bottom=0)
+    legend(figure, axes.get_legend_handles_labels()[0], 3)
+    return figure
+
+
+@styled
 def score_intervals(metrics: Metrics) -> Figure:
     """Every score of every map with its interval."""
-    figure, axes = _chart(4.4, "Scores on test ground", "reports/evaluate/metrics.json", left_in=1.05)
+    figure, axes = _chart(4.4, "Scores on labelled ground", "reports/evaluate/metrics.json", left_in=1.05)
     for offset, (name, label) in zip((-0.27, -0.09, 0.09, 0.27), MAPS.items(), strict=True):
         for row, score in enumerate(SCORES):
             value = metrics.of(name).of(score)

@@ -10,21 +10,23 @@ import numpy.typing as npt
 import shapely
 
 from hpcl.core import artifacts
-from hpcl.core.codes import UNKNOWN
+from hpcl.core.codes import OUTSIDE, UNKNOWN
 from hpcl.core.records import (
     AreaFacts,
     AttentionFacts,
     MapFacts,
+    ModelFacts,
     OutlineFacts,
     ShiftFacts,
     TerrainFacts,
+    Thresholds,
     TiledArea,
     TileFacts,
-    TrainingSummary,
 )
 from hpcl.geo import blocks, raster, vector
 from hpcl.metrics.records import Metrics
 from hpcl.report import charts, facts, maps, style
+from hpcl.report.html import worded
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 
@@ -32,58 +34,68 @@ DATA, REPORTS = Path("data"), Path("reports")
 Array = npt.NDArray[Any]
 
 
-def curves(metrics: Metrics, training: TrainingSummary, settings: ReportSettings) -> dict[str, bytes]:
+def models() -> list[ModelFacts]:
+    """What the training of each fold left, in their order; of folds that are gone, nothing."""
+    first = _model(1)
+    return [first, *(_model(fold) for fold in range(2, first.folds + 1))]
+
+
+def _model(fold: int) -> ModelFacts:
+    return artifacts.read_json(DATA / "model" / str(fold) / "model.json", ModelFacts)
+
+
+def curves(metrics: Metrics, settings: ReportSettings) -> dict[str, bytes]:
     """The figures of training and scores, by file name."""
-    table = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"epoch": int, "loss": float})
-    losses = {"loss": "training", "val_loss": "validation", "contrast_loss": "contrast, unweighted"}
+    table = artifacts.read_csv(REPORTS / "train" / "curves.csv", {"fold": int, "epoch": int, "loss": float})
+    losses = {"loss": "training", "held_loss": "held-out fold", "contrast_loss": "contrast, unweighted"}
     watches = {
-        "val_iou": "validation landslide IoU",
+        "held_iou": "landslide IoU, held-out fold",
         "key_spread": "spread of keys",
         "queue_fill_frac": "filled queues",
         "queue_purity_frac": "purity of queues",
         "separation": "separation of classes",
     }
-    best = training.best_epoch
     drawn = {
         "scores": charts.score_intervals(metrics),
         "precision_recall": charts.precision_recall(
             artifacts.read_csv(REPORTS / "evaluate" / "precision_recall.csv", {"map": str}), metrics
         ),
         "reliability": charts.reliability(artifacts.read_csv(REPORTS / "evaluate" / "reliability.csv", {"map": str})),
-        "training_loss": charts.training(table, charts.Curves("Losses", losses, "loss [-]", True), best),
-        "training_watch": charts.training(
-            table, charts.Curves("Validation and watches", watches, "value [-]", False), best
+        "risk_coverage": charts.risk_coverage(
+            artifacts.read_csv(REPORTS / "evaluate" / "risk_coverage.csv", {"coverage": float, "error_frac": float})
         ),
+        "training_loss": charts.training(table, charts.Curves("Losses", losses, "loss [-]", True)),
+        "training_watch": charts.training(table, charts.Curves("Watches", watches, "value [-]", False)),
     }
     return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
 
 
 def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[facts.Area, Array]:
-    """The facts of one area, and what became of its test ground, as codes that stand for the map."""
-    predict = artifacts.read_json(DATA / "predict" / name / "facts.json", MapFacts)
-    split = tiles.areas.get(name)
-    codes, counts = _outcomes(name, split, predict.threshold, settings.map_px) if split else (np.zeros(0), np.zeros(5))
-    pixel_km2 = abs(split.transform[0] * split.transform[4]) / 1e6 if split else 0.0
+    """The facts of one area, and what became of its labelled ground, as codes that stand for the map."""
+    outline = artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts)
+    own = tiles.areas.get(name)
+    codes, counts = _outcomes(name, own, outline.thresholds, settings.map_px) if own else (np.zeros(0), np.zeros(5))
+    pixel_km2 = abs(own.transform[0] * own.transform[4]) / 1e6 if own else 0.0
     area = facts.Area(
         name=name,
         ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json", AreaFacts),
         shift=artifacts.read_json(DATA / "coregister" / name / "shift.json", ShiftFacts),
-        predict=predict,
-        outline=artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts),
+        predict=artifacts.read_json(DATA / "predict" / name / "facts.json", MapFacts),
+        outline=outline,
         explain=artifacts.read_json(DATA / "explain" / name / "facts.json", AttentionFacts),
         terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json", TerrainFacts),
-        tiles=split,
+        tiles=own,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
     )
     return area, codes
 
 
-def _outcomes(name: str, tiles: TiledArea, threshold: float, max_px: int) -> tuple[Array, Array]:
+def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) -> tuple[Array, Array]:
     """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
 
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
     """
-    labels, split = stored.arrays(name, tiles, "labels", "split")
+    (labels,) = stored.arrays(name, tiles, "labels")
     rows, columns = (maps.sample(length, max(labels.shape), max_px) for length in labels.shape)
     shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
     counts = np.zeros(5, dtype=np.int64)
@@ -91,7 +103,7 @@ def _outcomes(name: str, tiles: TiledArea, threshold: float, max_px: int) -> tup
         raster.common_grid({stored.FACTS: stored.grid(tiles), source.path: source.grid})
         for down, across in blocks.walk(source.grid.shape):
             roi = down, across
-            codes = maps.outcomes(source.read(roi, ["probability"])[0], labels[roi], split[roi], threshold)
+            codes = maps.outcomes(source.read(roi, ["probability"])[0], labels[roi], tiles.networks(*roi), thresholds)
             counts += np.bincount(codes.ravel(), minlength=5)
             i, j = (
                 np.flatnonzero((at >= part.start) & (at < part.stop)) for at, part in ((rows, down), (columns, across))
@@ -127,14 +139,15 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
         inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
     )
     drawn = {
-        "map": maps.landslide_map(ground, probability, area.predict.threshold),
+        "map": maps.landslide_map(ground, probability, worded(area.outline.operating_point)),
         "image": maps.image_map(ground, image, shown),
         "uncertainty": maps.uncertainty_map(ground, uncertainty),
     }
     if area.tiles is not None:
-        split, block = stored.arrays(name, area.tiles, "split", "block")
+        labels, block = stored.arrays(name, area.tiles, "labels", "block")
         at = np.ix_(*(maps.sample(length, max(grid.shape), most) for length in grid.shape))
-        drawn["split"] = maps.split_map(ground, split[at], block[at])
+        folds = np.where(labels[at] == UNKNOWN, OUTSIDE, np.asarray(area.tiles.folds)[block[at]])
+        drawn["folds"] = maps.fold_map(ground, area.tiles, folds)
         if area.outcome_km2 is not None:
             drawn["outcomes"] = maps.outcome_map(ground, outcomes, area.outcome_km2)
     return drawn

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from hpcl.core.digest import joint
 from hpcl.core.records import (
     AreaFacts,
     AttentionFacts,
     BaselineFacts,
+    CalibrationFacts,
     MapFacts,
     ModelFacts,
     OutlineFacts,
@@ -40,7 +42,7 @@ class Area:
     tiles: TiledArea | None
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
-    """Test ground by outcome (`hpcl.report.maps.HIT`...); None where the area has no test ground."""
+    """Labelled ground by outcome (`hpcl.report.maps.HIT`...); None where the area has none."""
 
     @property
     def synthetic(self) -> bool:
@@ -55,12 +57,19 @@ class Report:
     areas: Sequence[Area]
     figures: Mapping[str, bytes]
     tiles: TileFacts
-    model: ModelFacts
+    models: Sequence[ModelFacts]
+    """One for each fold, in their order."""
     baselines: BaselineFacts
     training: TrainingSummary
+    calibration: CalibrationFacts
     metrics: Metrics
     objects: pd.DataFrame
     blocks: pd.DataFrame
     """objects.csv and blocks.csv of the stage evaluate."""
     ablation: pd.DataFrame
     """reports/ablation.csv: what each component buys, by ground."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of all networks together."""
+        return joint(model.weights_sha256 for model in self.models)

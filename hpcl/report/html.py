@@ -65,6 +65,25 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
 
 
+def spanned(values: Sequence[float], digits: int = 2) -> str:
+    """From the lowest to the highest of several numbers; one number where they look alike.
+
+    >>> spanned([0.43, 0.51, 0.47]), spanned([0.451, 0.452])
+    ('0.43 to 0.51', '0.45')
+    """
+    low, high = fixed(min(values), digits), fixed(max(values), digits)
+    return low if low == high else f"{low} to {high}"
+
+
+def worded(point: str) -> str:
+    """An operating point as words.
+
+    >>> worded("best_iou"), worded("misses_one_in 10"), worded("precision 0.8")
+    ('best IoU', 'misses one in 10', 'precision 0.8')
+    """
+    return point.replace("_", " ").replace("iou", "IoU")
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading and what stands under it; ``body`` is HTML."""

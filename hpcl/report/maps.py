@@ -1,4 +1,4 @@
-"""Maps: an area's image, probability, outcomes, split, uncertainty, residuals, attention."""
+"""Maps: an area's image, probability, outcomes, folds, uncertainty, residuals, attention."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from hpcl.core.codes import GAP, OUTSIDE, TEST, TRAIN, UNKNOWN, VALIDATION
+from hpcl.core.codes import OUTSIDE, TEST_AREA, UNKNOWN
+from hpcl.core.records import Thresholds, TiledArea
 from hpcl.core.spread import nmad
 from hpcl.report.style import (
     BAR_IN,
@@ -36,27 +37,35 @@ from hpcl.report.style import (
     styled,
 )
 
-SPLIT_NAMES = {TRAIN: "train", VALIDATION: "validation", TEST: "test", GAP: "gap", OUTSIDE: "not labelled"}
+_FOLD_COLORS = (
+    "#88CCEE", "#DDCC77", "#CC6677", "#117733", "#AA4499", "#44AA99", "#EE8866", "#999933", "#882255", "#4477AA",
+)  # fmt: skip
+"""By code of the fold; as many as there can be."""
+_FOLD_COLOR = dict(enumerate(_FOLD_COLORS)) | {TEST_AREA: "#FFFFFF", OUTSIDE: "#9A9A9A"}
+_FOLD_ALPHA = 0.55
 
-_SPLIT_COLOR = {TRAIN: "#88CCEE", VALIDATION: "#DDCC77", TEST: "#CC6677", GAP: "#FFFFFF", OUTSIDE: "#9A9A9A"}
+_NUMBERED_IN = 0.22
+"""Blocks that are drawn smaller than this bear no number: it would not fit."""
 
 NOT_SCORED, BACKGROUND, HIT, MISS, FALSE_ALARM = range(5)
 
 _OUTCOME_COLOR = {HIT: BLUE, MISS: VERMILION, FALSE_ALARM: YELLOW}
 
 
-def outcomes(probability: Array, labels: Array, split: Array, threshold: float) -> npt.NDArray[np.uint8]:
-    """What became of every pixel of the test split: `HIT`, `MISS`, `FALSE_ALARM`, `BACKGROUND`, or `NOT_SCORED`.
+def outcomes(probability: Array, labels: Array, networks: Array, thresholds: Thresholds) -> npt.NDArray[np.uint8]:
+    """What became of every labelled pixel: `HIT`, `MISS`, `FALSE_ALARM`, `BACKGROUND`; others are `NOT_SCORED`.
 
-    As the scores count it: unknown ground (label 255) is not scored, and ground without a prediction was mapped as
-    background. All arrays are ``(row, column)``.
+    As the scores count it: at the threshold of the pixel's network, whose code is in ``networks``; unknown ground (label 255)
+    is not scored, and ground without a prediction was mapped as background. All arrays are ``(row, column)``.
 
-    >>> outcomes(np.array([[0.9, 0.2, 0.7, 0.9]]), np.array([[1, 1, 0, 1]]), np.array([[2, 2, 2, 0]]), 0.5).tolist()
-    [[2, 3, 4, 0]]
+    >>> seen = np.array([[0.9, 0.2, 0.7, 0.7, 0.9]])
+    >>> truth, networks = np.array([[1, 1, 0, 0, 255]]), np.array([[1, 1, 0, 2, 1]])
+    >>> outcomes(seen, truth, networks, Thresholds(by_fold=[0.5, 0.8], elsewhere=0.6)).tolist()
+    [[2, 3, 4, 1, 0]]
     """
-    mapped, truth = probability >= threshold, labels >= 1
+    mapped, truth = probability >= thresholds.by_network[networks], labels >= 1
     codes = np.select([mapped & truth, truth, mapped], [HIT, MISS, FALSE_ALARM], BACKGROUND)
-    return np.where((split == TEST) & (labels != UNKNOWN), codes, NOT_SCORED).astype(np.uint8)
+    return np.where(labels != UNKNOWN, codes, NOT_SCORED).astype(np.uint8)
 
 
 def sample(length: int, longest: int, max_px: int) -> npt.NDArray[np.int64]:
@@ -238,8 +247,8 @@ def _probability_alpha(probability: Array) -> Array:
 
 
 @styled
-def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figure:
-    """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it."""
+def landslide_map(ground: Ground, probability: Array, point: str) -> Figure:
+    """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it at an operating point."""
     source = f"{ground.area} in data/predict and data/outline, over its data/terrain"
     figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, BAR_IN + LEGEND_IN)
     base, known = _shade(ground)
@@ -260,7 +269,7 @@ def landslide_map(ground: Ground, probability: Array, threshold: float) -> Figur
         "probability of landslide",
         BAR_IN + LEGEND_IN,
     )
-    legend(figure, [line(INK, f"mapped landslide (probability ≥ {threshold:.2f})")], 1)
+    legend(figure, [line(INK, f"mapped landslide (operating point: {point})")], 1)
     return figure
 
 
@@ -275,9 +284,9 @@ def _area(area_km2: float) -> str:
 
 @styled
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
-    """Hits, misses and false alarms ``codes`` ``(row, column)`` on the test split; ``area_km2`` of each code."""
-    source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy (test split)"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong on test ground", source, 2 * LEGEND_IN)
+    """Hits, misses and false alarms ``codes`` ``(row, column)`` on labelled ground; ``area_km2`` of each code."""
+    source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy"
+    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong", source, 2 * LEGEND_IN)
     base, known = _shade(ground, pale=0.1)
     pale, _ = _shade(ground, pale=0.72)
     rgb = np.where((codes == NOT_SCORED)[..., None], pale, base)
@@ -288,46 +297,70 @@ def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> 
     names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
     handles = [patch(_OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in names.items()]
     handles.append(patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
-    handles.append(patch("#f4f4f4", "not test ground"))
+    handles.append(patch("#f4f4f4", "not labelled"))
     legend(figure, handles, 3)
     return figure
 
 
 @styled
-def split_map(ground: Ground, split: Array, block: Array) -> Figure:
-    """Which ground the model learnt from, was chosen by and is judged on: ``split`` codes and ``block`` numbers."""
-    source = f"data/tiles/{ground.area}.split.npy and .block.npy; numbers are the test blocks of the tables"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: split", source, 2 * LEGEND_IN)
-    base, known = _shade(ground)
-    rgb = base
-    for code, colour in _SPLIT_COLOR.items():
-        rgb = _over(rgb, known, np.array(to_rgb(colour)), (0.9 if code == 3 else 0.55) * (split == code))
-    axes.imshow(_rgba(rgb, known | (split < 4)), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
+def fold_map(ground: Ground, area: TiledArea, folds: Array) -> Figure:
+    """Which ground is mapped by the network that never saw it: codes of ``folds`` ``(row, column)``, and the blocks of ``area``."""
+    source = f"data/tiles/facts.json and {ground.area}.labels.npy"
+    shown = [code for code in _FOLD_COLOR if (folds == code).any()]
+    names = [patch(_mixed(code), _fold_name(code)) for code in shown]
+    handles = [*names, line(INVENTORY, "landslides of the inventory")]
+    columns = 4 if len(handles) > 6 else 3
+    foot_in = LEGEND_IN * -(-len(handles) // columns)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: folds", source, foot_in)
+    rgb, known = _shade(ground)
+    for code in shown:
+        rgb = _over(rgb, known, np.array(to_rgb(_FOLD_COLOR[code])), _FOLD_ALPHA * (folds == code))
+    axes.imshow(
+        _rgba(rgb, known | (folds != OUTSIDE)), extent=ground.extent_km, aspect="auto", interpolation="antialiased"
+    )
     _outlines(axes, ground.inventory, INVENTORY, 0.8)
+    _blocks(axes, ground, area)
+    legend(figure, handles, columns)
+    return figure
+
+
+def _fold_name(code: int) -> str:
+    return {TEST_AREA: "test area", OUTSIDE: "not labelled"}.get(code, f"fold {code + 1}")
+
+
+def _mixed(code: int) -> Array:
+    """The colour of a fold over middling relief, for the legend."""
+    return 0.72 + _FOLD_ALPHA * (np.array(to_rgb(_FOLD_COLOR[code])) - 0.72)
+
+
+def _blocks(axes: Axes, ground: Ground, area: TiledArea) -> None:
+    """Where there is room, the borders of the blocks, and in the middle of each one with labels its number."""
     west, east, south, north = ground.extent_km
-    for number in np.unique(block[(split == 2) & (block >= 0)]):
-        rows, columns = np.nonzero((block == number) & (split == 2))
-        x = west + (columns.mean() + 0.5) / block.shape[1] * (east - west)
-        y = north - (rows.mean() + 0.5) / block.shape[0] * (north - south)
+    rows, columns = area.shape
+    tops, lefts = np.array([*area.tops, rows]), np.array([*area.lefts, columns])
+    wide_in = axes.bbox.width / axes.figure.dpi * np.diff(lefts).max() / columns
+    tall_in = axes.bbox.height / axes.figure.dpi * np.diff(tops).max() / rows
+    if min(wide_in, tall_in) < _NUMBERED_IN:
+        return
+    axes.vlines(west + lefts[1:-1] / columns * (east - west), south, north, colors="white", linewidths=0.6, zorder=2)
+    axes.hlines(north - tops[1:-1] / rows * (north - south), west, east, colors="white", linewidths=0.6, zorder=2)
+    for number, code in enumerate(area.folds):
+        down, across = divmod(number, len(area.lefts))
+        if code == OUTSIDE:
+            continue
+        x = west + (lefts[across] + lefts[across + 1]) / 2 / columns * (east - west)
+        y = north - (tops[down] + tops[down + 1]) / 2 / rows * (north - south)
         axes.text(
             x, y, str(number), ha="center", va="center", size=7.5, weight="bold", color=INK, zorder=4,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.7, "lw": 0},
         )  # fmt: skip
-    handles = [patch(_mixed(code), name) for code, name in SPLIT_NAMES.items()]
-    legend(figure, [*handles, line(INVENTORY, "landslides of the inventory")], 3)
-    return figure
-
-
-def _mixed(code: int) -> Array:
-    """The colour of a split over middling relief, for the legend."""
-    return 0.72 + (0.9 if code == 3 else 0.55) * (np.array(to_rgb(_SPLIT_COLOR[code])) - 0.72)
 
 
 @styled
 def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
-    """How much overlapping windows disagree about a pixel ``(row, column)``."""
+    """How much the looks at a pixel ``(row, column)`` disagree."""
     source = f"data/predict/{ground.area}/probability.tif, band uncertainty"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: disagreement between windows", source, BAR_IN + LEGEND_IN)
+    figure, axes = _map(ground.extent_km, f"{ground.area}: uncertainty", source, BAR_IN + LEGEND_IN)
     known = uncertainty[np.isfinite(uncertainty)]
     most = float(np.percentile(known, 99.5)) if known.size else 0.0
     shown = axes.imshow(
@@ -335,7 +368,7 @@ def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
         vmin=0, vmax=most or 1.0,
     )  # fmt: skip
     _outlines(axes, ground.mapped, "white", 0.5)
-    _colour_bar(axes, shown, "standard deviation of the probability between windows", BAR_IN + LEGEND_IN, "max")
+    _colour_bar(axes, shown, "standard deviation of the probability", BAR_IN + LEGEND_IN, "max")
     legend(figure, [line("#bbbbbb", "mapped landslide")], 1)
     return figure
 

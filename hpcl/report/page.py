@@ -29,10 +29,13 @@ from hpcl.report.html import (
     percent,
     section_html,
     short,
+    spanned,
     table_html,
+    worded,
 )
 from hpcl.report.results import ablation_section, scores_section, training_section
 from hpcl.report.style import BASELINES, MAPS, SCORES
+from hpcl.report.use import doubt_section, points_section, transfer_section
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -43,6 +46,9 @@ def render(report: Report) -> str:
     sections = [
         *[area_section(area, report) for area in report.areas],
         scores_section(report),
+        points_section(report),
+        doubt_section(report),
+        transfer_section(report),
         training_section(report),
         ablation_section(report),
         _judged(report),
@@ -81,7 +87,7 @@ def _what(report: Report) -> str:
     slides = sum(area.outline.landslides for area in report.areas)
     mapped_km2 = sum(area.outline.landslide_area_m2 for area in report.areas) / 1e6
     ground_km2 = sum(image_km2(area) for area in report.areas)
-    branches = report.model.branches
+    branches = report.models[0].branches
     bands = "; ".join(f"{name}: {', '.join(names)}" for name, names in branches.items())
     return (
         f"HPCL-Net outlines {counted(slides, 'landslide')} on {short(mapped_km2)} km², {percent(mapped_km2 / ground_km2)} "
@@ -92,11 +98,15 @@ def _what(report: Report) -> str:
 def _how_well(report: Report) -> str:
     ours, counts = report.metrics.hpcl_net, report.metrics.counts
     judged = (
-        f"On {counted(counts.test_blocks, 'test block')} ({percent(counts.landslide_frac)} landslide) that had no part in "
-        f"training or in choosing the threshold, its landslide IoU is "
+        f"On {counted(counts.blocks, 'block')}, all labelled ground{_but_transfer(report)} ({percent(counts.landslide_frac)} "
+        "landslide), each mapped by a network that never saw it, its landslide IoU is "
         f"{fixed(ours.landslide_iou, 2)}{interval(ours.interval_of('landslide_iou'), 2)}. "
     )
     return f"{judged}{_leads(report)} {_delivered(report)}"
+
+
+def _but_transfer(report: Report) -> str:
+    return " but the test areas'" if report.metrics.transfer else ""
 
 
 def _delivered(report: Report) -> str:
@@ -159,8 +169,8 @@ def _warnings(report: Report) -> list[str]:
         out.append(
             callout("Not scored.", f"There is no inventory of {listed(bare)}: mapped, but nothing to judge by.", "warn")
         )
-    if report.metrics.counts.test_blocks < 2:
-        out.append(callout("One test block.", "It says nothing about the spread between places: no intervals.", "warn"))
+    if report.metrics.counts.blocks < 2:
+        out.append(callout("One block.", "It says nothing about the spread between places: no intervals.", "warn"))
     return out
 
 
@@ -175,7 +185,7 @@ def _cards(report: Report) -> str:
         )
     confidence = report.metrics.counts.confidence_frac
     level = f"{confidence:.0%} intervals" if confidence else "intervals"
-    note = f"HPCL-Net on test ground, 0 to 1, higher is better; {level} from resampling test blocks."
+    note = f"HPCL-Net on labelled ground, 0 to 1, higher is better; {level} from resampling blocks."
     return f'<div class="cards">{"".join(cards)}</div>{paragraph(note, "note")}'
 
 
@@ -197,7 +207,7 @@ def _overview(report: Report) -> str:
     head = [
         "area",
         "ground",
-        "blocks",
+        "role",
         "imaged [km²]",
         "pixel / DEM [m]",
         "inventory",
@@ -235,7 +245,7 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         elif divided := area.tiles.divided_landslides:
             tell(
                 "tile",
-                f"{counted(divided, 'landslide')} across a border of the split: given to one side, else to the gap.",
+                f"{counted(divided, 'landslide')} across blocks of several folds: none of these folds' networks learnt from them.",
             )
         for sentence in area.tiles.findings if area.tiles else []:
             tell("tile", sentence)
@@ -251,7 +261,8 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
         if any(blank.values()):
             which = listed([f"{name} ({count})" for name, count in blank.items() if count])
             tell("explain", f"Blank attention maps, all of whose weights are negative: {which}.")
-    return out
+    out += [("all areas", "tile", sentence) for sentence in report.tiles.findings]
+    return out + [("all areas", "calibrate", sentence) for sentence in report.calibration.findings]
 
 
 def _judged(report: Report) -> Section:
@@ -262,12 +273,12 @@ def _judged(report: Report) -> Section:
     ]
     assumed = [
         "Outside a labelled extent nobody knows: such ground is neither background nor scored.",
-        f"The threshold ({fixed(report.model.threshold, 2)}) and the temperature "
-        f"({fixed(report.model.temperature, 2)}) that calibrates the probabilities were chosen on validation ground.",
-        f"Between splits, {report.tiles.gap_px} pixels of labels are left out; neighbouring pixels are alike.",
+        "The threshold and the temperature that calibrates the probabilities were chosen, for the ground of each fold, on that of the "
+        "others; for ground outside folds, on that of all.",
+        f"A network learns nothing nearer than {report.tiles.gap_px} pixels to the fold that it maps; neighbouring pixels are alike.",
         "The inventory counts as the truth. Where a mapper missed a landslide or drew loosely, the scores blame the map.",
-        "Intervals come from resampling test blocks of these areas. They do not cover other regions, other sensors or "
-        "another training run.",
+        f"Intervals come from resampling blocks of these areas, mapped by {counted(len(report.models), 'training')}. They do not cover "
+        "other regions, other sensors or trainings with another seed.",
         "Figures published for HPCL-Net are from other, private data; they cannot be compared with those on this page.",
     ]
     body = [
@@ -279,13 +290,10 @@ def _judged(report: Report) -> Section:
 
 
 def _provenance(report: Report) -> Section:
-    weights = report.model.weights_sha256
-    stale = [area.name for area in report.areas if area.predict.weights_sha256 != weights]
     body = [
-        callout("Not of one piece.", f"The maps of {listed(stale)} were made with other weights; run dvc repro.", "bad")
-        if stale
-        else "",
+        *_not_of_one_piece(report),
         fact_list("The model", _of_the_model(report)),
+        _networks(report),
         _maps(report),
         _grids(report),
         _bands(report),
@@ -294,13 +302,27 @@ def _provenance(report: Report) -> Section:
     return Section("provenance", "Provenance", body)
 
 
-def _of_the_model(report: Report) -> list[tuple[str, str]]:
-    model, sun = report.model, report.tiles.sun
+def _not_of_one_piece(report: Report) -> list[str]:
+    """A callout for maps that do not belong to these networks, or were not made alike."""
+    first = report.areas[0]
+    made = {
+        "other weights": [a.name for a in report.areas if a.predict.weights_sha256 != report.weights_sha256],
+        "other temperatures": [a.name for a in report.areas if a.predict.temperatures != first.predict.temperatures],
+        "other thresholds": [a.name for a in report.areas if a.outline.thresholds != first.outline.thresholds],
+    }
     return [
-        ("weights (SHA-256)", model.weights_sha256),
-        ("threshold", fixed(model.threshold, 4)),
-        ("temperature", fixed(model.temperature, 4)),
-        ("parameters", f"{report.training.parameters:,}"),
+        callout("Not of one piece.", f"The maps of {listed(names)} were made with {what}; run dvc repro.", "bad")
+        for what, names in made.items()
+        if names
+    ]
+
+
+def _of_the_model(report: Report) -> list[tuple[str, str]]:
+    model, sun = report.models[0], report.tiles.sun
+    return [
+        ("weights of all networks (SHA-256 of theirs)", report.weights_sha256),
+        ("networks", f"{len(report.models)}, one for each fold"),
+        ("parameters of each", f"{report.training.parameters:,}"),
         ("classes", ", ".join(model.classes)),
         ("window", f"{model.window_px} pixels"),
         *((f"model: {name}", _plain(value)) for name, value in sorted(model.settings.items())),
@@ -308,12 +330,32 @@ def _of_the_model(report: Report) -> list[tuple[str, str]]:
     ]
 
 
+def _networks(report: Report) -> str:
+    """Which weights map which ground, at which temperature and threshold."""
+    temperatures, thresholds = report.areas[0].predict.temperatures, report.areas[0].outline.thresholds
+    rows = [
+        [f"fold {model.fold}", model.weights_sha256, fixed(temperature, 4), fixed(threshold, 4)]
+        for model, temperature, threshold in zip(
+            report.models,
+            temperatures.by_fold,
+            thresholds.by_fold,
+            strict=False,  # unlike where maps are stale
+        )
+    ]
+    rows.append(["outside folds", "all", fixed(temperatures.elsewhere, 4), fixed(thresholds.elsewhere, 4)])
+    head = ["ground", "weights of its network (SHA-256)", "temperature", "threshold"]
+    note = "The network of a fold never saw it. Its temperature and threshold come from the other folds."
+    return table_html("The networks", head, [_abridged(row) for row in rows], words=2, note=note)
+
+
 def _maps(report: Report) -> str:
     rows = [
-        _abridged([area.name, area.predict.input_sha256, area.predict.weights_sha256, fixed(area.predict.threshold, 4)])
+        _abridged(
+            [area.name, area.predict.input_sha256, area.predict.weights_sha256, worded(area.outline.operating_point)]
+        )
         for area in report.areas
     ]
-    return table_html("The maps", ["area", "input (SHA-256)", "weights (SHA-256)", "threshold"], rows, words=3)
+    return table_html("The maps", ["area", "input (SHA-256)", "weights (SHA-256)", "operating point"], rows, words=4)
 
 
 def _grids(report: Report) -> str:
@@ -330,8 +372,18 @@ def _grids(report: Report) -> str:
 
 
 def _bands(report: Report) -> str:
-    rows = [[band.name, band.kind, band.unit or "-", short(band.mean), short(band.std)] for band in report.tiles.bands]
-    title = "Bands, with the normalisation from training ground"
+    learnt = [{band.name: band for band in fold.bands} for fold in report.tiles.folds]
+    rows = [
+        [
+            band.name,
+            band.kind,
+            band.unit or "-",
+            spanned([fold[band.name].mean for fold in learnt], 3),
+            spanned([fold[band.name].std for fold in learnt], 3),
+        ]
+        for band in report.tiles.bands
+    ]
+    title = "Bands, with the normalisation from what each network learns from"
     head = ["band", "kind", "unit", "mean", "standard deviation"]
     return details(f"The bands ({len(rows)})", table_html(title, head, rows, words=3))
 
@@ -364,7 +416,9 @@ def _reading(report: Report) -> Section:
         ),
         ("boundary IoU", "IoU of the bands along the outlines (Cheng et al. 2021, arXiv 2103.16562)."),
         ("ECE", "mean distance between predicted probability and share of landslide."),
-        ("interval", "where a score falls when the test blocks are drawn again, with replacement."),
+        ("fold", "a share of the labelled blocks; the network that maps it learnt on the other folds alone."),
+        ("operating point", "from which probability on ground is mapped as landslide, by what that is to achieve."),
+        ("interval", "where a score falls when the blocks are drawn again, with replacement."),
     ]
     method = (
         "HPCL-Net (Zhou et al. 2023, arXiv 2308.01251) fuses imagery and terrain in the semantic space and sharpens "

@@ -1,14 +1,15 @@
-"""The sections of results: scores, objects, blocks, training, ablation."""
+"""The sections of results: scores, objects, folds, blocks, training, ablation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from hpcl.metrics.records import MapScores
+from hpcl.core.codes import MAX_FOLDS
+from hpcl.metrics.records import Maps, MapScores, PartScores
 from hpcl.report.facts import SYNTHETIC, Report
 from hpcl.report.html import (
     NONE,
@@ -29,33 +30,41 @@ from hpcl.report.html import (
 from hpcl.report.style import MAPS, SCORES
 
 LARGEST = 20
-"""Landslides of the test ground that are listed one by one."""
+"""Landslides of the inventory that are listed one by one."""
 
 
 def scores_section(report: Report) -> Section:
-    """The scores, whole and by area and block, with their intervals."""
-    counts = report.metrics.counts
+    """The scores, whole and by fold, area and block, with their intervals."""
+    metrics = report.metrics
     intro = (
-        f"The shipped maps of {listed([row.area for row in report.metrics.areas])} are scored on {counts.test_px:,} pixels of "
-        f"{counted(counts.test_blocks, 'test block')}, {percent(counts.landslide_frac)} of them landslide. Every score "
-        "comes from counts summed over all of this ground. Its polygons are scored as they are delivered, after threshold, minimum "
-        "area and generalising. Two baselines without a network are made on the same split: the "
-        "best slope threshold"
-        f"{_slope_rule(report)}, and a gradient-boosted pixel classifier that sees all bands but no neighbourhood."
+        f"The shipped maps of {listed([row.area for row in metrics.areas])} are scored on {ground_of(metrics)}, each mapped by a "
+        "network that never saw it. Every score comes from counts summed over all of this ground. Its polygons are scored as they "
+        "are delivered, after threshold, minimum area and generalising. Two baselines without a network are made on the same "
+        f"folds: the best slope threshold ({_slope_rules(report)}), and a gradient-boosted pixel classifier that sees all bands "
+        "but no neighbourhood."
     )
     body = [
         paragraph(intro),
-        paragraph(f"{counts.no_prediction_px:,} test pixels have no prediction and count as background.")
-        if counts.no_prediction_px
-        else "",
         _score_figures(Plates(report.figures)),
-        _all_scores(report),
-        _paired(report),
+        all_scores(metrics, "Scores on labelled ground, with intervals"),
+        paired(metrics),
         _objects(report),
-        _by_area(report),
+        _by_fold(report),
+        by_area(metrics),
         _by_block(report),
     ]
-    return Section("scores", "Scores on test ground", body)
+    return Section("scores", "Scores on labelled ground", body)
+
+
+def ground_of(maps: Maps) -> str:
+    """The ground that scores stand on, in words."""
+    counts = maps.counts
+    said = (
+        f"{counts.px:,} pixels of {counted(counts.blocks, 'block')}, {percent(counts.landslide_frac)} of them landslide"
+    )
+    if counts.no_prediction_px:
+        said += f" ({counts.no_prediction_px:,} without a prediction count as background)"
+    return said
 
 
 def _score_figures(plates: Plates) -> str:
@@ -63,14 +72,14 @@ def _score_figures(plates: Plates) -> str:
         plates.one(
             "scores.png",
             "Scores of HPCL-Net, its polygons, pixel classifier and slope threshold with their intervals.",
-            "Scores (0 to 1) on test ground with intervals from resampling test blocks. Overlapping bars do not mean "
+            "Scores (0 to 1) on labelled ground with intervals from resampling blocks. Overlapping bars do not mean "
             "that two maps are equal: the paired differences below tell.",
         ),
         plates.one(
             "precision_recall.png",
             "Precision against recall for HPCL-Net and pixel classifier, with points for all four maps.",
-            "Precision and recall at every threshold; marks: the maps as shipped, at thresholds chosen away from "
-            "test ground. Grey lines: equal landslide IoU.",
+            "Precision and recall at every threshold; marks: the maps as shipped, each fold at the threshold chosen on the "
+            "other folds. Grey lines: equal landslide IoU.",
         ),
         plates.one(
             "reliability.png",
@@ -81,24 +90,26 @@ def _score_figures(plates: Plates) -> str:
     )
 
 
-def _all_scores(report: Report) -> str:
-    maps = [report.metrics.of(name) for name in MAPS]
+def all_scores(scored: Maps, caption: str) -> str:
+    """Every score of every map."""
+    maps = [scored.of(name) for name in MAPS]
     rows = [
-        [label, *(_scored(scores, score) for scores in maps)]
+        [label, *(score_cell(scores, score) for scores in maps)]
         for score, label in {**SCORES, **_MORE}.items()
         if any(scores.has(score) for scores in maps)
     ]
-    return table_html("Scores on test ground, with intervals", ["score", *MAPS.values()], rows, note=_UNITS)
+    return table_html(caption, ["score", *MAPS.values()], rows, note=_UNITS)
 
 
-def _paired(report: Report) -> str:
+def paired(scored: Maps) -> str:
+    """How far HPCL-Net is ahead of the other maps."""
     rows = [
         [
             f"HPCL-Net minus {MAPS[name]}",
             signed(lead.landslide_iou_difference),
             interval(lead.interval).strip() or NONE,
         ]
-        for name, lead in report.metrics.paired.items()
+        for name, lead in scored.paired.items()
     ]
     head = ["difference", "landslide IoU", "interval"]
     return table_html("Paired differences in landslide IoU", head, rows, note=_PAIRED)
@@ -116,12 +127,17 @@ _PAIRED = (
 )
 
 
-def _slope_rule(report: Report) -> str:
-    learnt = report.baselines
-    return f" ({'≥' if learnt.direction == 'steeper' else '<'} {short(learnt.slope_threshold_deg)}°)"
+def _slope_rules(report: Report) -> str:
+    """What the slope threshold of each fold is; once where they agree."""
+    rules = dict.fromkeys(
+        f"{'≥' if learnt.direction == 'steeper' else '<'} {short(learnt.threshold_deg)}°"
+        for learnt in report.baselines.slope
+    )
+    return listed(list(rules)) + (" by fold" if len(rules) > 1 else "")
 
 
-def _scored(scores: MapScores, score: str) -> str:
+def score_cell(scores: MapScores, score: str) -> str:
+    """A score with its interval."""
     if scores.of(score) is None:
         return NONE
     return f"{fixed(scores.of(score))}{interval(scores.interval_of(score))}"
@@ -160,24 +176,35 @@ def _largest(report: Report) -> str:
     head = ["area", "block", "east [km]", "north [km]", "size [ha]", *(f"{label}: shown" for label in MAPS.values())]
     note = "East, north: the northernmost pixel. Shown: share of the landslide that a map shows. All: "
     table = table_html(
-        "The largest landslides of the test ground", head, rows, note=note + "reports/evaluate/objects.csv."
+        "The largest landslides of the inventory", head, rows, note=note + "reports/evaluate/objects.csv."
     )
     return details(f"The largest landslides, one by one ({len(rows)})", table)
 
 
-def _by_area(report: Report) -> str:
+def _by_fold(report: Report) -> str:
+    rows = report.metrics.folds
+    note = "The network of a fold maps it and learnt on the others. How far apart they are is the luck of the ground and the training."
+    return _by_part("fold", [str(row.fold) for row in rows], rows, note)
+
+
+def by_area(scored: Maps) -> str:
+    """The landslide IoU of each map in each area."""
+    return _by_part("area", [row.area for row in scored.areas], scored.areas)
+
+
+def _by_part(kind: str, names: Sequence[str], parts: Sequence[PartScores], note: str = "") -> str:
     rows = [
         [
-            row.area,
-            str(row.test_blocks),
-            f"{row.test_px:,}",
-            percent(row.landslide_frac),
-            *(fixed(row.landslide_iou_of(name)) for name in MAPS),
+            name,
+            str(part.blocks),
+            f"{part.px:,}",
+            percent(part.landslide_frac),
+            *(fixed(part.landslide_iou_of(shown)) for shown in MAPS),
         ]
-        for row in report.metrics.areas
+        for name, part in zip(names, parts, strict=True)
     ]
-    head = ["area", "test blocks", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
-    return table_html("By area", head, rows)
+    head = [kind, "blocks", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
+    return table_html(f"By {kind}", head, rows, note=note)
 
 
 def _by_block(report: Report) -> str:
@@ -191,6 +218,7 @@ def _by_block(report: Report) -> str:
             [
                 str(area),
                 str(block),
+                _fold_of(report, str(area), int(block)),
                 f"{int(pixels):,}",
                 percent((ours["tp"] + ours["fn"]) / pixels),
                 *(fixed(of[name]["landslide_iou"]) if name in of else NONE for name in MAPS),
@@ -198,40 +226,52 @@ def _by_block(report: Report) -> str:
                 str(int(ours["false_objects"])),
             ]
         )
-    head = ["area", "block", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
+    head = ["area", "block", "fold", "pixels", "landslide", *(f"{label}: IoU" for label in MAPS.values())]
     head += ["landslides found", "false objects"]
-    note = "Numbers as on the split maps. A block without landslide has no IoU. Whole: reports/evaluate/blocks.csv."
-    return details(
-        f"Block by block ({counted(len(rows), 'test block')})", table_html("By test block", head, rows, note=note)
-    )
+    note = "Numbers as on the fold maps. A block without landslide has no IoU. Whole: reports/evaluate/blocks.csv."
+    return details(f"Block by block ({counted(len(rows), 'block')})", table_html("By block", head, rows, note=note))
+
+
+def _fold_of(report: Report, area: str, block: int) -> str:
+    """The fold of a block, by name."""
+    code = report.tiles.areas[area].folds[block]
+    return str(code + 1) if code < MAX_FOLDS else "test"
 
 
 def training_section(report: Report) -> Section:
     """How the training went."""
     facts, plates = report.training, Plates(report.figures)
     intro = (
-        f"{counted(facts.epochs, 'epoch')}; the weights of epoch {facts.best_epoch + 1} were kept, the best on validation "
-        f"ground (landslide IoU {fixed(facts.val_iou, 2)}). {facts.parameters:,} parameters."
+        f"{counted(len(facts.folds), 'network')} of {facts.parameters:,} parameters each, one for each fold, which learns on the other "
+        f"folds for {counted(facts.epochs, 'epoch')}. The last weights are kept: the curves of held-out folds are watched and choose "
+        "nothing."
     )
+    reached = [[str(row.fold), fixed(row.held_iou)] for row in facts.folds]
     body = [
         paragraph(intro),
-        *(callout("The training failed.", finding, "warn") for finding in facts.training_findings or ()),
+        *(
+            callout("The training failed.", f"Fold {row.fold}: {finding}", "warn")
+            for row in facts.folds
+            for finding in row.findings
+        ),
         plates.row(
             plates.one(
                 "training_loss.png",
-                "Training and validation loss by epoch.",
-                "Loss of the segmentation on training and validation ground, and the contrastive loss before its weight "
-                "(pure numbers, logarithmic axis).",
+                "Loss on training ground and on held-out folds by epoch, a line for each fold.",
+                "Loss of the segmentation on training ground and on the fold that is held out, and the contrastive loss before its "
+                "weight (pure numbers, logarithmic axis). A line for each fold.",
             ),
             plates.one(
                 "training_watch.png",
-                "Validation IoU and watches of the contrast by epoch.",
-                "Validation landslide IoU, and watches of the contrast (all pure numbers): the spread of keys, 1 when they "
+                "Landslide IoU on held-out folds and watches of the contrast by epoch, a line for each fold.",
+                "Landslide IoU on the fold that is held out, at its best threshold, and watches of the contrast (all pure numbers; "
+                "a line for each fold): the spread of keys, 1 when they "
                 "fill their space and near 0 when they have collapsed; the filled share of the queues; their purity, the "
                 "share of queued keys whose nearest other key is of the same class; and how much more alike keys of one "
                 "class are than keys of two, in mean cosine.",
             ),
         ),
+        table_html("The trainings", ["held-out fold", "landslide IoU of its windows, at the best threshold"], reached),
     ]
     return Section("training", "Training", body)
 
@@ -257,8 +297,12 @@ def verdict(low: float, high: float) -> str:
     return "pays" if low > 0 else "costs" if high < 0 else "no difference seen"
 
 
+MORE_SCORES = {"boundary_iou": "boundary IoU", "object_detection_rate": "landslides found", "mcc": "MCC"}
+"""What the ablation scores beside the landslide IoU, by column of its table."""
+
 _ABLATION = (
-    "variant", "verdict", "against", "landslide IoU (mean ± sd)", "difference [interval]", "boundary probe", "parameters", "seeds",
+    "variant", "verdict", "against", "landslide IoU (mean ± sd)", "difference [interval]", *MORE_SCORES.values(),
+    "boundary probe", "parameters", "seeds",
 )  # fmt: skip
 
 
@@ -266,8 +310,10 @@ def ablation_section(report: Report) -> Section:
     """One table per ground that the ablation was run on; which variants were not run is said below it."""
     intro = (
         "Every variant is trained by the same loop on the same tiles with the same steps unless its name says "
-        "otherwise, each with several seeds, and scored on "
-        "the same test blocks. The difference is to the variant it builds upon; its interval resamples seeds and blocks, both "
+        "otherwise, with several seeds and a network for each fold, and scored on "
+        "all labelled ground, each block mapped by the network that never saw its fold; test areas, where there are any, are a "
+        "table of their own, mapped by the mean of all networks. The difference is in landslide IoU and to the "
+        "variant that it builds upon; its interval resamples networks and blocks, both "
         "paired. A baseline network is behind HPCL-Net where its difference is negative."
     )
     table = report.ablation
@@ -315,6 +361,7 @@ def _ablation_row(line: Mapping[Hashable, Any], said: str, labels: Mapping[str, 
         labels.get(line["against"], "") if compared else NONE,
         f"{fixed(line['landslide_iou'])} ± {fixed(line['sd'])}",
         f"{signed(line['difference'])}{interval((line['low'], line['high']))}" if compared else NONE,
+        *(fixed(line.get(score)) for score in MORE_SCORES),
         fixed(line["probe_auc"]),
         f"{int(line['parameters']):,}",
         f"{int(line['seeds'])}",

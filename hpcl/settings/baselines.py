@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 class BaselinesSettings:
     """How the non-neural baselines are made.
 
-    ``slope_step_deg``: distance of the slope thresholds tried. ``pixels``: train pixels the classifier learns from
-    (all, if there are fewer), drawn with ``seed``. ``trees, learning_rate, leaves``: its size.
+    ``slope_step_deg``: distance of the slope thresholds tried. ``pixels``: those that the classifier of each fold learns
+    from (all, if there are fewer), drawn with ``seed``. ``trees, learning_rate, leaves``: its size.
     """
 
     slope_step_deg: Annotated[float, Field(gt=0, le=10)]

@@ -18,10 +18,12 @@ class InferenceSettings:
     ``d4`` maps every window in all quarter turns and mirrors, the symmetries of a square, and takes the mean, at eight times
     the cost; ``none`` maps it as it lies. On an area that it was not trained on, the network's batch statistics are measured
     again on ``adapt_windows`` windows at most (AdaBN, `hpcl.inference.adabn`); 0 leaves them as trained everywhere.
-    ``missing_bands`` says what becomes of an area that lacks a band of the network."""
+    ``missing_bands`` says what becomes of an area that lacks a band of the network. ``networks``: ground that lies in no fold is
+    mapped by the mean of ``all`` networks, or by the first ``one``, for those in a hurry."""
 
     overlap_frac: float = Field(ge=0, le=0.75)
     batch_size: int = Field(ge=1)
     tta: Literal["none", "d4"]
     adapt_windows: int = Field(ge=0)
     missing_bands: Missing
+    networks: Literal["all", "one"]

@@ -33,10 +33,10 @@ class AugmentSettings:
 class TrainSettings:
     """The budget and the optimiser (AdamW, one cycle: linear warm-up over ``warmup_frac``, then a cosine to zero).
 
-    An epoch is ``steps_per_epoch`` batches, drawn again each time; ``batch_size`` windows are shared among all processes. Training
-    stops early after ``patience_epochs`` epochs without a better validation IoU. ``predictor`` is what ships: the
-    ``network`` or its exponential moving average, ``ema``, the momentum encoder of the contrast. ``precision`` is Lightning Fabric's;
-    ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
+    An epoch is ``steps_per_epoch`` batches, drawn again each time; ``batch_size`` windows are shared among all processes. All
+    ``epochs`` are trained, and the last weights ship: no label of the fold that is held out chooses anything. ``predictor`` is
+    what ships: the ``network`` or its exponential moving average, ``ema``, the momentum encoder of the contrast. ``precision``
+    is Lightning Fabric's; ``channels_last`` and ``compile`` are torch's. docs/benchmarks.md says what they give.
     """
 
     seed: int = Field(ge=0)
@@ -48,7 +48,6 @@ class TrainSettings:
     warmup_frac: float = Field(ge=0, lt=1)
     dice_weight: float = Field(ge=0)
     gradient_norm: float = Field(gt=0)
-    patience_epochs: int = Field(ge=1)
     landslide_windows_frac: float = Field(ge=0, le=1)
     augment: AugmentSettings
     workers: int = Field(ge=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from hpcl.core import artifacts
+from hpcl.core.digest import joint, sha256
 from hpcl.core.records import AreaGrid, TileFacts
 from hpcl.geo import raster
 
@@ -37,3 +39,12 @@ def arrays(name: str, area: AreaGrid, *what: str) -> tuple[npt.NDArray[Any], ...
         )
         for one in what
     )
+
+
+def ground_sha256(facts: TileFacts) -> str:
+    """A digest of the labels of all areas and of how they are dealt into folds: what scores were reached on."""
+    digests = []
+    for name, area in sorted(facts.areas.items()):
+        dealt = f"{name} {area.tops} {area.lefts} {area.folds}".encode()
+        digests += [hashlib.sha256(dealt).hexdigest(), sha256(TILES / f"{name}.labels.npy")]
+    return joint(digests)

@@ -1,9 +1,10 @@
-"""The tiles: all areas' ground split by place, windows laid on it, and what a training needs of them, as few files."""
+"""The tiles: all areas' ground dealt into folds, windows laid on it, and what trainings need of them, as few files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +16,43 @@ import shapely
 
 from hpcl import likeness, scale
 from hpcl.core import artifacts
-from hpcl.core.codes import SPLITS, TEST, TRAIN
-from hpcl.core.records import BlockFacts, SplitFacts, Sun, TileBand, TiledArea, TileFacts
+from hpcl.core.codes import MAX_FOLDS, TEST_AREA
+from hpcl.core.records import BandFacts, FoldFacts, LabelledGround, Sun, TileBand, TiledArea, TileFacts
 from hpcl.geo import blocks, vector
 from hpcl.settings.tile import TileError, TileSettings
-from hpcl.tiles import split, stacks
+from hpcl.tiles import folds, lay, leaks, stacks
 from hpcl.tiles.area import Area
+from hpcl.tiles.moments import Moments
 
 Array = npt.NDArray[Any]
 
 
 class Tiler:
-    """Splits and writes areas one after the other, and adds up what all of them are described by."""
+    """Deals and writes areas one after the other, and adds up what all of them are described by."""
 
     def __init__(self, areas: Sequence[Area], settings: TileSettings, out: Path) -> None:
-        """Copy the labels, and deal the blocks of all areas among the splits."""
+        """Copy the labels, and deal the blocks of all areas among the folds."""
         self.settings, self.out = settings, out
         out.mkdir(parents=True, exist_ok=True)
         self.bands, self.kinds, self.messages = stacks.common_bands(areas)
         self.classes = sorted({name for area in areas for name in area.classes()})
         self.labels = {area.name: stacks.write_labels(area, self.classes, out) for area in areas}
-        laid = {name: split.lay_blocks(name, labels, settings.block_px) for name, labels in self.labels.items()}
-        objects = [one for area in areas for one in split.spread(area.landslides(), laid[area.name])]
-        self.blocks = split.assign([block for found in laid.values() for block in found], settings, objects)
+        self.laid = {name: folds.lay_blocks(name, labels, settings.block_px) for name, labels in self.labels.items()}
+        self.blocks = folds.deal(self.laid, settings)
         # A lattice, so that what is kept of the training ground does not depend on how it is walked.
-        trained_px = sum(block.labelled_px for block in self.blocks if block.split == "train")
-        self._step_px = math.ceil(math.sqrt(max(1.0, trained_px / likeness.SAMPLE_PX)))
-        self._moments = split.Moments(len(self.bands))
+        dealt_px = sum(block.labelled_px for block in self.blocks if block.fold < MAX_FOLDS)
+        self._step_px = math.ceil(math.sqrt(max(1.0, dealt_px / likeness.SAMPLE_PX)))
+        self._moments = [Moments(len(self.bands)) for _ in range(settings.folds)]
         self._sampled: list[Array] = []
-        self._train_px = np.zeros(1 + len(self.classes), np.int64)  # by class code
-        self._split_px = np.zeros((len(SPLITS), 2), np.int64)  # labelled, landslide
+        self._taught_px = np.zeros((settings.folds, 1 + len(self.classes)), np.int64)  # by network and class code
 
-    def write(self, area: Area) -> tuple[pd.DataFrame, pd.DataFrame, TiledArea]:
-        """Write one area's arrays; its windows, its polygons, and what the facts say of it."""
+    def write(self, area: Area) -> tuple[list[pd.DataFrame], pd.DataFrame, TiledArea]:
+        """Write one area's arrays; its windows for each network, its polygons, and what the facts say of it."""
         name, settings = area.name, self.settings
         labels, own = self.labels[name], [block for block in self.blocks if block.area == name]
         values = stacks.write_bands(area, self.bands, self.out)
-        split_map = stacks.new_array(self.out / f"{name}.split.npy", np.uint8, labels.shape)
-        block_map = stacks.new_array(self.out / f"{name}.block.npy", np.int32, labels.shape)
-        split.paint(own, labels, settings.gap_px, split_map, block_map)
-        divided = split.keep_whole(area.landslides(), split_map)
-        windows = split.lay_windows(own, labels, split_map, settings)
-        split.check(windows, split_map, area.landslides(), settings.gap_px, settings.window_px)
-        self._add(values, labels, split_map)
+        teaches = stacks.new_array(self.out / f"{name}.teaches.npy", np.uint16, labels.shape)
+        folds.paint(own, stacks.new_array(self.out / f"{name}.block.npy", np.int32, labels.shape))
         sizes, seen, grid = area.sizes(), area.seen(labels), area.grid()
         facts = TiledArea(
             crs=str(grid.crs),
@@ -65,80 +60,120 @@ class Tiler:
             shape=list(grid.shape),
             pixel_m=abs(grid.affine.a),
             dem_pixel_m=sizes.dem_pixel_m,
-            divided_landslides=divided,
+            tops=sorted({block.rows.start for block in own}),
+            lefts=sorted({block.columns.start for block in own}),
+            folds=[block.fold for block in own],
             findings=_findings(sizes, settings) + scale.seen(sizes, *seen[["pixels", "labelled_px"]].to_numpy().T),
-            blocks=[BlockFacts(block.number, block.split or "none") for block in own],
         )
-        return pd.DataFrame(windows), seen, facts
+        folds.teach(own, labels, settings.folds, settings.gap_px, teaches)
+        divided = folds.keep_whole(area.landslides(), facts, settings.gap_px, teaches)
+        leaks.check(facts, teaches, area.landslides(), settings)
+        windows = []
+        for code in range(settings.folds):
+            laid = lay.lay_windows(facts, labels, teaches, code, settings)
+            leaks.check_windows(facts, laid, code, settings.window_px)
+            windows.append(pd.DataFrame(laid))
+        self._add(values, labels, teaches)
+        return windows, seen, replace(facts, divided_landslides=divided)
 
-    def _add(self, values: Array, labels: Array, split_map: Array) -> None:
-        """Count an area's ground by split, and take the statistics of what it trains on."""
+    def _add(self, values: Array, labels: Array, teaches: Array) -> None:
+        """Count what of an area each network learns from, and take the statistics of it."""
         for rows, columns in blocks.walk(labels.shape):
-            part = split_map[rows, columns]
-            self._moments.add(values[:, rows, columns], part == TRAIN)
-            for code in range(len(SPLITS)):
-                codes = labels[rows, columns][part == code]
-                self._split_px[code] += codes.size, (codes > 0).sum()
-                if code == TRAIN:
-                    self._train_px += np.bincount(codes, minlength=len(self._train_px))
+            bits, codes = teaches[rows, columns], labels[rows, columns]
+            for code, moments in enumerate(self._moments):
+                taught = (bits >> np.uint16(code) & np.uint16(1)).astype(bool)
+                moments.add(values[:, rows, columns], taught)
+                self._taught_px[code] += np.bincount(codes[taught], minlength=self._taught_px.shape[1])
         lattice = (slice(None, None, self._step_px), slice(None, None, self._step_px))
-        self._sampled.append(values[:, *lattice][:, split_map[lattice] == TRAIN])
+        self._sampled.append(values[:, *lattice][:, teaches[lattice] > 0])
 
     def facts(self, areas: dict[str, TiledArea], sun: Sun) -> TileFacts:
         """What is known when all ``areas`` are written."""
-        norms = self._moments.normalisation(self.kinds)
         names = [band.name for band in self.bands]
         return TileFacts(
             areas=areas,
             sun=sun,
-            bands=[
-                TileBand(band.name, kind, mean, std, band.unit)
-                for band, kind, (mean, std) in zip(self.bands, self.kinds, norms, strict=True)
-            ],
+            bands=[TileBand(band.name, kind, band.unit) for band, kind in zip(self.bands, self.kinds, strict=True)],
             ground=likeness.statistics(names, self.kinds, np.concatenate(self._sampled, axis=1)),
             classes=self.classes,
             window_px=self.settings.window_px,
             gap_px=self.settings.gap_px,
-            split={
-                name: SplitFacts(sum(block.split == name for block in self.blocks), int(labelled), int(landslide))
-                for name, (labelled, landslide) in zip(SPLITS, self._split_px, strict=True)
-            },
+            folds=[
+                FoldFacts(
+                    **vars(self._ground(code)),
+                    bands=[
+                        BandFacts(name, kind, mean, std)
+                        for name, kind, (mean, std) in zip(
+                            names, self.kinds, moments.normalisation(self.kinds), strict=True
+                        )
+                    ],
+                )
+                for code, moments in enumerate(self._moments)
+            ],
+            test=self._ground(TEST_AREA),
+        )
+
+    def _ground(self, code: int) -> LabelledGround:
+        own = [block for block in self.blocks if block.fold == code]
+        return LabelledGround(
+            blocks=len(own),
+            labelled_px=sum(block.labelled_px for block in own),
+            landslide_px=sum(block.landslide_px for block in own),
         )
 
     def unseen_classes(self) -> list[str]:
-        """Classes without a pixel to learn from."""
-        return [name for name, pixels in zip(self.classes, self._train_px[1:], strict=True) if not pixels]
+        """A sentence for each class that a network has no pixel to learn from."""
+        told = []
+        for row, name in enumerate(self.classes, start=1):
+            lacking = [str(code + 1) for code, pixels in enumerate(self._taught_px[:, row]) if not pixels]
+            if len(lacking) == self.settings.folds:
+                told.append(f"class '{name}' has no pixel that could teach any network, so no model can learn it.")
+            elif lacking:
+                told.append(
+                    f"class '{name}' has no pixel outside fold {' and '.join(lacking)}, so what maps that ground cannot know it."
+                )
+        return told
 
 
 def write(areas: Sequence[Area], settings: TileSettings, out: Path, progress: Callable[[int, int], None]) -> list[str]:
     """Write the tiles of ``areas`` into ``out``; what is to be said of them, a line each. Raises `TileError`."""
     tiler = Tiler(areas, settings, out)
-    windows, polygons, tiled = {}, {}, {}
+    findings = folds.told_of_shares(
+        [sum(b.landslide_px for b in tiler.blocks if b.fold == code) for code in range(settings.folds)],
+        tiler.laid,
+        settings,
+    )
+    windows: list[dict[str, pd.DataFrame]] = [{} for _ in range(settings.folds)]
+    polygons, tiled, told = {}, {}, []
     for done, area in enumerate(areas, start=1):
-        windows[area.name], polygons[area.name], tiled[area.name] = tiler.write(area)
+        laid, polygons[area.name], tiled[area.name] = tiler.write(area)
+        for tables, table in zip(windows, laid, strict=True):
+            tables[area.name] = table
         progress(done, len(areas))
-    table = pd.concat(windows, names=["area"]).reset_index("area")
-    _check_windows(table, settings)
+    for code, tables in enumerate(windows):
+        table = pd.concat(tables, names=["area"]).reset_index("area")
+        _check_windows(table, code, settings)
+        artifacts.write_csv(out / f"windows_{code + 1}.csv", table, "%.4f")
+        told.append(_summary(code, tiler.blocks, table))
+    fold_map = _fold_map(tiler.blocks, tiled)
+    findings += overlaps(fold_map) + tiler.unseen_classes()
     facts = tiler.facts(tiled, areas[0].terrain_facts().sun)
-    test = facts.split[SPLITS[TEST]]
-    split.require_landslides(table, test.landslide_px if test.blocks else None)
-    artifacts.write_json(out / "facts.json", facts)
-    artifacts.write_csv(out / "windows.csv", table, "%.4f")
+    artifacts.write_json(out / "facts.json", replace(facts, findings=findings))
     artifacts.write_csv(out / "landslides.csv", pd.concat(polygons, names=["area"]).reset_index("area"))
-    vector.write(out / "split.gpkg", _split_map(tiler.blocks, tiled))
-    unseen = [
-        f"class '{name}' has no pixel in the train blocks, so no model can learn it." for name in tiler.unseen_classes()
-    ]
+    vector.write(out / "folds.gpkg", fold_map)
     found = [f"{name}: {finding}" for name, area in tiled.items() for finding in area.findings]
-    return tiler.messages + unseen + found + [_summary(name, ground, table) for name, ground in facts.split.items()]
+    return tiler.messages + findings + found + told
 
 
-def _check_windows(table: pd.DataFrame, settings: TileSettings) -> None:
-    if not {"train", "val"} <= set(table["split"]):
+def _check_windows(table: pd.DataFrame, code: int, settings: TileSettings) -> None:
+    """Raise `TileError` if a network has nothing to learn from, or nothing to be watched on."""
+    train, held = (table[table["role"] == role] for role in ("train", "held"))
+    if not len(held) or not (train["landslide_frac"] > 0).any():
+        what = "shows a landslide that its network could learn from" if len(held) else "fits into its blocks"
         raise TileError(
-            f"No window of {settings.window_px} px fits into the train or the val blocks of {settings.block_px} px between "
-            f"gaps of {settings.gap_px} px and landslides that count for another split; lower tile.window_px, tile.gap_px or "
-            "tile.minimum_valid_frac, or raise tile.block_px."
+            f"Fold {code + 1}: no window of {settings.window_px} px {what}, between gaps of {settings.gap_px} px and landslides that"
+            " reach into several folds; lower tile.window_px, tile.gap_px or tile.minimum_valid_frac, raise tile.block_px, or"
+            " change tile.seed."
         )
 
 
@@ -152,13 +187,14 @@ def _findings(sizes: scale.Sizes, settings: TileSettings) -> list[str]:
     )
 
 
-def _summary(name: str, ground: SplitFacts, windows: pd.DataFrame) -> str:
-    count = int((windows["split"] == name).sum())
-    share = ground.landslide_px / max(ground.labelled_px, 1)
-    return f"{name:5s} {ground.blocks:4d} blocks, {count:5d} windows, landslide share {share:.3f}"
+def _summary(code: int, dealt: Sequence[folds.Block], windows: pd.DataFrame) -> str:
+    own = [block for block in dealt if block.fold == code]
+    share = sum(b.landslide_px for b in own) / max(sum(b.labelled_px for b in own), 1)
+    count = (windows["role"] == "train").sum()
+    return f"fold {code + 1}: {len(own):4d} blocks, landslide share {share:.3f}; its network learns from {count} windows of other folds"
 
 
-def _split_map(dealt: Sequence[split.Block], areas: dict[str, TiledArea]) -> gpd.GeoDataFrame:
+def _fold_map(dealt: Sequence[folds.Block], areas: Mapping[str, TiledArea]) -> gpd.GeoDataFrame:
     """The blocks as polygons, in the first area's CRS."""
     tables = []
     for name, area in areas.items():
@@ -171,9 +207,23 @@ def _split_map(dealt: Sequence[split.Block], areas: dict[str, TiledArea]) -> gpd
         rows = {
             "area": name,
             "id": [block.number for block in own],
-            "split": [block.split or "none" for block in own],
+            "fold": [block.fold_name for block in own],
             "labelled_px": [block.labelled_px for block in own],
             "landslide_px": [block.landslide_px for block in own],
         }
         tables.append(gpd.GeoDataFrame(rows, geometry=boxes, crs=area.crs))
     return pd.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
+
+
+def overlaps(blocks: gpd.GeoDataFrame) -> list[str]:
+    """A sentence for each pair of areas that share ground in different folds, as two images of one place do: what a network
+    learnt in one it then maps in the other. ``blocks`` is the map of the folds."""
+    labelled = blocks.loc[blocks["labelled_px"] > 0, ["area", "fold", "geometry"]]
+    pairs = gpd.overlay(labelled, labelled, how="intersection", keep_geom_type=True)
+    pairs = pairs[(pairs["area_1"] < pairs["area_2"]) & (pairs["fold_1"] != pairs["fold_2"])]
+    shared_km2 = pairs.geometry.area.groupby([pairs["area_1"], pairs["area_2"]]).sum() / 1e6
+    return [
+        f"{one} and {other} share {km2:.2g} km2 of ground in different folds: a network maps in one what it learnt in the other, so"
+        " scores there are too good; crop one of them."
+        for (one, other), km2 in shared_km2.items()
+    ]

@@ -1,1 +1,1 @@
-"""Training: data, pairs, contrast, segmentation loss, the loop and its calibration. No GDAL."""
+"""Training: data, pairs, contrast, segmentation loss, the loop and its watch on held-out ground. No GDAL."""

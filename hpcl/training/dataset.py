@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import read_csv, read_json, read_npy
-from hpcl.core.codes import SPLITS, UNKNOWN
+from hpcl.core.codes import UNKNOWN
 from hpcl.core.prefetch import ahead
-from hpcl.core.records import BandFacts, TileFacts
+from hpcl.core.records import TileFacts
 from hpcl.networks.d4 import turn
 from hpcl.networks.normalise import Float32, normalise
 from hpcl.settings.train import AugmentSettings
@@ -43,12 +43,20 @@ Draw = tuple[int, int, int]
 
 
 class Tiles:
-    """The tile folder, memory-mapped: facts, windows, and raw windows of chosen bands; with ``downhill``, the surface
-    normal is among them whether a branch sees it or not."""
+    """The tile folder as the network of one ``fold`` sees it, memory-mapped: facts, windows, and raw windows of chosen bands;
+    with ``downhill``, the surface normal is among them whether a branch sees it or not.
 
-    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], downhill: bool = False) -> None:
-        self.facts = read_json(folder / "facts.json", TileFacts)
-        known = {b.name: BandFacts(b.name, b.kind, b.mean, b.std) for b in self.facts.bands}
+    Folds count from 1. Windows have a role: the network learns from ``train``, and ``held`` are those of its fold, which
+    it never learns from.
+    """
+
+    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], fold: int, downhill: bool = False) -> None:
+        self.facts, self.fold = read_json(folder / "facts.json", TileFacts), fold
+        if not 1 <= fold <= len(self.facts.folds):
+            raise DatasetError(
+                f"Fold {fold} was asked for, but {folder} has the folds {', '.join(self.facts.fold_names)}."
+            )
+        known = {band.name: band for band in self.facts.folds[fold - 1].bands}
         for branch, names in branches.items():
             for name in names:
                 if name not in known:
@@ -65,34 +73,37 @@ class Tiles:
         self._layers = [list(known).index(name) for name in names]
         self._place = {b: [names.index(x.name) for x in bands] for b, bands in self.branches.items()}
         # Of half a million windows, names as categories and columns as arrays take a tenth of what objects take.
+        table = folder / f"windows_{fold}.csv"
         self.windows = read_csv(
-            folder / "windows.csv",
-            {"area": "category", "split": "category", "row_px": int, "column_px": int, "landslide_frac": float},
+            table, {"area": "category", "role": "category", "row_px": int, "column_px": int, "landslide_frac": float}
         )
-        self._at = [self.windows[name].to_numpy() for name in ("area", "row_px", "column_px", "split")]
+        self._at = [self.windows[name].to_numpy() for name in ("area", "row_px", "column_px", "role")]
         self.window_px = self.facts.window_px
         self.sun = self.facts.sun
         self.classes = 1 + len(self.facts.classes)
         if strange := set(self.windows["area"].cat.categories) - set(self.facts.areas):
             raise DatasetError(
-                f"{folder / 'windows.csv'} has windows of {min(strange)}, which {folder / 'facts.json'} does not know; run the stage"
+                f"{table} has windows of {min(strange)}, which {folder / 'facts.json'} does not know; run the stage"
                 " tile again (dvc repro -s -f tile)."
             )
         self._arrays = {area: self._area(folder, area) for area in distinct(self.facts.areas)}
 
     def _area(self, folder: Path, area: str) -> tuple[npt.NDArray[Any], ...]:
-        """Bands, labels and split of one area, as plain arrays: slicing a memmap costs more than reading a small window."""
+        """Bands, labels and teaching bits of one area, as plain arrays: slicing a memmap costs more than reading a small window."""
         bands = read_npy(folder / f"{area}.bands.npy", "f", [len(self.facts.bands), None, None])
-        codes = (read_npy(folder / f"{area}.{what}.npy", "iu", bands.shape[1:]) for what in ("labels", "split"))
+        codes = (read_npy(folder / f"{area}.{what}.npy", "iu", bands.shape[1:]) for what in ("labels", "teaches"))
         return tuple(map(np.asarray, (bands, *codes)))
 
     def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:
-        """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)`` of its own split only."""
-        area, row, column, own = (column[number] for column in self._at)
-        bands, labels, split = self._arrays[area]
+        """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)``: of a training window those that may
+        teach this network, of a held one all, for it lies in blocks of the fold."""
+        area, row, column, role = (column[number] for column in self._at)
+        bands, labels, teaches = self._arrays[area]
         rows, columns = slice(row, row + self.window_px), slice(column, column + self.window_px)
         values = np.stack([bands[layer, rows, columns] for layer in self._layers])
-        label = np.where(split[rows, columns] == SPLITS.index(own), labels[rows, columns], UNKNOWN)
+        label = labels[rows, columns]
+        if role == "train":
+            label = np.where(teaches[rows, columns] >> (self.fold - 1) & 1, label, UNKNOWN)
         missing = self.window_px - label.shape[0], self.window_px - label.shape[1]
         if any(missing):
             values = np.pad(values, ((0, 0), (0, missing[0]), (0, missing[1])), constant_values=np.nan)
@@ -103,9 +114,9 @@ class Tiles:
         """Normalised ``(band, row, column)`` values as one tensor for each of these branches."""
         return {branch: torch.from_numpy(values[self._place[branch]]) for branch in branches}
 
-    def numbers(self, split: str) -> npt.NDArray[np.int64]:
-        """The numbers of the windows of a split."""
-        return np.flatnonzero((self.windows["split"] == split).to_numpy())
+    def numbers(self, role: Literal["train", "held"]) -> npt.NDArray[np.int64]:
+        """The numbers of the windows of a role."""
+        return np.flatnonzero((self.windows["role"] == role).to_numpy())
 
 
 class Windows(Dataset[Sample]):

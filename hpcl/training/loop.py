@@ -24,24 +24,23 @@ from hpcl.networks.device import described, largest_that_fits
 from hpcl.networks.store import build as build_network
 from hpcl.settings.train import FitError
 from hpcl.training import distributed
-from hpcl.training.calibrate import best_threshold, validate
 from hpcl.training.contrast import HyperPixelContrast
 from hpcl.training.dataset import Draw, Sample, Tiles, Windows, batches, draw_epoch
 from hpcl.training.devices import fabric_of, joint_seed, own_share, to_device, windows_per_process
 from hpcl.training.recipe import Recipe
 from hpcl.training.segmentation_loss import segmentation_loss
+from hpcl.training.watch import best_iou, watch
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: ``metrics`` by name, whether it is the ``best`` so far, the ``weights`` that would ship, and the
-    whole resume ``state``."""
+    """What one epoch gave: ``metrics`` by name, whether it is the ``last``, the ``weights`` that would ship, and the whole
+    resume ``state``."""
 
     number: int
     metrics: Mapping[str, float]
-    best: bool
     last: bool
     weights: dict[str, Tensor]
     state: dict[str, Any]
@@ -62,7 +61,7 @@ def learning_rate_at(step: int, steps: int, warmup_frac: float) -> float:
 class Trainer:
     """A training under way: everything that changes from step to step, so that it is saved and brought back as one.
 
-    Equal in all processes. Random weights follow from ``train.seed`` alone.
+    Equal in all processes. Random weights follow from ``train.seed`` and the fold alone.
     """
 
     def __init__(self, fabric: lightning_fabric.Fabric, recipe: Recipe, tiles: Tiles) -> None:
@@ -73,13 +72,14 @@ class Trainer:
                 f"train.batch_size {train.batch_size} cannot be shared by {distributed.count()} processes equally."
             )
         self.fabric, self.recipe, self.tiles = fabric, recipe, tiles
+        self._seed = recipe.seed(tiles.fold)
         self.network = new_network(recipe, tiles)
         optimizer = torch.optim.AdamW(
             parameter_groups(self.network), lr=train.learning_rate, weight_decay=train.weight_decay
         )
         self.contrast: HyperPixelContrast | None = None
         if recipe.has_contrast:
-            self.contrast = HyperPixelContrast(self.network, recipe.contrast, train.seed)
+            self.contrast = HyperPixelContrast(self.network, recipe.contrast, self._seed)
         distributed.join_batch_norms(self.network)
         if train.channels_last:
             for part in (self.network, self.contrast and self.contrast.momentum_encoder):
@@ -89,11 +89,11 @@ class Trainer:
         self._run, self.optimizer = fabric.setup(body, optimizer)
         if self.contrast is not None:
             self.contrast.to(fabric.device)
-        self._windows = Windows(tiles, train.augment, train.seed, toes=recipe.needs_toe)
+        self._windows = Windows(tiles, train.augment, self._seed, toes=recipe.needs_toe)
 
     @property
     def predictor(self) -> Network:
-        """What validation looks at and what ships."""
+        """What is watched on held-out windows and what ships."""
         if self.contrast is not None and self.recipe.train.predictor == "ema":
             return self.contrast.momentum_encoder.network
         return self.network
@@ -123,13 +123,13 @@ class Trainer:
         with closing(batches(self._windows, draws, windows_per_process(train), train.workers)) as stream:
             for number in range(first, train.epochs):
                 # Again for each epoch and process: dropout then needs no state to resume.
-                torch.manual_seed(joint_seed(train.seed, number, distributed.number()))
+                torch.manual_seed(joint_seed(self._seed, number, distributed.number()))
                 yield self._epoch(number, islice(stream, train.steps_per_epoch), progress)
 
     def _draw_epoch(self, number: int) -> list[Draw]:
         train = self.recipe.train
         windows = train.steps_per_epoch * train.batch_size
-        return draw_epoch(self.tiles, number, windows, train.landslide_windows_frac, train.seed)
+        return draw_epoch(self.tiles, number, windows, train.landslide_windows_frac, self._seed)
 
     def _epoch(self, number: int, stream: Iterable[Sample], progress: Progress) -> dict[str, float]:
         train = self.recipe.train
@@ -148,9 +148,7 @@ class Trainer:
             asked = time.perf_counter()
         metrics = {name: float(total) / train.steps_per_epoch for name, total in sums.items()}
         if not np.isfinite(metrics["loss"]):
-            raise FitError(
-                f"The loss is no number any more in epoch {number}; lower train.learning_rate (the best weights so far are kept)."
-            )
+            raise FitError(f"The loss is no number any more in epoch {number}; lower train.learning_rate.")
         if self.contrast is not None:
             metrics |= self.contrast.facts((number + 1) * train.steps_per_epoch - 1)
         seconds = time.perf_counter() - began
@@ -222,7 +220,7 @@ def new_network(recipe: Recipe, tiles: Tiles) -> Network:
     """A fresh network for these tiles. Raises `FitError` and `ModelError`."""
     recipe.check(tiles.window_px)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.train.seed)
+        torch.manual_seed(recipe.seed(tiles.fold))
         return build_network(recipe.model, tiles.classes, recipe.contrast.embedding_dim)
 
 
@@ -234,29 +232,27 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train, and yield an `Epoch` after each; ``resume`` is the ``state`` of an earlier one, of any number of processes.
 
+    All epochs are trained, and held-out windows are only watched: what would choose the best epoch by them would make the map
+    of their ground look better than that of new ground. After the last epoch there is nothing to resume, and of ``resume`` only
+    the number of the ``epoch`` is asked for.
+
     Of several processes the first one's ``resume`` counts, for only that one need see the checkpoints. ``progress`` gets
     (steps done, steps in all). The caller's random state is left as it was.
     """
     train = recipe.train
     fabric = fabric_of(train)
     resume = fabric.broadcast(resume)
+    first = resume["epoch"] + 1 if resume is not None else 0
+    if first == train.epochs:
+        return
     trainer = Trainer(fabric, recipe, tiles)
-    first, best, waited = 0, -1.0, 0
     forked = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
         if resume is not None:
             trainer.restore(resume["trainer"])
-            first, best, waited = resume["epoch"] + 1, resume["best"], resume["waited"]
-        if waited >= train.patience_epochs:
-            return
         for number, metrics in enumerate(trainer.epochs(first, progress), first):
-            histograms = validate(fabric, trainer.predictor, tiles, train)
-            iou, _ = best_threshold(histograms)
-            metrics |= {"val_iou": iou, "val_loss": histograms.loss}
-            better = iou > best
-            best, waited = max(best, iou), 0 if better else waited + 1
-            last = number + 1 == train.epochs or waited >= train.patience_epochs
-            state = {"trainer": trainer.state(), "epoch": number, "best": best, "waited": waited}
-            yield Epoch(number, metrics, better, last, dict(trainer.predictor.state_dict()), state)
-            if last:
-                return
+            watched = watch(fabric, trainer.predictor, tiles, train)
+            metrics |= {"held_iou": best_iou(watched), "held_loss": watched.loss}
+            state = {"trainer": trainer.state(), "epoch": number}
+            weights = dict(trainer.predictor.state_dict())
+            yield Epoch(number, metrics, number + 1 == train.epochs, weights, state)

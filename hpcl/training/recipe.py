@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.model import ModelSettings
 from hpcl.settings.train import TrainSettings, check_training
+from hpcl.training.devices import joint_seed
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,16 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training, if it is not stopped early."""
+        """Steps of the training of one network."""
         return self.train.epochs * self.train.steps_per_epoch
+
+    def seed(self, fold: int) -> int:
+        """From which first weights and draws of the network of a fold follow.
+
+        Of each network its own: networks that began alike would err alike, and the spread between them would tell too little.
+        No sum, for then fold 2 of ``train.seed`` 0 would begin as fold 1 of 1 does, and seeds would not be independent.
+        """
+        return joint_seed(self.train.seed, fold)
 
     def check(self, window_px: int) -> None:
         """Raise what is wrong with the sections together, and with windows of this size."""

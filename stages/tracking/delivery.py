@@ -1,6 +1,7 @@
 """The way of journals to MLflow: each becomes a child run under the parent of its state, and is removed once its end is there.
+A part of a stage becomes a run under that of the stage.
 
-``<execution>.sent`` beside a journal notes its run and how many lines have arrived.
+``<execution>.sent`` beside a journal notes its run, those of its parts and how many lines have arrived.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.tracking.errors import sentence
 from stages.tracking.journal import folder
 from stages.tracking.processes import is_gone
 from stages.tracking.store import Store, connect, opened
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
 
 
 def deliver(root: Path, wait_s: float) -> None:
@@ -53,18 +57,19 @@ def _carry(store: Store, path: Path) -> None:
     if sent_path.exists():
         sent = json.loads(sent_path.read_text())
     else:
-        sent = {**_new_child(store, head), "lines": 1}
+        sent = {**_new_child(store, head), "lines": 1, "parts": {}}
         sent_path.write_text(json.dumps(sent))
-    metrics = [
-        store.entities.Metric(name, value, line["time_ms"], line["step"])
-        for line in lines[sent["lines"] :]
-        for name, value in line.get("metrics", {}).items()
-    ]
-    for start in range(0, len(metrics), 1000):  # MLflow takes 1000 at once
-        store.client.log_batch(sent["run_id"], metrics=metrics[start : start + 1000])
+    for line in lines[sent["lines"] :]:
+        part = line.get("part")
+        if part is not None and part not in sent["parts"]:
+            _end_part(store, sent["parts"], "FINISHED", line["time_ms"])
+            sent["parts"][part] = _new_part(store, head, sent["run_id"], part, line["time_ms"])
+            sent_path.write_text(json.dumps(sent))
+    _log_metrics(store, lines[sent["lines"] :], sent)
     if end is None:
         sent_path.write_text(json.dumps({**sent, "lines": len(lines)}))
         return
+    _end_part(store, sent["parts"], end["status"], end["time_ms"])
     if end["note"]:
         store.client.set_tag(sent["run_id"], "mlflow.note.content", f"```\n{end['note'].strip()[-7900:]}\n```")
     store.client.set_terminated(sent["run_id"], end["status"], end["time_ms"])
@@ -72,6 +77,43 @@ def _carry(store: Store, path: Path) -> None:
         store.client.set_terminated(sent["parent_id"], end["status"], end["time_ms"])
     path.unlink()
     sent_path.unlink()
+
+
+def _log_metrics(store: Store, lines: Iterable[Mapping[str, Any]], sent: Mapping[str, Any]) -> None:
+    """The numbers of these lines, in the run of the stage or of the part that they are of."""
+    metrics: dict[str, list[Metric]] = {}
+    for line in lines:
+        part = line.get("part")
+        points = metrics.setdefault(sent["run_id"] if part is None else sent["parts"][part], [])
+        points += [
+            store.entities.Metric(name, value, line["time_ms"], line["step"])
+            for name, value in line.get("metrics", {}).items()
+        ]
+    for run_id, points in metrics.items():
+        for start in range(0, len(points), 1000):  # MLflow takes 1000 at once
+            store.client.log_batch(run_id, metrics=points[start : start + 1000])
+
+
+def _new_part(store: Store, head: Mapping[str, Any], stage_id: str, part: str, time_ms: int) -> str:
+    """A run under that of its stage: ``train#1 fold 2``."""
+    stage = store.client.get_run(stage_id)
+    tags = {
+        "dvc.role": "part",
+        "dvc.stage": head["stage"],
+        "hpcl.part": part,
+        "mlflow.parentRunId": stage_id,
+        "mlflow.source.name": head["stage"],
+        "mlflow.user": head["state"]["tags"]["mlflow.user"],
+    }
+    name = f"{stage.info.run_name} {part}"
+    run = store.client.create_run(store.experiment, start_time=time_ms, tags=tags, run_name=name)
+    return str(run.info.run_id)
+
+
+def _end_part(store: Store, parts: Mapping[str, str], status: str, time_ms: int) -> None:
+    """End the latest part, if there is one: it ends when the next begins, or as its stage does."""
+    if parts:
+        store.client.set_terminated(list(parts.values())[-1], status, time_ms)
 
 
 def _new_child(store: Store, head: Mapping[str, Any]) -> dict[str, str]:

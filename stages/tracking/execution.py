@@ -107,13 +107,14 @@ def _last_words() -> None:
         execution.journal.end("KILLED", "DVC's process ended before this stage did.")
 
 
-def live(metrics: Mapping[str, float], step: int) -> None:
+def live(metrics: Mapping[str, float], step: int, part: str | None = None) -> None:
     """Note numbers of a stage that is still running, such as one epoch's, under their names in curves.csv; training
-    shows them at once, others at the next delivery."""
+    shows them at once, others at the next delivery. A ``part`` of the stage, such as one fold's training, has a run of its
+    own, so that MLflow lays the curves of all parts over each other. Parts come one after the other."""
     if _open:
         with reported(f"the work goes on, but the numbers of step {step} will not be in MLflow"):
             curves = {f"curves/{name}": float(value) for name, value in metrics.items()}
-            _open[-1].journal.append(metrics=curves, step=step)
+            _open[-1].journal.append(metrics=curves, step=step, part=part)
         if _open[-1].stage in LIVE:
             with reported():
                 _open[-1].deliver()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 BASELINES = ("pixel_classifier", "slope_threshold")
+TRANSFER = "transfer"  # the same scores once more, on test areas
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 
 
@@ -60,13 +62,9 @@ def _log_numbers(store: Store, run_id: str) -> None:
     histories: dict[str, list[Metric]] = {}
     for path in _declared("plots"):
         if path.suffix == ".csv" and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            for row in rows if rows and "epoch" in rows[0] else []:
-                for name, value in row.items():
-                    if name != "epoch" and (number := _number(value)) is not None:
-                        point = store.entities.Metric(f"curves/{name}", number, time_ms, int(float(row["epoch"])))
-                        histories.setdefault(point.key, []).append(point)
+            for (name, epoch), mean in _curves(path).items():
+                point = store.entities.Metric(f"curves/{name}", mean, time_ms, epoch)
+                histories.setdefault(point.key, []).append(point)
     for path in reversed(_declared("metrics")):  # the last stage's numbers matter most
         if path.exists():
             for name, value in flat(json.loads(path.read_text(encoding="utf-8")), path.parent.name, "/"):
@@ -80,9 +78,23 @@ def _log_numbers(store: Store, run_id: str) -> None:
         store.client.log_batch(run_id, metrics=points[start : start + 1000])
 
 
+def _curves(path: Path) -> dict[tuple[str, int], float]:
+    """A table with a column ``epoch`` by column and epoch. Of several folds the mean: a curve for each would leave no room for
+    scores among METRICS, and they lie over each other in the runs of the training's parts."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in rows if rows and "epoch" in rows[0] else []:
+        for name, value in row.items():
+            if name not in ("epoch", "fold") and (number := _number(value)) is not None:
+                found.setdefault((name, int(float(row["epoch"]))), []).append(number)
+    return {place: math.fsum(numbers) / len(numbers) for place, numbers in found.items()}
+
+
 def _is_detail(name: str) -> bool:
-    """Whether a number is the first to go: the baselines' scores other than the one that all maps are compared by."""
-    return any(f"/{baseline}/" in name for baseline in BASELINES) and not name.endswith("/landslide_iou")
+    """Whether a number is the first to go: what baselines scored, or maps of test areas, other than the one score that all maps
+    are compared by."""
+    return any(f"/{part}/" in name for part in (*BASELINES, TRANSFER)) and not name.endswith("/landslide_iou")
 
 
 def _log_files(store: Store, run_id: str) -> None:
@@ -115,16 +127,31 @@ def _log_provenance(store: Store, run_id: str, entries: Mapping[str, Mapping[str
             for path, md5 in sorted(used.items())
         ],
     )
+    if ground := _read("reports/evaluate/metrics.json").get(COUNTS, {}).get("ground_sha256"):
+        store.client.set_tag(run_id, "hpcl.scored_ground", ground)  # scores compare where it is the same
     if "data/model" not in outs:
         return
     tags = {"dvc.path": "data/model", "dvc.md5": outs["data/model"], "mlflow.model.isExternal": "true"}
-    facts = Path("data/model/model.json")
-    if facts.exists() and (weights := json.loads(facts.read_text()).get("weights_sha256")):
+    if weights := _weights_sha256():
         tags["hpcl.weights_sha256"] = weights
         store.client.set_tag(run_id, "hpcl.weights_sha256", weights)
     model = store.client.create_logged_model(store.experiment, "hpcl_net", run_id, tags, model_type="segmentation")
     store.client.finalize_logged_model(model.model_id, "READY")
     store.client.log_outputs(run_id, [make.LoggedModelOutput(model.model_id, 0)])
+
+
+def _weights_sha256() -> str | None:
+    """The weights of the networks of all folds together, as `hpcl.core.digest.joint` has it; None where one is not there."""
+    folds = _read("data/model/1/model.json").get("folds", 0)
+    weights = [_read(f"data/model/{fold}/model.json").get("weights_sha256", "") for fold in range(1, folds + 1)]
+    return hashlib.sha256("".join(weights).encode("ascii")).hexdigest() if weights and all(weights) else None
+
+
+def _read(path: str) -> dict[str, Any]:
+    """A JSON file; empty if it is not there."""
+    file = Path(path)
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
 
 
 def _declared(kind: str) -> list[Path]:
