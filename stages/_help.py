@@ -12,10 +12,13 @@ from stages._inputs import pipeline_of, section_of
 COST = {
     "check": "seconds", "survey": "seconds", "synthesize": "seconds", "ingest": "seconds, minutes for a large scene",
     "coregister": "seconds, minutes for a large scene", "terrain": "seconds, minutes for a large scene",
-    "tile": "seconds, minutes for a large scene", "train": "minutes to hours; it says so after ten steps and goes on where it was stopped",
-    "baselines": "seconds, minutes for a large scene", "predict": "one pass of the network over the area (eight with inference.tta: d4)",
+    "tile": "seconds, minutes for a large scene",
+    "train": "minutes to hours for each fold; it says so after ten steps and goes on where it was stopped",
+    "baselines": "seconds, minutes for a large scene",
+    "predict": "one to two passes of a network over ground in folds, one of each elsewhere (eight times that with inference.tta: d4)",
+    "calibrate": "seconds, minutes for a large scene",
     "outline": "seconds, minutes for a large scene", "evaluate": "seconds", "explain": "seconds", "report": "seconds", "track": "seconds",
-    "train_variant": "as `train`", "score_variant": "one pass of the network over the test areas",
+    "train_variant": "as `train`", "score_variant": "as `predict`, over all labelled areas",
 }  # fmt: skip
 """What a stage takes; docs/benchmarks.md has figures."""
 

@@ -3,13 +3,14 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import examples
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
 
 from hpcl import qgis
-from hpcl.core.codes import UNMAPPED
+from hpcl.core.codes import NO_NETWORK, UNMAPPED
 from hpcl.geo import cog, raster
 from hpcl.outline import class_map
 
@@ -46,7 +47,11 @@ def test_class_codes_follow_threshold_and_class(threshold: float, tmp_path: Path
     bands = tuple(raster.Band(name) for name in ("probability", "uncertainty", "probability_old", "probability_new"))
     layers = np.stack([classes.sum(0), classes.sum(0), *classes])
     cog.write(tmp_path / "probability.tif", raster.Raster(layers, grid, bands))
-    class_map.write(tmp_path / "probability.tif", tmp_path / "class.tif", ["old", "new"], threshold)
+    networks = np.array([[[1, 1, 1, NO_NETWORK]]], np.uint8)
+    with cog.create(tmp_path / "network.tif", grid, [raster.Band("network")], "uint8", NO_NETWORK) as sink:
+        sink.write(networks, (slice(0, 1), slice(0, 4)))
+    thresholds = examples.thresholds(threshold, 0.9)
+    class_map.write(tmp_path / "probability.tif", tmp_path / "class.tif", ["old", "new"], thresholds)
     expected = {0.3: [[2, 1, 2, UNMAPPED]], 0.6: [[0, 0, 2, UNMAPPED]]}[threshold]
     with rasterio.open(tmp_path / "class.tif") as file:
         assert file.read(1).tolist() == expected

@@ -18,7 +18,7 @@ from test_fit import BITS, recipe
 from hpcl.core import artifacts
 from hpcl.core.records import FoldedArea, ModelFacts, TileFacts, TrainingSummary
 from hpcl.networks import store
-from stages import _train
+from stages import _stage, _train
 from stages import train as stage
 from stages._inputs import EditedError
 
@@ -157,6 +157,7 @@ def trained(tiles_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     short = recipe(epochs=2, steps_per_epoch=1)
     sections = {"model": short.model, "contrastive": short.contrast, "train": short.train}
     monkeypatch.setattr(stage, "params", lambda section, _: sections[section])
+    monkeypatch.setattr(_stage, "_inputs", [])  # of a stage that an earlier test was
     monkeypatch.delenv("DVC_ROOT", raising=False)
     folder = project(tmp_path / "stage", tiles_folder)
     monkeypatch.chdir(folder)
