@@ -375,9 +375,9 @@ class TrainedFacts(Sparse):
     dem_pixel_m: list[Positive] | None = None
     ground: GroundFacts | None = None
     fold: Count
-    """The fold that the network never saw, from 1..."""
+    """The fold that the network never saw, from 1."""
     folds: Count
-    """...of so many."""
+    """How many folds there are."""
     areas: dict[str, FoldedArea]
     """Where the folds lie: their ground is mapped by the network that never saw it."""
     held: HeldLoss

@@ -45,7 +45,7 @@ def block_scores(blocks: Blocks, weights: Array) -> dict[str, Array]:
 
 
 def spread(draws: Array, blocks: int, settings: EvaluateSettings) -> tuple[float, float]:
-    """The `interval` of draws of so many blocks; of one block it is NaN, for that says nothing about the spread between blocks."""
+    """The `interval` of draws of ``blocks`` blocks; of one block it is NaN, for that says nothing about the spread between blocks."""
     return interval(draws, settings) if blocks > 1 else (float("nan"), float("nan"))
 
 

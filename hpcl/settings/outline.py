@@ -24,7 +24,7 @@ class AtRecall:
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class AtMisses:
-    """The highest threshold at which one landslide in so many is missed, or fewer."""
+    """The highest threshold at which one landslide in ``misses_one_in`` is missed, or fewer."""
 
     misses_one_in: Annotated[float, Field(gt=1)]
 

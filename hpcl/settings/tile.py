@@ -19,7 +19,7 @@ class TileError(ValueError):
 class TileSettings:
     """How ground is dealt and cut.
 
-    ``split`` is ``blocks`` (every area is dealt block by block) or ``areas`` (area by area). ``folds``: into so many, with a
+    ``split`` is ``blocks`` (every area is dealt block by block) or ``areas`` (area by area). ``folds``: their number, with a
     network for each. ``test_areas`` lie outside all folds. ``window_px`` is
     what the network sees at once, ``stride_px`` the step between training windows, ``block_px`` the side of a block,
     ``gap_px`` the least distance between labels that a network learns from and those of the fold that it maps.

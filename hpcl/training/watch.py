@@ -28,7 +28,7 @@ BINS = 512
 """Probability bins of the histograms from which the IoU is read."""
 
 SAMPLE_PX = 2**21
-"""Held-out pixels on which the loss at each temperature is measured, at most about so many."""
+"""Held-out pixels on which the loss at each temperature is measured: about this number at most."""
 
 
 @dataclass(frozen=True)
