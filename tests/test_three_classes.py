@@ -1,10 +1,8 @@
 """Three classes and three branches from raw files to scores, and an area that lacks one branch's only band."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import geopandas as gpd
@@ -14,10 +12,23 @@ import pytest
 import rasterio
 from rasterio.features import rasterize
 from scipy import ndimage
-from test_dvc_yaml import ROOT, merged, tiny_params, write_yaml
+from test_dvc_yaml import merged, tiny_params, write_yaml
 
 from hpcl.networks import store
-from stages import predict
+from stages import (
+    _stage,
+    baselines,
+    calibrate,
+    coregister,
+    evaluate,
+    ingest,
+    outline,
+    predict,
+    synthesize,
+    terrain,
+    tile,
+    train,
+)
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -38,21 +49,6 @@ def configure(project: Path, missing_bands: str = "refuse") -> None:
     )
 
 
-def run(project: Path, stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "COV_"))}
-    environment |= {"PYTHONPATH": str(ROOT), "HPCL_TRACK": "off", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", f"stages.{stage}", *arguments]
-    return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def done(project: Path, *commands: str) -> None:
-    for command in commands:
-        result = run(project, *command.split())
-        assert result.returncode == 0, f"{command}: {result.stderr[-2000:]}"
-
-
 def equip(raw: Path) -> None:
     """Landslides alternately `old` and `new` from west to east (so that there are both to train on), and a thermal image
     in which they are warmer by 1."""
@@ -69,21 +65,40 @@ def equip(raw: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline on `place`, and `bare`, the same ground without its thermal image, as far as its terrain."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The pipeline on `place`, and `bare`, the same ground without its thermal image, as far as its terrain; the folder of this
+    process.
+
+    All in this process, because starting one for each stage takes most of the time.
+    """
     folder = tmp_path_factory.mktemp("project")
     configure(folder)
-    done(folder, "synthesize synthetic_north")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.setattr(_stage, "_inputs", [])  # of a stage that an earlier test was
+        made(folder)
+        yield folder
+
+
+def made(folder: Path) -> None:
+    synthesize.main("synthetic_north")
     raw = folder / "data" / "raw"
     (raw / "synthetic_north").rename(raw / "place")
     equip(raw / "place")
     shutil.copytree(raw / "place", raw / "bare")
     (raw / "bare" / "thermal.tif").unlink()
-    done(folder, "ingest place", "coregister place", "terrain place", "ingest bare")
-    for stage in ("coregister", "terrain"):  # of the same DEM
-        shutil.copytree(folder / "data" / stage / "place", folder / "data" / stage / "bare")
-    done(folder, "tile", "train", "baselines", "predict place", "calibrate", "outline place", "evaluate")
-    return folder
+    for stage in (ingest, coregister, terrain):
+        stage.main("place")
+    ingest.main("bare")
+    for name in ("coregister", "terrain"):  # of the same DEM
+        shutil.copytree(folder / "data" / name / "place", folder / "data" / name / "bare")
+    for step in (tile, train, baselines):
+        step.main()
+    predict.main("place")
+    calibrate.main()
+    outline.main("place")
+    evaluate.main()
 
 
 def test_the_model_knows_two_classes_besides_background_and_has_three_encoders(project: Path) -> None:
@@ -120,21 +135,25 @@ def test_scores_are_of_landslide_against_the_rest(project: Path) -> None:
     assert set(np.unique(labels)) == {0, 1, 2, 255}
 
 
-def test_an_area_without_a_band_of_the_model_is_refused_in_one_sentence(project: Path) -> None:
+def test_an_area_without_a_band_of_the_model_is_refused_in_one_sentence(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configure(project, "refuse")
-    refused = run(project, "predict", "bare")
-    assert refused.returncode == 1
-    sentence = refused.stderr.removesuffix("\n")
+    monkeypatch.setattr(_stage, "_inputs", [])
+    monkeypatch.setenv("HPCL_TRACK", "off")
+    monkeypatch.setattr("sys.argv", ["predict", "bare"])
+    monkeypatch.setattr("sys.stdout.reconfigure", lambda **_: None, raising=False)
+    with pytest.raises(SystemExit) as refused:
+        _stage.run(predict.main)
+    sentence = str(refused.value.code)  # which Python prints, and ends with 1
     assert sentence.startswith("predict: The model was trained with band 'thermal', which this area lacks")
     assert "\n" not in sentence
     assert sentence.endswith("; inference.missing_bands: mean maps it without.")
     assert not (project / "data" / "predict" / "bare").exists()
 
 
-def test_or_mapped_with_the_bands_mean_and_said_so(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, because starting one takes most of the time."""
+def test_or_mapped_with_the_bands_mean_and_said_so(project: Path) -> None:
     configure(project, "mean")
-    monkeypatch.chdir(project)
     predict.main("bare")
     out = Path("data") / "predict" / "bare"
     with rasterio.open(out / "probability.tif") as source:
