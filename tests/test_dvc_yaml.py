@@ -12,8 +12,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked, run_alone
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -145,11 +144,15 @@ def stages_of_the_project() -> tuple[Stage, ...]:
 # --- what a stage's source says -----------------------------------------------------------------------------------
 
 
+parsed = functools.cache(ast.parse)
+"""By a file's text: most of our files belong to several stages."""
+
+
 def imported(source: Path, root: Path) -> set[str]:
     """Our own modules that a file imports, anywhere in it, as paths."""
     names = set()
     package = source.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -188,7 +191,7 @@ def declared_as(code: set[str]) -> set[str]:
 
 def sections_read(module: str, root: Path) -> set[str]:
     """Sections of params.yaml in the calls ``params("section", ...)`` of a stage's module and what it leads to."""
-    trees = [ast.parse((root / path).read_text(encoding="utf-8")) for path in closure(module, root) - EXEMPT]
+    trees = [parsed((root / path).read_text(encoding="utf-8")) for path in closure(module, root) - EXEMPT]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     calls = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "params"]
     calls = [call for call in calls if "file" not in {keyword.arg for keyword in call.keywords}]
@@ -248,12 +251,10 @@ class Bench:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "PYTHON"))}
         # Checkpoints are no outs: they go to DVC's root, which is elsewhere.
         environment |= {"DVC_ROOT": str(self.place / "dvc_root"), "HPCL_TRACK": "off", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, *shlex.split(stage.command)[1:]]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        if done.returncode:
-            yield f"it fails with nothing but its declared inputs: {done.stderr[-2000:]}"
+        _, _, module, *arguments = shlex.split(stage.command)
+        said, status = Forked(run_alone, module, arguments, folder=folder, environment=environment).end()
+        if status:
+            yield f"it fails with nothing but its declared inputs: {said[-2000:]}"
             return
         after = content(folder)
         yield from (f"it changed its input {path}" for path in before if after.get(path) != before[path])
@@ -335,7 +336,10 @@ def test_every_stage_file_is_a_stage() -> None:
 def test_no_import_hides_from_the_closure() -> None:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(ast.parse(path.read_text()))}
+            names = {
+                getattr(node, "attr", getattr(node, "id", ""))
+                for node in ast.walk(parsed(path.read_text(encoding="utf-8")))
+            }
             assert not names & {"import_module", "__import__", "run_module", "run_path", "exec"}, path
 
 

@@ -1,11 +1,7 @@
 """Training: it learns, contrast switched off is the network without it, a resumed run is the uninterrupted one."""
 
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import examples
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 
 from hpcl.core import records
 from hpcl.core.codes import UNKNOWN
@@ -320,42 +317,29 @@ def test_a_temperature_beyond_those_tried_is_the_last_of_them(true: float, found
     assert best([flat]) in TEMPERATURES
 
 
-KILLED = """
-import json, sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from test_fit import MODEL, recipe
-from hpcl.training import checkpoint
-from hpcl.training.dataset import Tiles
-from hpcl.training.loop import fit
-place = Path({place!r})
-resume = checkpoint.load(place) if place.exists() else None
-for epoch in fit(Tiles(Path({folder!r}), MODEL["branches"], 1), recipe(epochs=6), resume=resume):
-    checkpoint.save(place, epoch.state)
-    print(epoch.number, flush=True)
-"""
+def killable(folder: Path, place: Path) -> None:
+    """Train, from the checkpoint at ``place`` on if there is one, and say each epoch when it is saved."""
+    resume = checkpoint.load(place) if place.exists() else None
+    for epoch in fit(Tiles(folder, MODEL["branches"], 1), recipe(epochs=6), resume=resume):
+        checkpoint.save(place, epoch.state)
+        print(epoch.number)
 
 
 @BITS
 def test_kill_dash_9_in_mid_training_then_resume_equals_never_killed(tiles_folder: Path, tmp_path: Path) -> None:
+    def begun(place: Path) -> Forked:
+        return Forked(killable, tiles_folder, place, folder=tmp_path, environment=os.environ)
+
     place = tmp_path / "latest.safetensors"
-    code = KILLED.format(tests=str(Path(__file__).parent), place=str(place), folder=str(tiles_folder))
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env, text=True)
-    assert process.stdout is not None
-    while process.stdout.readline().strip() != "1":
-        assert process.poll() is None
+    process = begun(place)
+    assert any(said == "1\n" for said in process.lines())
     time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
+    process.kill()
     killed_after = checkpoint.load(place)["epoch"]
     assert killed_after < 5
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == str(killed_after + 1)
+    assert begun(place).ended().split()[0] == str(killed_after + 1)
     whole = tmp_path / "whole.safetensors"
-    other = code.replace(json.dumps(str(place)), json.dumps(str(whole))).replace(repr(str(place)), repr(str(whole)))
-    subprocess.run([sys.executable, "-c", other], env=env, capture_output=True, check=True)
+    begun(whole).ended()
     a, b = checkpoint.load(place)["trainer"], checkpoint.load(whole)["trainer"]
     for part in ("network", "contrast"):
         assert_same(a[part], b[part])

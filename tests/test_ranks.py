@@ -3,56 +3,56 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-from hpcl.training import checkpoint
-
-pytestmark = pytest.mark.xdist_group("ranks")  # all look at the same trainings
-ROOT = Path(__file__).parents[1]
-PROGRAM = """
-import os
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-import torch
-# Adam divides by the gradient's size, so that rounding becomes as large as any other step; SGD shows the gradient.
-torch.optim.AdamW = lambda parameters, lr, weight_decay: torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+from forked import Forked
 from test_fit import recipe
+
 from hpcl.training import checkpoint, distributed
 from hpcl.training.dataset import Tiles
 from hpcl.training.loop import fit
-chosen = recipe(dropout=0.0, learning_rate=0.02, epochs=int(sys.argv[4]), start_frac=float(sys.argv[5]))
-place, resume = Path(sys.argv[3]), None
-if len(sys.argv) > 6 and os.environ.get("RANK", "0") == "0":  # the others see no checkpoint
-    resume = checkpoint.load(Path(sys.argv[6]))
-for epoch in fit(Tiles(Path(sys.argv[2]), chosen.model.branches, 1), chosen, resume=resume):
-    checkpoint.save(place / f"{epoch.number}.{distributed.number()}.safetensors", epoch.state | {"metrics": dict(epoch.metrics)})
-"""
+
+pytestmark = pytest.mark.xdist_group("ranks")  # all look at the same trainings
+
+
+def program(tiles: Path, place: Path, epochs: int, start_frac: float, resume: Path | None) -> None:
+    # Adam divides by the gradient's size, so that rounding becomes as large as any other step; SGD shows the gradient.
+    torch.optim.AdamW = lambda parameters, lr, weight_decay: torch.optim.SGD(parameters, lr=lr, momentum=0.9)  # type: ignore[assignment, misc]  # in a process of its own
+    chosen = recipe(dropout=0.0, learning_rate=0.02, epochs=epochs, start_frac=start_frac)
+    # The other processes see no checkpoint.
+    state = checkpoint.load(resume) if resume and os.environ.get("RANK", "0") == "0" else None
+    for epoch in fit(Tiles(tiles, chosen.model.branches, 1), chosen, resume=state):
+        kept = epoch.state | {"metrics": dict(epoch.metrics)}
+        checkpoint.save(place / f"{epoch.number}.{distributed.number()}.safetensors", kept)
+
+
+def ranks(processes: int) -> list[dict[str, str]]:
+    """What torchrun tells each of its processes (tests/test_train_folds.py starts some by torchrun itself)."""
+    if processes == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    count = str(processes)
+    common = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
 def train(
     place: Path, tiles: Path, processes: int, epochs: int, resume: Path | None = None, start_frac: float = 0.2
 ) -> None:
     place.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    program = place / "program.py"
-    program.write_text(PROGRAM)
-    arguments = [ROOT, tiles, place, epochs, start_frac, *([resume] if resume else [])]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(program), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    work = program, tiles, place, epochs, start_frac, resume
+    started = [Forked(*work, folder=place, environment=os.environ | told) for told in ranks(processes)]
+    for process in started:
+        process.ended()
 
 
 def close(a: Any, b: Any, where: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +12,7 @@ import examples
 import numpy as np
 import pandas as pd
 import pytest
+from forked import Forked
 from test_fit import BITS, recipe
 
 from hpcl.core import artifacts
@@ -23,18 +23,7 @@ from stages import train as stage
 from stages._inputs import EditedError
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from test_fit import recipe
-from hpcl.networks import store
-from stages import _train
-for result in _train.train("training", recipe(epochs=2)):
-    store.save(Path("data/model") / str(result.fold), result.network, result.facts)
-    print(f"saved {{result.fold}}", flush=True)
-print("ended", flush=True)
-"""
+pytestmark = pytest.mark.xdist_group("train_folds")  # all compare with one training
 
 
 def project(folder: Path, tiles: Path) -> Path:
@@ -43,8 +32,11 @@ def project(folder: Path, tiles: Path) -> Path:
     return folder
 
 
-def command(*launcher: str) -> list[str]:
-    return [sys.executable, "-u", *launcher]
+def program() -> None:
+    for result in _train.train("training", recipe(epochs=2)):
+        store.save(Path("data/model") / str(result.fold), result.network, result.facts)
+        print(f"saved {result.fold}")
+    print("ended")
 
 
 def environment() -> dict[str, str]:
@@ -52,30 +44,27 @@ def environment() -> dict[str, str]:
     return plain | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def run(folder: Path, *launcher: str) -> str:
-    program = folder / "program.py"
-    program.write_text(PROGRAM.format(tests=str(ROOT / "tests")))
-    done = subprocess.run(
-        [*command(*launcher), str(program)], cwd=folder, env=environment(), capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def run(folder: Path) -> str:
+    return Forked(program, folder=folder, environment=environment()).ended()
 
 
 def run_until(folder: Path, line: str) -> None:
     """Kill the training as soon as it has said this."""
-    code = PROGRAM.format(tests=str(ROOT / "tests"))
-    process = subprocess.Popen(
-        [*command(), "-c", code], cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert any(said.startswith(line) for said in process.stdout)
-    process.send_signal(signal.SIGKILL)
-    rest = process.stdout.read()
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
-    assert "ended" not in rest
+    process = Forked(program, folder=folder, environment=environment())
+    assert any(said.startswith(line) for said in process.lines())
+    assert "ended" not in process.kill()
+
+
+def run_by_two(folder: Path) -> str:
+    """As people start it."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from test_train_folds import program; program()"
+    (folder / "program.py").write_text(code)
+    launcher = [sys.executable, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, "program.py"], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -138,14 +127,13 @@ def test_two_processes_train_all_folds_and_take_up_what_one_of_them_knows_as_tra
     tiles_folder: Path, tmp_path: Path
 ) -> None:
     folder = project(tmp_path / "two", tiles_folder)
-    pair = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"
-    said = run(folder, *pair)
+    said = run_by_two(folder)
     assert said.count("ended") == 2
     assert [said.count(f"saved {fold}") for fold in (1, 2)] == [1, 1]
     before = bytes_of(folder)
     (latest,) = folder.glob(".ckpt/*/2/latest.safetensors")
     latest.unlink()
-    said = run(folder, *pair)
+    said = run_by_two(folder)
     assert "fold 1: epoch" not in said
     assert "fold 2: epoch 2/2" in said
     assert bytes_of(folder) == before
