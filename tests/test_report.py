@@ -766,7 +766,7 @@ def test_a_colour_of_few_pixels_survives_the_palette() -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.imshow(rgb, interpolation="nearest")
-    data = style.png(figure, ReportSettings(dpi=100, map_px=100, attention_windows=0))
+    (data,) = style.pngs({"a": figure}, ReportSettings(dpi=100, map_px=100, attention_windows=0)).values()
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     np.testing.assert_allclose(shown, rgb * 255, atol=25)
     assert (shown[:, 99] == 255).all(), "paper stays white"

@@ -67,7 +67,7 @@ def curves(metrics: Metrics, settings: ReportSettings) -> dict[str, bytes]:
         "training_loss": charts.training(table, charts.Curves("Losses", losses, "loss [-]", True)),
         "training_watch": charts.training(table, charts.Curves("Watches", watches, "value [-]", False)),
     }
-    return {f"{name}.png": style.png(figure, settings) for name, figure in drawn.items()}
+    return style.pngs({f"{name}.png": figure for name, figure in drawn.items()}, settings)
 
 
 def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[facts.Area, Array]:
@@ -115,7 +115,7 @@ def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) 
 def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
     """Every figure of one area, by kind."""
     drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
-    return {kind: style.png(figure, settings) for kind, figure in drawn.items()}
+    return style.pngs(drawn, settings)
 
 
 def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
