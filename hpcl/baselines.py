@@ -8,7 +8,9 @@ teach nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -176,7 +178,8 @@ class Baselines:
     def __init__(self, scenes: Sequence[Scene], slope_band: int, folds: int, settings: BaselinesSettings) -> None:
         self._slope_band = slope_band
         self.slopes = [best_slope(scenes, slope_band, code, settings) for code in range(folds)]
-        self.classifiers = [PixelClassifier(scenes, code, settings) for code in range(folds)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # each of them learns on one core
+            self.classifiers = list(threads.map(lambda code: PixelClassifier(scenes, code, settings), range(folds)))
         self._histogram = np.zeros((folds, 2, LEVELS), np.int64)
 
     def map(
