@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from forked import Forked
 from test_fit import BITS, recipe
+from test_ranks import ranks
 
 from hpcl.core import artifacts
 from hpcl.core.records import FoldedArea, ModelFacts, TileFacts, TrainingSummary
@@ -55,8 +56,8 @@ def run_until(folder: Path, line: str) -> None:
     assert "ended" not in process.kill()
 
 
-def run_by_two(folder: Path) -> str:
-    """As people start it."""
+def run_by_torchrun(folder: Path) -> str:
+    """By two processes, as people start them."""
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from test_train_folds import program; program()"
     (folder / "program.py").write_text(code)
     launcher = [sys.executable, "-u", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -127,13 +128,14 @@ def test_two_processes_train_all_folds_and_take_up_what_one_of_them_knows_as_tra
     tiles_folder: Path, tmp_path: Path
 ) -> None:
     folder = project(tmp_path / "two", tiles_folder)
-    said = run_by_two(folder)
+    two = [Forked(program, folder=folder, environment=environment() | told) for told in ranks(2)]
+    said = "".join(process.ended() for process in two)
     assert said.count("ended") == 2
     assert [said.count(f"saved {fold}") for fold in (1, 2)] == [1, 1]
     before = bytes_of(folder)
     (latest,) = folder.glob(".ckpt/*/2/latest.safetensors")
     latest.unlink()
-    said = run_by_two(folder)
+    said = run_by_torchrun(folder)
     assert "fold 1: epoch" not in said
     assert "fold 2: epoch 2/2" in said
     assert bytes_of(folder) == before
