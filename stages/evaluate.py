@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hpcl import scale
 from hpcl.calibration import counts, out_of_fold, points
@@ -18,6 +19,7 @@ from hpcl.core.artifacts import remedy, write_json
 from hpcl.core.records import BaselineFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
 from hpcl.geo import raster
 from hpcl.metrics import uncertainty
+from hpcl.metrics.ground import ground
 from hpcl.metrics.intervals import summarise
 from hpcl.metrics.records import Counts, Interval, Maps, Metrics, PointScores
 from hpcl.metrics.tables import Tallies
@@ -69,7 +71,7 @@ def main() -> None:
     )
     write_json(REPORTS / "metrics.json", summary)
     tables = {
-        "blocks": tallies.blocks(),
+        "blocks": tallies.blocks({area: _ground(area, areas[area]) for area in tallies.maps["hpcl_net"]}),
         "objects": tallies.objects(settings.object_size_edges_m2),
         "precision_recall": tallies.precision_recall(GRADED),
         "reliability": tallies.reliability(GRADED),
@@ -152,6 +154,12 @@ def _tally(name: str, area: str, facts: TiledArea, thresholds: Thresholds, setti
     (labels,) = stored.arrays(area, facts, "labels")
     with _map(name, area, facts, thresholds) as of:
         return tally(Scene(labels, facts), of, settings, progress(f"evaluate {name} on {area}"))
+
+
+def _ground(area: str, facts: TiledArea) -> pd.DataFrame:
+    """What the blocks of ``area`` are recognised by in another run."""
+    (labels,) = stored.arrays(area, facts, "labels")
+    return ground(Scene(labels, facts))
 
 
 @contextmanager

@@ -62,10 +62,14 @@ class Tallies:
             for fold in np.unique(next(iter(blocks.values())).fold).tolist()
         ]
 
-    def blocks(self) -> pd.DataFrame:
-        """One row for each map and block of the scored ground."""
+    def blocks(self, grounds: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+        """One row for each map and block of the scored ground, with the `hpcl.metrics.ground.ground` of its area."""
         return pd.concat(
-            [_block_rows(name, area, tally.blocks) for name, of in self.maps.items() for area, tally in of.items()]
+            [
+                _block_rows(name, area, tally.blocks).merge(grounds[area], "left", on="block", validate="one_to_one")
+                for name, of in self.maps.items()
+                for area, tally in of.items()
+            ]
         )
 
     def objects(self, edges_m2: Sequence[float]) -> pd.DataFrame:

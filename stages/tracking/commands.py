@@ -16,15 +16,18 @@ from stages.tracking.processes import is_gone
 from stages.tracking.store import PIPELINE, Store, connect, opened
 
 
-def complete() -> None:
-    """What the last stage does: deliver the journals, complete the parent, tie experiments; says where that is."""
+def complete(compare: results.Compare = lambda before: None) -> None:
+    """What the last stage does: deliver the journals, complete the parent, tie experiments; says where that is.
+
+    ``compare`` says how the results here compare with the run that they follow.
+    """
     root = os.environ.get("DVC_ROOT")
     if root is None or mode() == "off":
         print("not tracked: " + ("HPCL_TRACK is off" if root else "DVC does not run this"))
         return
     with reported(), opened(Path(root), wait_s=120.0) as store:
         delivery.carry_all(store)
-        run = results.complete(store, state.here(Path(root)))
+        run = results.complete(store, state.here(Path(root)), compare)
         revisions.tie(store)
         print(f"MLflow run '{run.info.run_name}' of {shown(store.uri)}")
 
@@ -35,7 +38,7 @@ def sync(root: Path) -> None:
         delivery.carry_all(store)
         whole = lock.is_complete()
         if whole:
-            results.complete(store, state.here(root))
+            results.complete(store, state.here(root), lambda before: None)  # only the library can compare
         _close_idle(store)
         tied = revisions.tie(store)
         outcome = "has the results that are here" if whole else "got no results: there are no finished ones here"

@@ -6,11 +6,12 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.tracking import lock
+from stages.tracking.earlier import Earlier, Told, followed
 from stages.tracking.journal import now_ms
 from stages.tracking.state import State, flat, yaml_file
 from stages.tracking.store import PIPELINE, Store
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 BASELINES = ("pixel_classifier", "slope_threshold")
 TRANSFER = "transfer"  # the same scores once more, on test areas
+Compare = Callable[[Earlier], Told | None]  # the results here with another run; None where there is nothing to say
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 
 
-def complete(store: Store, state: State) -> Run:
-    """Give the parent all results in the working directory, once per set of results.
+def complete(store: Store, state: State, compare: Compare) -> Run:
+    """Give the parent all results in the working directory, once per set of results, and what ``compare`` says of them and
+    the run that they follow.
 
     Other results from the same input make a parent of their own, ``...-rep2``: what should not happen is seen.
     """
@@ -47,7 +50,8 @@ def complete(store: Store, state: State) -> Run:
             if child.info.start_time > since_ms:
                 store.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
     run_id = run.info.run_id
-    _log_numbers(store, run_id)
+    told = _compared(store, run, compare)
+    _log_numbers(store, run_id, told.metrics if told else {})
     _log_files(store, run_id)
     _log_provenance(store, run_id, entries)
     store.client.set_tag(run_id, "hpcl.confirmed_ms", str(now_ms()))
@@ -56,8 +60,21 @@ def complete(store: Store, state: State) -> Run:
     return store.client.get_run(run_id)
 
 
-def _log_numbers(store: Store, run_id: str) -> None:
-    """Curves (tables with a column ``epoch``) as histories, then metrics as numbers, as far as METRICS goes."""
+def _compared(store: Store, run: Run, compare: Compare) -> Told | None:
+    """Say on the run how it compares with the one that it follows, where that was scored on other ground."""
+    before = followed(store, run.info.run_id)
+    told = compare(before) if before else None
+    if told is None:
+        return None
+    store.client.set_tag(run.info.run_id, "hpcl.common_ground", told.words)
+    if "mlflow.note.content" not in run.data.tags:  # the description, which people write, too
+        store.client.set_tag(run.info.run_id, "mlflow.note.content", told.words)
+    return told
+
+
+def _log_numbers(store: Store, run_id: str, first: Mapping[str, float]) -> None:
+    """The ``first`` numbers, curves (tables with a column ``epoch``) as histories, then metrics as numbers, as far as METRICS
+    goes."""
     time_ms = now_ms()
     histories: dict[str, list[Metric]] = {}
     for path in _declared("plots"):
@@ -70,6 +87,7 @@ def _log_numbers(store: Store, run_id: str) -> None:
             for name, value in flat(json.loads(path.read_text(encoding="utf-8")), path.parent.name, "/"):
                 if (number := _number(value)) is not None and f"/{COUNTS}/" not in name:
                     histories[name] = [store.entities.Metric(name, number, time_ms, 0)]
+    histories = {name: [store.entities.Metric(name, value, time_ms, 0)] for name, value in first.items()} | histories
     kept = sorted(histories, key=_is_detail)[:METRICS]
     if len(histories) > METRICS:
         print(f"tracking: {len(histories) - METRICS} numbers beyond {METRICS} are only in the artifacts")

@@ -13,7 +13,7 @@ from stages.tracking.store import PIPELINE, Store
 def tie(store: Store) -> int:
     """Name on each completed parent the DVC experiments and the commits that hold its results; how many did."""
     names: dict[str, set[str]] = {}
-    found = (("dvc.exp.name", _experiments(store.root)), ("git.results_commit", _commits(store.root)))
+    found = (("dvc.exp.name", experiments(store.root)), ("git.results_commit", _commits(store.root)))
     for tag, revisions in found:
         for revision, name in revisions.items():
             texts = [git("show", f"{revision}:{file}", root=store.root) for file in lock.STATE_FILES]
@@ -29,7 +29,7 @@ def tie(store: Store) -> int:
     return tied
 
 
-def _experiments(root: Path) -> dict[str, str]:
+def experiments(root: Path) -> dict[str, str]:
     """Commit and name of each DVC experiment; refs/exps/exec, /stash and /celery are DVC's workbench."""
     lines = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps", root=root).splitlines()
     found = [re.fullmatch(r"([0-9a-f]+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)", line) for line in lines]
