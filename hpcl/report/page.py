@@ -185,8 +185,21 @@ def _cards(report: Report) -> str:
         )
     confidence = report.metrics.counts.confidence_frac
     level = f"{confidence:.0%} intervals" if confidence else "intervals"
-    note = f"HPCL-Net on labelled ground, 0 to 1, higher is better; {level} from resampling blocks."
+    note = (
+        f"HPCL-Net on labelled ground, 0 to 1, higher is better; {level} from resampling blocks.{_other_ground(report)}"
+    )
     return f'<div class="cards">{"".join(cards)}</div>{paragraph(note, "note")}'
+
+
+def _other_ground(report: Report) -> str:
+    """What the scores must not be held against; the comparison itself asks git or MLflow, which are no input of this page."""
+    digest = report.metrics.counts.ground_sha256
+    if digest is None:
+        return ""
+    return (
+        f" The digest of this ground is {digest[:12]}: scores under another digest are of other ground, and"
+        " python -m stages.compare A (a commit, an experiment or a run in MLflow) compares them on what both have in common."
+    )
 
 
 def _overview(report: Report) -> str:
