@@ -52,7 +52,7 @@ def _told(found: Comparison, before: str, after: str) -> Iterator[str]:
                 " tile.block_px differ."
             )
     if found.changed:
-        yield f"Labels changed in {len(found.changed)} blocks (numbers of B): {', '.join(found.changed)}"
+        yield f"Labels changed, so not compared ({len(found.changed)}, by number in B): {', '.join(found.changed)}"
     yield ""
     yield f"{'landslide IoU':16s}{'A':>7s}{'B':>7s}  {'B minus A':26s}{'all of A':>9s}{'all of B':>9s}"
     for name, change in found.maps.items():
