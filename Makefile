@@ -47,7 +47,7 @@ bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; G
 	python -m benchmarks.rasters
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
-	@for stage in ingest coregister terrain predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
+	@for stage in ingest coregister terrain passport predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

@@ -159,6 +159,7 @@ def _facts(tiles: Tiles, held: HeldLoss) -> TrainedFacts:
         pixel_m=sorted({area.pixel_m for area in areas.values()}),
         dem_pixel_m=sorted({area.dem_pixel_m for area in areas.values()}),
         ground=tiles.facts.ground,
+        grounds=tiles.facts.grounds,
         fold=tiles.fold,
         folds=len(tiles.facts.folds),
         areas={name: FoldedArea(**{field: getattr(area, field) for field in own}) for name, area in areas.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from hpcl.calibration import counts, out_of_fold, points
 from hpcl.core import artifacts
 from hpcl.core.areas import distinct
 from hpcl.core.artifacts import remedy, write_json
-from hpcl.core.records import BaselineFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
+from hpcl.core.records import BaselineFacts, MapFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
 from hpcl.geo import raster
 from hpcl.metrics import uncertainty
 from hpcl.metrics.ground import ground
@@ -67,6 +67,7 @@ def main() -> None:
         operating_points=_operating_points(counted, point, areas, tallies.maps["hpcl_net"], settings),
         uncertainty=uncertainty.scores(ours, settings),
         transfer=_transfer({area: facts for area, facts in areas.items() if facts.test}, drawn_from, settings),
+        weights_sha256=_weights_sha256(areas),
         findings=_findings(areas, settings),
     )
     write_json(REPORTS / "metrics.json", summary)
@@ -118,6 +119,19 @@ def _in_use(counted: counts.Counts, areas: Mapping[str, TiledArea]) -> tuple[Ope
             f"The maps are drawn at different operating points ({found}); run dvc repro to draw them alike."
         )
     return points.of_name(drawn.operating_point), thresholds
+
+
+def _weights_sha256(areas: Iterable[str]) -> str:
+    """Of the networks that made the maps. Raises `MetricsError` if these were others in one area than in another."""
+    made = {area: artifacts.read_json(PREDICT / area / "facts.json", MapFacts).weights_sha256 for area in areas}
+    first, *others = made
+    for other in others:
+        if made[other] != made[first]:
+            raise MetricsError(
+                f"The maps of {first} and {other} are by different networks, so there is no score of both; run dvc repro to map"
+                " them alike."
+            )
+    return made[first]
 
 
 def _listed(thresholds: Thresholds) -> str:

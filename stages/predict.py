@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcl import likeness, qgis, raster_scene
+from hpcl import distance, likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.codes import NO_NETWORK
@@ -16,6 +16,7 @@ from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
 from hpcl.networks.device import described, unused_gpu
 from hpcl.networks.ensemble import Ensemble, load
+from hpcl.networks.normalise import Float32
 from hpcl.settings.inference import InferenceSettings
 from stages._stage import params, progress, run
 
@@ -28,7 +29,8 @@ def main(area: str) -> None:
     ensemble = load(Path("data/model"))
     classes = ensemble.facts.classes
     with raster_scene.RasterScene(area, files, ensemble, settings.missing_bands) as ground:
-        findings = _findings(area, ground, ensemble, settings)
+        pixels = likeness.sample(ground.read, ground.shape)
+        findings = _findings(area, ground, pixels, ensemble, settings)
         for finding in findings:  # before the hours that a large map takes
             print(f"predict: {finding}")
         passes = predict.passes_per_window(ground, ensemble, settings)
@@ -47,6 +49,7 @@ def main(area: str) -> None:
         input_sha256=_sha256(files),
         classes=classes,
         training_landslide_m2=ensemble.facts.landslide_m2 or [],
+        distances=_distances(area, pixels, ensemble),
         findings=findings,
     )
     write_json(out / "facts.json", facts)
@@ -72,11 +75,11 @@ def _write(out: Path, grid: raster.Grid, classes: list[str], parts: Iterable[pre
 
 
 def _findings(
-    area: str, ground: raster_scene.RasterScene, ensemble: Ensemble, settings: InferenceSettings
+    area: str, ground: raster_scene.RasterScene, pixels: Float32, ensemble: Ensemble, settings: InferenceSettings
 ) -> list[str]:
     """What the map of the area should not be read without."""
     findings = _other_scale(abs(ground.grid.affine.a), ensemble.facts.pixel_m)
-    findings += _unlike_training(area, ground, ensemble.facts)
+    findings += _unlike_training(area, pixels, ensemble.facts)
     if ground.absent:
         findings.append(f"The area lacks {', '.join(ground.absent)}; the networks saw the mean there.")
     if adabn.too_small(ensemble, ground, settings.adapt_windows):
@@ -95,7 +98,7 @@ def _other_scale(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
     return [f"The pixels are {pixel_m:g} m, but the model was trained at {known} m; resample the area for a fair map."]
 
 
-def _unlike_training(area: str, ground: raster_scene.RasterScene, facts: TrainedFacts) -> list[str]:
+def _unlike_training(area: str, pixels: Float32, facts: TrainedFacts) -> list[str]:
     """In what the area's bands and its DEM differ from those of the training, beyond what other ground does."""
     if facts.dem_pixel_m is None or facts.ground is None:
         return [
@@ -104,8 +107,17 @@ def _unlike_training(area: str, ground: raster_scene.RasterScene, facts: Trained
         ]
     dem_pixel_m = artifacts.read_json(Path("data/ingest") / area / "facts.json", AreaFacts).dem_pixel_m
     told = _other_dem(dem_pixel_m, facts.dem_pixel_m)
-    names = [band.name for band in ground.bands]
-    return told + likeness.findings(facts.ground, likeness.sample(ground.read, ground.shape), names)
+    return told + likeness.findings(facts.ground, pixels, facts.band_names)
+
+
+def _distances(area: str, pixels: Float32, ensemble: Ensemble) -> distance.Distances | None:
+    """How far the bands of a new area lie from the ground that the networks learnt; None in areas that lie in folds."""
+    if area in ensemble.areas:
+        return None
+    here = distance.described(
+        ensemble.facts.band_names, [band.kind for band in ensemble.facts.bands], pixels, pixels.shape[1]
+    )
+    return distance.from_ground(here, distance.learnt(ensemble.facts), ensemble.members[0].network.settings.branches)
 
 
 def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:

@@ -7,9 +7,10 @@ import shutil
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
 from hpcl.core.records import BaselineFacts, CalibrationFacts, TrainingSummary
+from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
-from hpcl.report.collect import DATA, REPORTS, area_figures, curves, models, read_area
+from hpcl.report.collect import DATA, REPORTS, area_figures, curves, read_area
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
@@ -33,7 +34,7 @@ def main() -> None:
         areas=areas,
         figures=pictures,
         tiles=tiles,
-        models=models(),
+        models=model_facts(DATA / "model"),
         baselines=artifacts.read_json(DATA / "baselines" / "facts.json", BaselineFacts),
         training=artifacts.read_json(REPORTS / "train" / "summary.json", TrainingSummary),
         calibration=artifacts.read_json(DATA / "calibrate" / "facts.json", CalibrationFacts),

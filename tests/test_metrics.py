@@ -632,6 +632,7 @@ def draw_at(root: Path, thresholds: Thresholds, point: str, areas: tuple[str, ..
     for area in areas:
         drawn = examples.outlined(area=area, operating_point=point, thresholds=thresholds)
         write_json(root / f"data/outline/{area}/facts.json", drawn)
+        write_json(root / f"data/predict/{area}/facts.json", examples.mapped(area=area))
 
 
 def thresholds_of(root: Path) -> dict[str, Thresholds]:

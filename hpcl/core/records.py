@@ -233,6 +233,16 @@ class GroundFacts:
     image: ImageGround
 
 
+@dataclass(frozen=True, kw_only=True)
+class AreaGround:
+    """How the values of an area's bands are distributed, from which its distance from other ground follows (`hpcl.distance`)."""
+
+    px: Count
+    """Its weight where areas are taken together."""
+    bands: dict[str, list[Finite]]
+    """Quantiles by name, at `hpcl.distance.LEVELS`."""
+
+
 @dataclass(frozen=True)
 class BandFacts:
     """What a network must know of a band: how it turns, mean and std."""
@@ -283,6 +293,11 @@ class FoldedArea(AreaGrid):
         return np.where(codes < MAX_FOLDS, codes + np.uint8(1), np.uint8(ALL_NETWORKS))
 
     @property
+    def fold_codes(self) -> frozenset[int]:
+        """The folds that hold ground of the area, by their codes."""
+        return frozenset(code for code in self.folds if code < MAX_FOLDS)
+
+    @property
     def test(self) -> bool:
         """Whether the area lies outside all folds."""
         return TEST_AREA in self.folds
@@ -322,6 +337,8 @@ class TileFacts:
     bands: Annotated[list[TileBand], Field(min_length=1)]
     ground: GroundFacts
     """What the ground of all folds together looks like."""
+    grounds: dict[str, AreaGround] = field(default_factory=dict)
+    """How the bands of each area's labelled ground are distributed, those of test areas included."""
     classes: Annotated[list[str], Field(min_length=1)]
     window_px: Count
     gap_px: int
@@ -374,6 +391,8 @@ class TrainedFacts(Sparse):
     pixel_m: Annotated[list[Positive], Field(min_length=1)]
     dem_pixel_m: list[Positive] | None = None
     ground: GroundFacts | None = None
+    grounds: dict[str, AreaGround] = field(default_factory=dict)
+    """By area, those of test areas included, of which the network learnt nothing."""
     fold: Count
     """The fold that the network never saw, from 1."""
     folds: Count
@@ -462,6 +481,9 @@ class MapFacts:
     input_sha256: str
     classes: list[str]
     training_landslide_m2: list[NotNegative]
+    distances: dict[str, dict[str, NotNegative]] | None = None
+    """How far each band lies from the ground that the networks learnt, by branch (`hpcl.distance`); None in areas that lie in
+    folds."""
     findings: list[str] = field(default_factory=list)
 
 

@@ -185,5 +185,7 @@ class Metrics(Maps, Sparse):
     uncertainty: UncertaintyScores
     transfer: Maps | None = None
     """The same on the test areas, which lie outside all folds."""
+    weights_sha256: str | None = None
+    """Of all networks together that made the map."""
     findings: dict[str, list[str]] = field(default_factory=dict)
     """By area."""

@@ -15,7 +15,6 @@ from hpcl.core.records import (
     AreaFacts,
     AttentionFacts,
     MapFacts,
-    ModelFacts,
     OutlineFacts,
     ShiftFacts,
     TerrainFacts,
@@ -32,16 +31,6 @@ from hpcl.tiles import stored
 
 DATA, REPORTS = Path("data"), Path("reports")
 Array = npt.NDArray[Any]
-
-
-def models() -> list[ModelFacts]:
-    """What the training of each fold left, in their order; of folds that are gone, nothing."""
-    first = _model(1)
-    return [first, *(_model(fold) for fold in range(2, first.folds + 1))]
-
-
-def _model(fold: int) -> ModelFacts:
-    return artifacts.read_json(DATA / "model" / str(fold) / "model.json", ModelFacts)
 
 
 def curves(metrics: Metrics, settings: ReportSettings) -> dict[str, bytes]:

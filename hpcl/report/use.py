@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpcl.core.codes import MAX_FOLDS
 from hpcl.metrics.records import PointScores, UncertaintyScores
+from hpcl.passport import SCALE, passport, yardstick
 from hpcl.report.facts import Report
 from hpcl.report.html import (
     Plates,
@@ -103,7 +103,8 @@ def transfer_section(report: Report) -> Section:
     transfer = report.metrics.transfer
     title = "On new ground"
     if transfer is None:
-        return Section("transfer", title, [callout("Nothing vouches for new ground.", _unknown(report), "warn")])
+        unknown = callout("Nothing vouches for new ground.", _unknown(report), "warn")
+        return Section("transfer", title, [unknown, *_passports(report)])
     intro = (
         f"{listed([row.area for row in transfer.areas])}: outside all folds, mapped as any new area is and scored as transfer, on "
         f"{ground_of(transfer)}. No network saw this ground, and nothing was chosen on it. Another region may differ more."
@@ -113,14 +114,33 @@ def transfer_section(report: Report) -> Section:
         all_scores(transfer, "Scores as transfer, with intervals"),
         paired(transfer),
         by_area(transfer),
+        *_passports(report),
     ]
     return Section("transfer", title, body)
+
+
+def _passports(report: Report) -> list[str]:
+    """What is known of each area without labels: how far it lies off, and what to expect there."""
+    body = []
+    for area in report.areas:
+        if area.tiles is None and area.predict.distances is not None:
+            known = passport(area.predict.distances, report.models, report.metrics)
+            kind = "good" if known.promises else "warn"
+            body.append(callout(f"{area.name}.", f"{known.expectation} {known.warning}".strip(), kind))
+            rows = [
+                [row.branch, fixed(row.mean, 2), f"{row.band} ({fixed(row.band_distance, 2)})", yardstick(row)]
+                for row in known.branches
+            ]
+            head = ["branch", "distance", "farthest band", "to compare with"]
+            caption = f"{area.name}: how far its bands lie from the ground that the networks learnt"
+            body.append(table_html(caption, head, rows, words=4, note=f"{SCALE}."))
+    return body
 
 
 def _unknown(report: Report) -> str:
     """What no scores on new ground mean; folds of whole areas come nearest to it."""
     said = "No area was kept outside all folds (tile.test_areas). "
-    if all(len({code for code in area.folds if code < MAX_FOLDS}) < 2 for area in report.tiles.areas.values()):
+    if all(len(area.fold_codes) < 2 for area in report.tiles.areas.values()):
         return said + (
             "But folds are whole areas: each is scored by a network that saw none of it, which is nearest to what a new area like "
             "these would get."

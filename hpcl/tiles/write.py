@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from hpcl import likeness, scale
+from hpcl import distance, likeness, scale
 from hpcl.core import artifacts
-from hpcl.core.codes import MAX_FOLDS, TEST_AREA
-from hpcl.core.records import BandFacts, FoldFacts, LabelledGround, Sun, TileBand, TiledArea, TileFacts
+from hpcl.core.codes import MAX_FOLDS, TEST_AREA, UNKNOWN
+from hpcl.core.records import AreaGround, BandFacts, FoldFacts, LabelledGround, Sun, TileBand, TiledArea, TileFacts
 from hpcl.geo import blocks, vector
 from hpcl.settings.tile import TileError, TileSettings
 from hpcl.tiles import folds, lay, leaks, stacks
@@ -44,6 +44,7 @@ class Tiler:
         self._step_px = math.ceil(math.sqrt(max(1.0, dealt_px / likeness.SAMPLE_PX)))
         self._moments = [Moments(len(self.bands)) for _ in range(settings.folds)]
         self._sampled: list[Array] = []
+        self._grounds: dict[str, AreaGround] = {}
         self._taught_px = np.zeros((settings.folds, 1 + len(self.classes)), np.int64)  # by network and class code
 
     def write(self, area: Area) -> tuple[list[pd.DataFrame], pd.DataFrame, TiledArea]:
@@ -74,6 +75,7 @@ class Tiler:
             leaks.check_windows(facts, laid, code, settings.window_px)
             windows.append(pd.DataFrame(laid))
         self._add(values, labels, teaches)
+        self._describe(name, values)
         return windows, seen, replace(facts, divided_landslides=divided)
 
     def _add(self, values: Array, labels: Array, teaches: Array) -> None:
@@ -87,6 +89,18 @@ class Tiler:
         lattice = (slice(None, None, self._step_px), slice(None, None, self._step_px))
         self._sampled.append(values[:, *lattice][:, teaches[lattice] > 0])
 
+    def _describe(self, name: str, values: Array) -> None:
+        """Keep how the bands of an area's labelled ground are distributed: of each area by itself, so that none changes with
+        another."""
+        labelled_px = sum(block.labelled_px for block in self.blocks if block.area == name)
+        if not labelled_px:
+            return
+        step_px = math.ceil(math.sqrt(labelled_px / likeness.SAMPLE_PX))
+        lattice = (slice(None, None, step_px), slice(None, None, step_px))
+        sampled = values[:, *lattice][:, self.labels[name][lattice] != UNKNOWN]
+        names = [band.name for band in self.bands]
+        self._grounds[name] = distance.described(names, self.kinds, sampled, labelled_px)
+
     def facts(self, areas: dict[str, TiledArea], sun: Sun) -> TileFacts:
         """What is known when all ``areas`` are written."""
         names = [band.name for band in self.bands]
@@ -95,6 +109,7 @@ class Tiler:
             sun=sun,
             bands=[TileBand(band.name, kind, band.unit) for band, kind in zip(self.bands, self.kinds, strict=True)],
             ground=likeness.statistics(names, self.kinds, np.concatenate(self._sampled, axis=1)),
+            grounds=self._grounds,
             classes=self.classes,
             window_px=self.settings.window_px,
             gap_px=self.settings.gap_px,
