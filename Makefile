@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation bench bench-large map test lint types ui clean requirements
+.PHONY: help setup demo ablation inference bench bench-large map test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 ablation: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ablation.csv
 	python -m stages.ablation
 	@python -m stages.tracking sync
+
+inference: setup  ## measure whether TTA or AdaBN pays with the trained model (says first how long), and keep reports/inference.csv
+	python -m stages.compare_inference
 
 bench: setup  ## measure speed side by side (about 10 minutes), and keep reports/benchmarks.csv
 	python -m benchmarks.training

@@ -26,7 +26,7 @@ def main(variant: str, seed: str) -> None:
     tiles = artifacts.read_json(TILES / "facts.json", TileFacts)
     training = artifacts.read_json(folder / _ablation.TRAINING, VariantTraining)
     ensemble = load(folder)
-    blocks = score.score(TILES, tiles, ensemble, windows, settings)
+    blocks = score.score(TILES, ensemble, windows, settings)
     in_folds = blocks["fold"] > 0
     grounds = {compare.ground(tiles): blocks[in_folds]}
     if transfer := compare.transfer_ground(tiles):

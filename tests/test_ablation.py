@@ -267,7 +267,7 @@ def test_scores_of_the_tiles_equal_a_count_by_hand(tiles: Path, monkeypatch: pyt
     windows = InferenceSettings(
         overlap_frac=0.5, batch_size=3, tta="none", adapt_windows=0, missing_bands="refuse", networks="all"
     )
-    got = score.score(tiles, facts, networks(facts), windows, evaluate())
+    got = score.score(tiles, networks(facts), windows, evaluate())
     hand: dict[tuple[str, int], list[int]] = {}
     for area, where in facts.areas.items():
         slope, red, *_ = np.load(tiles / f"{area}.bands.npy")

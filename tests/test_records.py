@@ -20,6 +20,7 @@ LOOK = records.BandLook("red", True, 1.0, -2.0, 0.5)
 GROUND = records.GroundFacts(
     {"red": records.BandGround("image", [0.0, 1.0])}, records.ImageGround(["red"], [0.5], [[0.25]])
 )
+SPREAD = records.AreaGround(px=900, bands={"red": [0.0, 1.0]})
 PART: dict[str, Any] = {
     "blocks": 1, "px": 9, "landslide_frac": 0.1, "no_prediction_px": 0, "hpcl_net_landslide_iou": 0.5,
     "polygons_landslide_iou": 0.5, "slope_threshold_landslide_iou": None, "pixel_classifier_landslide_iou": 0.1,
@@ -28,12 +29,15 @@ WHOLE: list[Any] = [
     examples.area(inventory=examples.inventory(), operations=[WAY], bands=[records.BandName("red", "1")]),
     examples.shift(bands=[LOOK], sun=records.ImageSun(315.0, None), band="red"),
     examples.terrain(("slope", "scalar"), findings=("smooth",)),
-    examples.tiles({"valley": examples.tiled_area(0, 1)}, ground=GROUND),
+    examples.tiles({"valley": examples.tiled_area(0, 1)}, ground=GROUND, grounds={"valley": SPREAD}),
     records.ModelFacts(
-        **vars(examples.trained(ground=GROUND, dem_pixel_m=[5.0])), settings={}, embedding_dim=8, weights_sha256="ab"
+        **vars(examples.trained(ground=GROUND, grounds={"valley": SPREAD}, dem_pixel_m=[5.0])),
+        settings={},
+        embedding_dim=8,
+        weights_sha256="ab",
     ),
     examples.baselines(),
-    examples.mapped(training_landslide_m2=[1.0, 900.0]),
+    examples.mapped(training_landslide_m2=[1.0, 900.0], distances={"optical": {"red": 0.3}}),
     examples.outlined(findings=["few"]),
     examples.attention(windows=[records.WindowPlace(3, 4, 1)], attention={"fused": SHARES}),
     examples.training(folds=[records.FoldTraining(fold=1, held_iou=0.4, findings=["diverged"])]),
@@ -45,6 +49,7 @@ WHOLE: list[Any] = [
             scores.AreaScores(area="valley", **PART),
         ],
         folds=[scores.FoldScores(fold=2, **PART)],
+        weights_sha256="ab",
         operating_points=[
             scores.PointScores(
                 point="precision 0.8",

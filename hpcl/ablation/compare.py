@@ -13,7 +13,6 @@ import pandas as pd
 from scipy import stats
 
 from hpcl.ablation.records import CONFUSION, COUNTS
-from hpcl.core.codes import MAX_FOLDS
 from hpcl.core.records import TileFacts
 from hpcl.metrics import intervals, pixels
 from hpcl.settings.evaluate import EvaluateSettings
@@ -57,9 +56,7 @@ def new_ground(facts: TileFacts) -> bool:
 
 def _areas_of_folds(facts: TileFacts) -> dict[str, set[str]]:
     """The areas that have ground in folds, by name, and the names of those folds."""
-    found = {
-        name: {str(code + 1) for code in area.folds if code < MAX_FOLDS} for name, area in sorted(facts.areas.items())
-    }
+    found = {name: {str(code + 1) for code in area.fold_codes} for name, area in sorted(facts.areas.items())}
     return {name: folds for name, folds in found.items() if folds}
 
 

@@ -4,6 +4,7 @@ never saw its fold, at a threshold of the other folds; test areas by the mean of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from hpcl.ablation.records import CONFUSION, COUNTS
 from hpcl.calibration.out_of_fold import Counter
 from hpcl.calibration.points import chosen
 from hpcl.core.areas import distinct
-from hpcl.core.artifacts import read_npy
+from hpcl.core.artifacts import read_json, read_npy
 from hpcl.core.records import TileFacts
 from hpcl.inference import predict, scene
 from hpcl.metrics import tally
@@ -37,13 +38,22 @@ class TileScene(scene.Scene):
         return np.stack([self._values[layer, roi[0], roi[1]] for layer in self._layers])
 
 
+Progress = Callable[[int, int], None]
+
+
 def score(
-    folder: Path, facts: TileFacts, ensemble: Ensemble, windows: InferenceSettings, settings: EvaluateSettings
+    folder: Path,
+    ensemble: Ensemble,
+    windows: InferenceSettings,
+    settings: EvaluateSettings,
+    progress: Callable[[str], Progress] = lambda area: lambda done, total: None,
 ) -> pd.DataFrame:
-    """What the map of all labelled ground got right and wrong in each block: ``area, block, fold`` (0 in test areas) and `COUNTS`.
+    """What the map of all labelled ground of the tiles in ``folder`` got right and wrong in each block: ``area, block, fold`` (0 in
+    test areas) and `COUNTS`. ``progress`` gives a hook for each area.
 
     The maps of all areas lie in a temporary folder meanwhile, for all are counted before the first threshold is chosen.
     """
+    facts = read_json(folder / "facts.json", TileFacts)
     counter = Counter(len(facts.folds), settings)
     grounds: dict[str, tally.Scene] = {}
     maps: dict[str, Float32] = {}
@@ -53,7 +63,7 @@ def score(
             grounds[area] = tally.Scene(labels, facts.areas[area])
             tiles = TileScene(folder, area, facts, ensemble)
             maps[area] = np.lib.format.open_memmap(Path(place) / f"{area}.npy", "w+", np.float32, tiles.shape)
-            for part in predict.predict(tiles, ensemble, windows):
+            for part in predict.predict(tiles, ensemble, windows, progress(area)):
                 maps[area][part.roi] = part.probability
             if not facts.areas[area].test:
                 counter.add(grounds[area], maps[area].__getitem__)

@@ -68,6 +68,8 @@ def remedy(path: Path) -> str:
             keeper = "git checkout"
         case ("reports", "ablation.csv"):
             return "restore it (git checkout reports/ablation.csv) or make it again (python -m stages.ablation)"
+        case ("reports", "inference.csv"):
+            return "restore it (git checkout reports/inference.csv), or delete it and make it again (make inference)"
         case ("ablation", "models" | "results", *_):
             return "make it again (make ablation)"
         case _:

@@ -117,7 +117,7 @@ def passes_per_window(scene: Scene, ensemble: Ensemble, settings: InferenceSetti
     """How often a network looks at a window, on average, of a scene that has data everywhere: what a map costs. Roughly, from
     `PROBES` windows."""
     window_px, (height, width) = ensemble.facts.window_px, scene.shape
-    tops, lefts = (starts(side, window_px, _stride(window_px, settings)) for side in scene.shape)
+    tops, lefts = _lattice(scene, ensemble, settings)
     rng = np.random.default_rng(0)
     by_network = np.stack([shares(number, ensemble, settings) for number in range(len(ensemble.members))])
     asked = 0
@@ -125,6 +125,19 @@ def passes_per_window(scene: Scene, ensemble: Ensemble, settings: InferenceSetti
         rows, columns = slice(top, min(top + window_px, height)), slice(left, min(left + window_px, width))
         asked += int(by_network[:, np.unique(scene.networks(rows, columns))].any(axis=1).sum())
     return _ways(settings) * asked / PROBES
+
+
+def forward_passes(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> float:
+    """How often networks look at windows for a map of the whole scene, roughly."""
+    tops, lefts = _lattice(scene, ensemble, settings)
+    return len(tops) * len(lefts) * passes_per_window(scene, ensemble, settings)
+
+
+def _lattice(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> tuple[list[int], list[int]]:
+    """First rows and first columns of the windows."""
+    window_px = ensemble.facts.window_px
+    tops, lefts = (starts(side, window_px, _stride(window_px, settings)) for side in scene.shape)
+    return tops, lefts
 
 
 def _stride(window_px: int, settings: InferenceSettings) -> int:
