@@ -22,7 +22,7 @@ from hpcl.metrics.records import Metrics
 LEAST_AREAS = 3
 """Hidden areas from which on an interval is given. Of two, a 95 % interval is ten times as wide as the two are apart."""
 
-SCALE = "0: alike; 1: its values differ from that ground's by as much as those vary"
+SCALE = "0: alike; 1: values differ by as much as they vary on that ground"
 """What a distance means, in words."""
 
 

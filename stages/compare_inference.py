@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from hpcl.ablation import pays, score
 from hpcl.ablation.pays import AS_IT_IS, Option
 from hpcl.core import artifacts
 from hpcl.core.records import TileFacts
-from hpcl.inference.predict import forward_passes
-from hpcl.networks.device import described, device
+from hpcl.inference.predict import forward_passes, seconds_per_pass
+from hpcl.networks.device import described
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
-from hpcl.windows import pad, spread
 from stages._stage import params, progress, run
 
 TILES, MODEL, TABLE = Path("data/tiles"), Path("data/model"), Path("reports/inference.csv")
@@ -40,9 +37,10 @@ def main() -> None:
     ways = {AS_IT_IS: base} | {option.name: option.of(base) for option in choices}
     passes = {name: _passes(facts, ensemble, way) for name, way in ways.items()}
     total = sum(passes.values())
-    minutes = total * _pass_s(facts, ensemble, base.batch_size) / 60
+    probe = score.TileScene(TILES, min(facts.areas), facts, ensemble)
+    minutes = total * seconds_per_pass(probe, ensemble, base) / 60
     _say(
-        f"{len(ways)} maps of all labelled ground, {total:,.0f} forward passes, about {minutes:.0f} minutes on {described()};"
+        f"{len(ways)} maps of all labelled ground, {total:,.0f} forward passes at most, about {minutes:.0f} minutes on {described()};"
         " nothing is kept until all are scored."
     )
     maps = {name: score.score(TILES, ensemble, way, settings, _hooks(name)) for name, way in ways.items()}
@@ -60,22 +58,6 @@ def _passes(facts: TileFacts, ensemble: Ensemble, way: InferenceSettings) -> flo
     """Forward passes of a map of all areas."""
     scenes = (score.TileScene(TILES, area, facts, ensemble) for area in sorted(facts.areas))
     return sum(forward_passes(scene, ensemble, way) for scene in scenes)
-
-
-def _pass_s(facts: TileFacts, ensemble: Ensemble, batch_size: int) -> float:
-    """Seconds of one window in a network, from a batch of the first area; the first batch warms up."""
-    scene = score.TileScene(TILES, min(facts.areas), facts, ensemble)
-    window_px, member, where = facts.window_px, ensemble.members[0], device()
-    windows = []
-    for top, left in spread(scene.shape, window_px, batch_size):
-        roi = (slice(top, min(top + window_px, scene.shape[0])), slice(left, min(left + window_px, scene.shape[1])))
-        windows.append(pad(scene.read(roi), window_px))
-    network = member.network.to(where).eval()
-    began = []
-    for _ in range(3):
-        began.append(time.perf_counter())
-        network(scene.tensors(windows, member.facts.bands, where)).logits.detach().cpu()  # which waits for a GPU
-    return float(np.min(np.diff(began))) / len(windows)
 
 
 def _keep(table: pd.DataFrame) -> None:

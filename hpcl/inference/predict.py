@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from hpcl.networks.device import described, device, largest_that_fits
 from hpcl.networks.ensemble import Ensemble
 from hpcl.networks.normalise import Float32
 from hpcl.settings.inference import InferenceSettings
-from hpcl.windows import Stitcher, pad, starts
+from hpcl.windows import Stitcher, pad, spread, starts
 
 PANEL_PX = 8192
 """A wider scene is mapped panel by panel: no more of it than a panel's width is held at a time, and the tiles of its files
@@ -131,6 +132,29 @@ def forward_passes(scene: Scene, ensemble: Ensemble, settings: InferenceSettings
     """How often networks look at windows for a map of the whole scene, roughly."""
     tops, lefts = _lattice(scene, ensemble, settings)
     return len(tops) * len(lefts) * passes_per_window(scene, ensemble, settings)
+
+
+def seconds_per_pass(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> float:
+    """How long a network takes for a window when it maps as `predict` does, from two batches of which the first warms up."""
+    window_px, (height, width), where = ensemble.facts.window_px, scene.shape, device()
+    voice = voices(ensemble, scene, replace(settings, adapt_windows=0), where)[0]
+    places = spread(scene.shape, window_px, settings.batch_size)
+    rois = [
+        (slice(top, min(top + window_px, height)), slice(left, min(left + window_px, width))) for top, left in places
+    ]
+    codes = np.full((window_px, window_px), voice.shares.argmax(), np.uint8)
+    windows = [Window(pad(scene.read(roi), window_px), codes) for roi in rois]
+    threads = torch.get_num_threads()
+    at_once = min(threads, MAX_BATCHES) if where.type == "cpu" else 1
+    began = []
+    torch.set_num_threads(threads // at_once)
+    try:
+        for _ in range(2):
+            began.append(time.perf_counter())
+            composed([voice], scene, windows, [(0, False)], ensemble.facts.sun)
+    finally:
+        torch.set_num_threads(threads)
+    return (time.perf_counter() - began[-1]) / len(windows) / at_once
 
 
 def _lattice(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> tuple[list[int], list[int]]:
