@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation inference bench bench-large map test lint types ui clean requirements
+.PHONY: help setup demo ablation inference bench bench-large inspect map test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ bench: setup  ## measure speed side by side (about 10 minutes), and keep reports
 
 bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; GDAL's gdaldem beside it, if it is there)
 	python -m benchmarks.rasters
+
+inspect: setup  ## look at an area before anything runs, and say which parameters suit it: make inspect AREA=<name> [WRITE=yes]
+	@python -m stages.inspect "$${AREA%/}" $(if $(WRITE),--write)
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
 	@for stage in ingest coregister terrain passport predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done

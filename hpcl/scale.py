@@ -142,6 +142,40 @@ def fitting_roughness_radius_m(sizes: Sizes) -> float:
     return handy(3 * sizes.detail_m)
 
 
+def fitting_minimum_area_m2(sizes: Sizes) -> float:
+    """Nearly all of the known landslides (19 in 20), but no patch without a shape, unless most landslides are such patches."""
+    pixel_m2 = sizes.pixel_m**2
+    if sizes.median_m2 is None:
+        return handy(FEW_PX * pixel_m2)
+    few_m2 = FEW_PX * pixel_m2 if FEW_PX * pixel_m2 <= sizes.median_m2 else pixel_m2
+    return handy(max(float(np.quantile(sizes.landslides_m2, 0.05)), few_m2))
+
+
+def fitting_size_edges_m2(landslides_m2: Sequence[float]) -> tuple[float, ...]:
+    """Edges at the thirds of areas, or fewer where these are alike."""
+    return tuple(sorted({float(f"{area:.1e}") for area in np.quantile(landslides_m2, [1 / 3, 2 / 3])}))
+
+
+def fitting_boundary_px(sizes: Sizes) -> int:
+    """Within a quarter of the median landslide's diameter from its rim; 0 where no pixel is as fine."""
+    return math.floor((sizes.across_m or 0) / 4 / sizes.pixel_m)
+
+
+def fitting_gap_px(sizes: Sizes) -> int:
+    """The least gap: one pixel of the terrain."""
+    return math.ceil(sizes.detail_m / sizes.pixel_m)
+
+
+def fitting_margin_px(sizes: Sizes) -> int:
+    """The least rim of DEM around the image: three pixels of the terrain."""
+    return math.ceil(3 * sizes.detail_m / sizes.dem_pixel_m)
+
+
+def fitting_block_px(sizes: Sizes, window_px: int) -> int:
+    """Whole windows, and twice as wide as the median landslide."""
+    return math.ceil(2 * (sizes.across_m or 0) / sizes.pixel_m / window_px) * window_px
+
+
 # ---- ingest, coregister, terrain -------------------------------------------------------------------------------------
 
 
@@ -153,7 +187,7 @@ def ingest(sizes: Sizes, *, dem_margin_px: int) -> list[str]:
     return [
         f"ingest.dem_margin_px of {dem_margin_px} keeps {figure(margin_m)} m of DEM around the image: once it is aligned, an "
         f"edge of up to {figure(sizes.detail_m)} m or more may lack terrain; "
-        f"raise it to at least {math.ceil(3 * sizes.detail_m / sizes.dem_pixel_m)}."
+        f"raise it to at least {fitting_margin_px(sizes)}."
     ]
 
 
@@ -236,11 +270,10 @@ def tile(sizes: Sizes, *, window_px: int, stride_px: int, block_px: int, gap_px:
         )
     # A landslide half as wide as a block, dropped anywhere, crosses its border three times in four.
     if sizes.across_m is not None and sizes.across_m > block_px * sizes.pixel_m / 2:
-        fits_px = math.ceil(2 * sizes.across_m / sizes.pixel_m / window_px) * window_px
         found.append(
             f"tile.block_px of {block_px} is {figure(block_px * sizes.pixel_m)} m, less than twice as much as "
             f"{sizes.median_across()}: most landslides cross a border of blocks and lose ground to the split; raise it to "
-            f"{fits_px}, split by areas, or resample the image to coarser pixels."
+            f"{fitting_block_px(sizes, window_px)}, split by areas, or resample the image to coarser pixels."
         )
     return found + _gap(sizes, gap_px, block_px)
 
@@ -273,7 +306,7 @@ def _gap(sizes: Sizes, gap_px: int, block_px: int) -> list[str]:
         return [
             f"tile.gap_px of {gap_px} is {figure(gap_m)} m, less than one pixel of the terrain ({figure(sizes.detail_m)} m), so "
             "both sides of a border learn from the same elevations; raise it to at least "
-            f"{math.ceil(sizes.detail_m / sizes.pixel_m)}."
+            f"{fitting_gap_px(sizes)}."
         ]
     kept = max(1 - gap_px / block_px, 0) ** 2  # of a block among blocks of other splits
     if kept < 0.5:
@@ -341,14 +374,14 @@ def evaluate(
     low, high = np.quantile(sizes.landslides_m2, [0.05, 0.95])
     edges = ", ".join(map(figure, sorted(object_size_edges_m2)))
     if object_size_edges_m2 and not any(low < edge <= high for edge in object_size_edges_m2):
-        thirds = " and ".join(figure(float(f"{area:.1e}")) for area in np.quantile(sizes.landslides_m2, [1 / 3, 2 / 3]))
+        thirds = " and ".join(map(figure, fitting_size_edges_m2(sizes.landslides_m2)))
         found.append(
             f"evaluate.object_size_edges_m2 ({edges}) puts nearly all landslides into one class, for nine in ten measure "
             f"{figure(low)} to {figure(high)} m2; edges at its thirds are {thirds}."
         )
     # Within a quarter of the diameter from its rim lie three quarters of a disc: such a band is no boundary.
     if boundary_px * sizes.pixel_m > sizes.across_m / 4:
-        most_px = math.floor(sizes.across_m / 4 / sizes.pixel_m)
+        most_px = fitting_boundary_px(sizes)
         do = (
             f"lower it to {most_px}"
             if most_px
@@ -369,9 +402,9 @@ def _minimum_area(sizes: Sizes, parameter: str, area_m2: float, verb: str) -> li
             f"about {figure(handy(FEW_PX * pixel_m2))} m2 (four pixels), or 0 for none."
         ]
     if sizes.median_m2 is not None and area_m2 > sizes.median_m2:
-        low_m2 = handy(max(float(np.quantile(sizes.landslides_m2, 0.05)), pixel_m2))
+        fits = figure(fitting_minimum_area_m2(sizes))
         return [
             f"{parameter} of {figure(area_m2)} m2 is more than {sizes.median()}: over half of such landslides are not {verb}; "
-            f"lower it, to about {figure(low_m2)} m2 for nearly all."
+            f"lower it, to about {fits} m2 for nearly all."
         ]
     return []

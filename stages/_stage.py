@@ -8,7 +8,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ PARAMS = Path("params.yaml")
 LOG_EVERY_S = 10.0
 
 _inputs: list[Inputs] = []  # of the stage that this process is
+_drafts: dict[Path, str] = {}  # texts that stand for parameter files
 
 
 class ParameterError(ValueError):
@@ -57,9 +59,19 @@ def params(section: str, record: type[T], over: Mapping[str, Any] | None = None,
         raise ParameterError(_sentence(section, given, error, file)) from error
 
 
+@contextmanager
+def drafted(text: str, file: Path = PARAMS) -> Iterator[None]:
+    """Let `params` read ``text`` in place of the file: what a stage would say of it is known before it is written."""
+    _drafts[file] = text
+    try:
+        yield
+    finally:
+        del _drafts[file]
+
+
 def _document(file: Path) -> Any:
     try:
-        return parsed(file.read_text(encoding="utf-8")) or {}
+        return parsed(_drafts[file] if file in _drafts else file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError as error:
         raise ParameterError(f"{file} does not exist here; run the stage from the root of the project.") from error
     except YAMLError as error:
@@ -104,10 +116,6 @@ def run(main: Callable[..., None]) -> None:
 
     An exception class that this project defines is a sentence for its user; any other is a bug and keeps its traceback.
     """
-    # Line by line, so that a log follows a long stage.
-    # Names in any script, on a terminal of any encoding.
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of our own
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     stage = Path(inspect.getfile(main)).stem
     names = list(inspect.signature(main).parameters)
     if {"-h", "--help"} & set(sys.argv[1:]):
@@ -117,13 +125,24 @@ def run(main: Callable[..., None]) -> None:
     given = [argument for argument in sys.argv[1:] if argument not in {f"--{name}" for name in names}]
     if len(given) != len(names):
         sys.exit(f"usage: python -m stages.{stage} {' '.join(f'<{name}>' for name in names)}".rstrip())
-    try:
+    with sentences(stage):
         _check_areas(dict(zip(names, given, strict=True)))
         with execution.recorded(stage, *given):
             _inputs.append(Inputs(stage, tuple(given)))
             with protected(stage, tuple(given)):
                 main(*given)
                 check_inputs()
+
+
+@contextmanager
+def sentences(stage: str) -> Iterator[None]:
+    """End the process with one sentence where an error of ours stops it; any other error is a bug and keeps its traceback."""
+    # Line by line, so that a log follows a long stage.
+    # Names in any script, on a terminal of any encoding.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # stdout is a TextIOWrapper in a process of our own
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        yield
     except KeyboardInterrupt:
         print(f"{stage}: stopped by hand; what is not finished was not kept.", file=sys.stderr)
         sys.exit(130)

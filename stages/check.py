@@ -33,16 +33,21 @@ OUT = Path("data/checked")
 
 def main() -> None:
     """Write data/checked, whose bytes never change: later stages wait for it and are never outdated by it."""
+    for finding in sound():
+        print(f"check: {finding}")
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text("What params.yaml says was found sound.\n")
+
+
+def sound() -> list[str]:
+    """Findings about params.yaml and data/raw; raises a sentence if the two, or sections of the one, do not fit each other."""
     names = params("areas", areas.Names)
     synthetic = areas.distinct(params("synthesize", SynthesizeSettings).areas)
     tile = _sections()
     labelled = [area for area in names if _is_labelled(area, synthetic)]
     check_labelled(labelled)
     check_areas(tile, labelled, "labelled areas")
-    for finding in unread(RAW, names):
-        print(f"check: {finding}")
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text("What params.yaml says was found sound.\n")
+    return unread(RAW, names)
 
 
 def _sections() -> TileSettings:

@@ -51,6 +51,24 @@ def optical_bands(optical: Raw, settings: IngestSettings) -> tuple[tuple[Band, .
     return tuple(Band(name, band.unit) for name, band in zip(names, optical.bands, strict=True)), findings
 
 
+def own_names(optical: Raw) -> tuple[str, ...]:
+    """What the file itself calls its bands, by description or else by colour; empty where it says neither.
+
+    The colours that GDAL gives any 8-bit image of four bands say nothing.
+    """
+    coloured = (
+        [""] * len(optical.bands)
+        if len(optical.bands) > 3 and _coloured_by_default(optical)
+        else _coloured(optical, {})
+    )
+    return tuple(band.name or colour for band, colour in zip(optical.bands, coloured, strict=True))
+
+
+def like(name: str, names: Sequence[str]) -> str:
+    """The one of ``names`` that differs from a name by case or blanks only, otherwise the name itself."""
+    return {_key(other): other for other in names}.get(_key(name), name)
+
+
 def _coloured_by_default(optical: Raw) -> bool:
     """Whether the colours say nothing: GDAL calls the first bands of any image of three or four bytes so."""
     return optical.dtype == np.uint8 and optical.colours[:3] == RGB and optical.palette is None

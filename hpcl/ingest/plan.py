@@ -157,49 +157,67 @@ def examine(folder: Path, settings: IngestSettings, progress: Progress = lambda 
     Raises `IngestError` (or `VectorError` for a vector file that GDAL cannot read) with one sentence that names the
     file, what is wrong with it and what to do.
     """
+    with ExitStack() as stack:
+        plan, reads = _laid(folder, settings, stack)
+        told = tuple(_check_all_values(reads, progress))
+    return replace(plan, findings=(*plan.findings, *told, *_doubts(plan)))
+
+
+def from_headers(folder: Path, settings: IngestSettings) -> Plan:
+    """As `examine`, but by headers and outlines alone: no pixel is read (but for a few, of a band that may be a mask)."""
+    with ExitStack() as stack:
+        plan, _ = _laid(folder, settings, stack)
+    return replace(plan, findings=(*plan.findings, *_doubts(plan)))
+
+
+def _laid(folder: Path, settings: IngestSettings, stack: ExitStack) -> tuple[Plan, list[_Read]]:
+    """Where each raw file goes and what of it is to be read; the files are opened on ``stack``."""
     area_folder(folder)
     optical_path, dem_path, reference_path = needed(folder, OPTICAL), needed(folder, DEM), folder / REFERENCE
     findings: list[str] = []
     reads: list[_Read] = []
-    with ExitStack() as stack:
-        optical = stack.enter_context(Raw(optical_path))
-        check_size(optical_path, optical.grid.shape)
-        bands, told = optical_bands(optical, settings)
-        image, moved = image_grid(optical, settings)
-        check_size(optical_path, image.shape)
-        findings += [*told, moved] if moved else told
-        way = operation(crs_of(optical.grid), crs_of(image), image)
-        grid, _ = facing(optical.grid, image, way)
-        layers = [Layer(optical_path, grid, image, bands, way)]
-        whole = slice(0, grid.shape[0]), slice(0, grid.shape[1])
-        reads.append(_Read(optical, whole, whole))
-        for path in further_rasters(folder):
-            raw = stack.enter_context(Raw(path))
-            findings += palette_finding(raw)
-            layer, read = _place(raw, image, optical_path, 3)
-            layers.append(replace(layer, bands=further_bands(raw)))
+    optical = stack.enter_context(Raw(optical_path))
+    check_size(optical_path, optical.grid.shape)
+    bands, told = optical_bands(optical, settings)
+    image, moved = image_grid(optical, settings)
+    check_size(optical_path, image.shape)
+    findings += [*told, moved] if moved else told
+    way = operation(crs_of(optical.grid), crs_of(image), image)
+    grid, _ = facing(optical.grid, image, way)
+    layers = [Layer(optical_path, grid, image, bands, way)]
+    whole = slice(0, grid.shape[0]), slice(0, grid.shape[1])
+    reads.append(_Read(optical, whole, whole))
+    for path in further_rasters(folder):
+        raw = stack.enter_context(Raw(path))
+        findings += palette_finding(raw)
+        layer, read = _place(raw, image, optical_path, 3)
+        layers.append(replace(layer, bands=further_bands(raw)))
+        reads.append(read)
+    elevations = {}
+    for path in (dem_path, reference_path):
+        if os.path.lexists(path):
+            raw = stack.enter_context(Raw(path, elevation=True))
+            elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
+            findings += told
             reads.append(read)
-        elevations = {}
-        for path in (dem_path, reference_path):
-            if os.path.lexists(path):
-                raw = stack.enter_context(Raw(path, elevation=True))
-                elevations[path.stem], read, told = _elevation_layer(raw, image, optical_path, settings)
-                findings += told
-                reads.append(read)
-        check_names((layer.path, layer.bands) for layer in layers)
-        inventory, told = survey_vectors(folder, image, settings)
-        findings += told
-        for read in reads:
-            check_size(read.raw.path, read.shape)
-        for layer in elevations.values():
-            check_size(layer.path, layer.target.shape)
-        findings += _check_all_values(reads, progress)
+    check_names((layer.path, layer.bands) for layer in layers)
+    inventory, told = survey_vectors(folder, image, settings)
+    findings += told
+    for read in reads:
+        check_size(read.raw.path, read.shape)
+    for layer in elevations.values():
+        check_size(layer.path, layer.target.shape)
     resampled = [a.path.name for a in (*layers, *elevations.values()) if offset_px(a.grid, a.target) is None]
     operations = _operations(image, [*layers, *elevations.values()], inventory)
-    for way, files in operations.items():
-        if doubt := way.doubt(pixel_of(image)):
-            findings.append(f"{', '.join(files)}: {doubt}")
-    return Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled), operations)
+    plan = Plan(folder.name, tuple(layers), elevations, inventory, tuple(findings), tuple(resampled), operations)
+    return plan, reads
+
+
+def _doubts(plan: Plan) -> Iterator[str]:
+    """Findings about the operations that bring files into the image's CRS."""
+    for way, files in plan.operations.items():
+        if doubt := way.doubt(pixel_of(plan.grid)):
+            yield f"{', '.join(files)}: {doubt}"
 
 
 def _check_all_values(reads: Sequence[_Read], progress: Progress) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Block:
         return {OUTSIDE: "none", TEST_AREA: "test"}.get(self.fold, str(self.fold + 1))
 
 
-def lay_blocks(area: str, labels: Codes, block_px: int) -> list[Block]:
+def lay_blocks(area: str, labels: Codes, block_px: float) -> list[Block]:
     """Cut an area into blocks of about ``block_px``, row by row; ragged edges are shared out, not dropped."""
     out: list[Block] = []
     for rows in _edges(labels.shape[0], block_px):
@@ -61,7 +61,7 @@ def lay_blocks(area: str, labels: Codes, block_px: int) -> list[Block]:
     return out
 
 
-def _edges(length: int, block_px: int) -> list[slice]:
+def _edges(length: int, block_px: float) -> list[slice]:
     bounds = np.linspace(0, length, max(1, round(length / block_px)) + 1).round().astype(int)
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
 
@@ -121,10 +121,9 @@ def told_of_shares(landslide_px: Sequence[int], laid: dict[str, list[Block]], se
     hint = "Deal by blocks (tile.split), or list the areas in another order."
     if settings.split == "blocks":
         hint = "Lower tile.block_px, or tile.folds."
-        seeds = range(settings.seed + 1, settings.seed + 1 + SEEDS)
-        best = max(seeds, key=lambda seed: _landslide_fracs(laid, replace(settings, seed=seed)).min())
-        if (better := _landslide_fracs(laid, replace(settings, seed=best))).min() > found[poorest]:
-            hint = f"With tile.seed {best} the folds would hold {', '.join(f'{share:.0%}' for share in better)}."
+        if (seed := fairer_seed(laid, settings)) is not None:
+            better = landslide_fracs(laid, replace(settings, seed=seed))
+            hint = f"With tile.seed {seed} the folds would hold {', '.join(f'{share:.0%}' for share in better)}."
     if not landslide_px[poorest]:
         raise TileError(f"Fold {poorest + 1} holds no landslide, so nothing can be judged there. {hint}")
     return [
@@ -132,7 +131,15 @@ def told_of_shares(landslide_px: Sequence[int], laid: dict[str, list[Block]], se
     ]
 
 
-def _landslide_fracs(laid: dict[str, list[Block]], settings: TileSettings) -> npt.NDArray[np.float64]:
+def fairer_seed(laid: dict[str, list[Block]], settings: TileSettings) -> int | None:
+    """Of the next `SEEDS` seeds the one whose poorest fold has most landslides; None if that is no better than now."""
+    seeds = range(settings.seed + 1, settings.seed + 1 + SEEDS)
+    poorest = {seed: landslide_fracs(laid, replace(settings, seed=seed)).min() for seed in seeds}
+    best = max(seeds, key=lambda seed: poorest[seed])
+    return best if poorest[best] > landslide_fracs(laid, settings).min() else None
+
+
+def landslide_fracs(laid: dict[str, list[Block]], settings: TileSettings) -> npt.NDArray[np.float64]:
     """Each fold's share of the landslide ground, block by block."""
     dealt = [block for block in deal(laid, settings) if block.fold < MAX_FOLDS]
     held = np.bincount(
