@@ -50,7 +50,8 @@ def of_branches(optical: Names, further: Names, before: Names, after: Names, val
     """Branches of bands that there are; ``before`` and ``after`` are the names of the terrain's bands, with the relief bands
     called by the radii of now and by those proposed.
 
-    In a branch that names bands which the image lacks, those of its bands that no branch names take their place.
+    In a branch that names bands which ingest expected and the image lacks, those of its bands that no branch names take their
+    place.
     """
     branches: Mapping[str, Names] = values["model.branches"]
     relief = [tuple(name for name in names if name.startswith("relief_")) for names in (before, after)]
@@ -59,9 +60,9 @@ def of_branches(optical: Names, further: Names, before: Names, after: Names, val
     found = []
     for branch, bands in branches.items():
         gone = {name for name in bands if name in relief[0] and name not in after}
-        lacking = {name for name in bands if name not in there} - gone
+        lacking = {name for name in values["ingest.optical_bands"] if name in bands and name not in there}
         renewed = _replaced(bands, gone, [name for name in relief[1] if name not in bands])
-        if free and lacking:
+        if lacking and (free or set(bands) - lacking):
             renewed = _replaced(renewed, lacking, free)
             free = []
         if renewed != bands:
