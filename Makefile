@@ -18,9 +18,10 @@ help:  ## show this list
 setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking store
 
 $(VENV)/.ready: requirements.txt
-	@$(PYTHON) stages/_clone.py
+	@# -I: stages/ holds an inspect.py, which is not that of Python.
+	@$(PYTHON) -I stages/_clone.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python stages/_clone.py
+	@$(BIN)/python -I stages/_clone.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
 	@# Compiled now: where Python may not write bytecode, every process would compile all that it imports.

@@ -59,7 +59,7 @@ if sys.argv[1:3] == ["-m", "venv"]:
     place = pathlib.Path(sys.argv[3]) / "bin"
     place.mkdir(parents=True)
     (place / "python").symlink_to({stub!r})
-elif sys.argv[1] == "stages/_clone.py":
+elif sys.argv[2] == "stages/_clone.py":
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
@@ -107,7 +107,7 @@ def test_a_zip_without_git_is_refused_before_anything_is_installed(tmp_path: Pat
     assert code
     assert "setup: this folder is no clone of its own (git says: fatal: not a git repository" in said
     assert "use 'git clone' instead of a ZIP download" in said
-    assert calls == [["stages/_clone.py"]]
+    assert calls == [["-I", "stages/_clone.py"]]
 
 
 def test_other_places_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

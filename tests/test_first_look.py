@@ -14,16 +14,18 @@ from hpcl.first_look import naming, polygons, proposals, sensors
 from hpcl.scale import Sizes
 
 
+DOCUMENT = read_yaml(ROOT / "params.yaml")
+
+
 def shipped(**over: Any) -> dict[str, Any]:
     """The project's parameters by dotted names, lists as tuples; of one area."""
-    document = read_yaml(ROOT / "params.yaml")
     values = {
         f"{section}.{key}": tuple(value) if isinstance(value, list) else value
-        for section, inner in document.items()
+        for section, inner in DOCUMENT.items()
         if isinstance(inner, dict)
         for key, value in inner.items()
     }
-    values["model.branches"] = {name: tuple(bands) for name, bands in document["model"]["branches"].items()}
+    values["model.branches"] = {name: tuple(bands) for name, bands in DOCUMENT["model"]["branches"].items()}
     return {**values, "areas": ("kaghan",), **{key.replace("__", "."): value for key, value in over.items()}}
 
 

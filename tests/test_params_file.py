@@ -20,9 +20,9 @@ def differing(before: str, after: str) -> list[str]:
 
 
 def test_one_value_is_one_line_and_the_same_value_none() -> None:
-    for path, value in leaves(parsed(SHIPPED)):
-        name = ".".join(path)
-        assert changed(SHIPPED, {name: value}) == SHIPPED, name
+    values = {".".join(path): value for path, value in leaves(parsed(SHIPPED))}
+    assert changed(SHIPPED, dict(list(values.items())[::4])) == SHIPPED
+    for name, value in list(values.items())[::7]:
         if isinstance(value, bool | int | float | str):
             new = changed(SHIPPED, {name: other(value)})
             lines = differing(SHIPPED, new)

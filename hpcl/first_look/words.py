@@ -131,10 +131,10 @@ def of_doubts(sentences: Sequence[str], heading: str = "doubt") -> Iterator[str]
 
 
 def _differing(now: Any, proposed: Any) -> tuple[str, str]:
-    """Two values in words; of two lists only what they do not share."""
+    """Two values in words; of lists in which some gave way to others, only those."""
     if isinstance(now, tuple) and isinstance(proposed, tuple):
         lost, won = ([v for v in one if v not in other] for one, other in ((now, proposed), (proposed, now)))
-        return (_value(lost or now), _value(won or proposed))
+        return (_value(lost), _value(won)) if lost and won else (_value(now), _value(proposed))
     return _value(now), _value(proposed)
 
 
