@@ -13,7 +13,6 @@ from test_dvc_yaml import ROOT, read_yaml
 from hpcl.first_look import naming, polygons, proposals, sensors
 from hpcl.scale import Sizes
 
-
 DOCUMENT = read_yaml(ROOT / "params.yaml")
 
 
