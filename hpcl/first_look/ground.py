@@ -131,7 +131,7 @@ def _polygons(inventory: Inventory, grid: Grid) -> Polygons:
     return Polygons(
         given=len(areas_m2) + inventory.facts.outside,
         areas_m2=areas_m2,
-        pixels=pixel_counts(np.asarray(in_pixels), grid.shape.yx),
+        pixels=pixel_counts(np.asarray(in_pixels), (grid.shape[0], grid.shape[1])),
         share_frac=float(areas_m2.sum() / (np.prod(grid.shape) * pixel_of(grid) ** 2)),
     )
 
