@@ -1,5 +1,8 @@
 """A person's work in the outs of a stage is never overwritten: the stage refuses to begin, and says how to go on.
 
+What a person is asked to do there is no obstacle: answers that were gathered from a review, the review that lies in a raw area, and
+a project of the stage's own that was saved again, which stays as the person has it.
+
 DVC deletes the outs of a stage before it starts, so the outs are ``persist: true`` in dvc.yaml, and what DVC did is done
 here, at the end: what the stage did not write is removed. What it wrote is noted in .dvc/tmp/hpcl_outs; a file that
 is neither as noted nor as dvc.lock says was changed by a person.
@@ -19,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from stages._caller import is_first
 from stages._inputs import declared, files_of, md5_of, pipeline_of, section_of, sidecars_of
@@ -30,6 +33,8 @@ KEPT = Path("data/kept")
 PROJECTS = (".qgs", ".qgz")
 """What no stage writes, so that it is a person's even where a run was killed. DVC looks past it: `dvc exp run` and `dvc exp
 apply` put outs back as they are recorded, without a stage that could refuse."""
+ASIDE = NOTES / "projects"
+"""Where projects that a stage had written and a person saved again wait while the stage runs."""
 RUNNING = "running"
 """Noted while a stage runs. If it is killed, what lies in its outs is its own."""
 SQLITE, MASKED = b"SQLite format 3\0", ((18, 20), (24, 28), (92, 100))
@@ -51,24 +56,29 @@ def protected(stage: str, arguments: tuple[str, ...]) -> Iterator[None]:
     if not outs or not Path(".dvc").is_dir() or not is_first():
         yield
         return
-    memory = NOTES / f"{quote('@'.join((stage, *arguments)), safe='@')}.json"
+    memory = _memory(stage, arguments)
     noted = _read(memory)
-    edited = {out: _projects(out) for out in outs}
+    _put_back()
+    known = {} if noted is None or noted == RUNNING else noted
+    edited = {out: [file for file in _projects(out) if str(file) not in known] for out in outs}
     if noted != RUNNING:
         for out in outs:
             edited[out] += _edited(out, noted, pipeline_of(stage))
     _refuse({out: files for out, files in edited.items() if files})
     for out in outs:
-        for sidecar in sidecars_of(out):
+        for project in _projects(out):
+            if not _is_as_noted(project, known[str(project)]):
+                _set_aside(project)
+        for sidecar in _beside(out):
             sidecar.unlink()  # statistics of a raster or the log of a database would be taken for those of the next one
-    before = {file: _identity(file) for out in outs for file in files_of(out)}
+    before = {file: _identity(file) for out in outs for file in _own(out)}
     _write(memory, RUNNING)
     ended = False
     try:
         yield
         ended = True
     finally:
-        after = [file for out in outs for file in files_of(out)]
+        after = [file for out in outs for file in _own(out)]
         if ended:
             for file in after:
                 if _identity(file) == before.get(file):
@@ -76,20 +86,61 @@ def protected(stage: str, arguments: tuple[str, ...]) -> Iterator[None]:
             for out in outs:
                 _remove_empty(out)
         if ended or {file: _identity(file) for file in after} != before:
-            _write(memory, {str(file): _stamp(file) for out in outs for file in files_of(out)})
+            _write(memory, {str(file): _stamp(file) for out in outs for file in [*_own(out), *_projects(out)]})
         elif noted is None:
             memory.unlink()  # what lies there is still nobody's that we know of
         else:
             _write(memory, noted)
+        _put_back()
+
+
+def gathered(stage: str, arguments: tuple[str, ...], file: Path) -> None:
+    """Let the next run of a stage overwrite ``file``, an out of it whose edits are in safety, as far as they are there by now."""
+    memory = _memory(stage, arguments)
+    noted = _read(memory)
+    outs = declared(stage, arguments, "outs")
+    if isinstance(noted, dict) or (noted is None and any(_recorded(out, pipeline_of(stage))[1] for out in outs)):
+        _write(memory, {**(noted or {}), str(file): _stamp(file)})
+
+
+def _memory(stage: str, arguments: tuple[str, ...]) -> Path:
+    return NOTES / f"{quote('@'.join((stage, *arguments)), safe='@')}.json"
+
+
+def _is_review(file: Path) -> bool:
+    """Whether a person's answers lie in a raw area, where `synthesize` has its outs and writes none."""
+    return file.parts[:2] == ("data", "raw") and file.name.casefold().startswith("review.")
+
+
+def _own(out: Path) -> list[Path]:
+    return [file for file in files_of(out) if not _is_review(file)]
+
+
+def _beside(out: Path) -> list[Path]:
+    return [file for file in sidecars_of(out) if not _is_review(file)]
 
 
 def _projects(out: Path) -> list[Path]:
-    return [file for file in sidecars_of(out) if file.suffix in PROJECTS]
+    return [file for file in _beside(out) if file.suffix in PROJECTS]
+
+
+def _set_aside(project: Path) -> None:
+    ASIDE.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project, ASIDE / quote(str(project), safe=""))
+    print(f"{project} stays as you saved it; delete it, and the next run writes one of its own.")
+
+
+def _put_back() -> None:
+    """Give projects that were set aside their places again, also those of a run that was killed."""
+    for project in ASIDE.iterdir() if ASIDE.is_dir() else ():
+        place = Path(unquote(project.name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        project.replace(place)
 
 
 def _edited(out: Path, noted: dict[str, Any] | None, pipeline: Path) -> list[Path]:
     """The files of ``out`` that are neither as ``noted`` nor as dvc.lock says; none if there is neither."""
-    others = [file for file in files_of(out) if not _is_as_noted(file, (noted or {}).get(str(file)))]
+    others = [file for file in _own(out) if not _is_as_noted(file, (noted or {}).get(str(file)))]
     if not others:
         return []
     recorded, cached = _recorded(out, pipeline)
@@ -106,9 +157,12 @@ def _refuse(edited: dict[Path, list[Path]]) -> None:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     keep = " && ".join(f"mv {shlex.quote(str(out))} {shlex.quote(str(_free(out)))}" for out in edited)
     drop = " ".join(shlex.quote(str(out)) for out in edited)
+    asked = sorted({Path(name).parent.name for name in names if Path(name).match("data/audit/*/review.gpkg")})
+    answers = " && ".join(f"python -m stages.review {shlex.quote(area)}" for area in asked)
+    gather = f"gather its answers, `{answers}`, " if asked else ""
     raise EditedOutError(
         f"{', '.join(names[:3])}{more} changed after the last run, and this one would overwrite that. Close the programs that"
-        f" have it open; then either keep it, `mkdir -p {KEPT} && {keep}`, or discard it, `rm -r {drop}`; and run again."
+        f" have it open; then either {gather}keep it, `mkdir -p {KEPT} && {keep}`, or discard it, `rm -r {drop}`; and run again."
     )
 
 

@@ -39,14 +39,7 @@ EXEMPT = TRACKING | {
     "hpcl/core/artifacts.py",
 }  # none changes a result
 PACKAGES = ("hpcl", "stages")
-COMMANDS = {
-    "coregister_pair",
-    "ablation",
-    "inspect",
-    "mend",
-    "passport",
-    "compare_inference",
-}  # typed by hand, no stages
+COMMANDS = {"coregister_pair", "ablation", "mend", "compare", "compare_inference", "inspect", "passport", "review"}  # typed by hand, no stages
 LAST = "track"  # declares whole folders and all parameters; tests/test_track.py runs it with a store
 
 

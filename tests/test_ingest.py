@@ -152,7 +152,7 @@ def test_labels_equal_the_outlines(area):
     with rasterio.open(out / "labels.tif") as file:
         assert (file.dtypes[0], file.nodata) == ("uint8", 255)
     table = gpd.read_file(out / "landslides.gpkg")
-    assert list(table.columns) == ["id", "class", "area_m2", "geometry"]
+    assert list(table.columns) == ["id", "class", "area_m2", "source", "geometry"]
     assert list(table["area_m2"]) == [31 * 31, 25 * 25]
 
 

@@ -114,7 +114,8 @@ def test_near_misses_are_named(tmp_path, name, with_inventory):
         save(tmp_path / "landslides.gpkg")
     (tmp_path / name).write_text("x")
     assert any(
-        f"{name}: not used, because only landslides and labelled_extent are read" in t for t in survey(tmp_path)[1]
+        f"{name}: not used, because only landslides, labelled_extent and review are read" in t
+        for t in survey(tmp_path)[1]
     )
 
 

@@ -21,12 +21,13 @@ GROUND = records.GroundFacts(
     {"red": records.BandGround("image", [0.0, 1.0])}, records.ImageGround(["red"], [0.5], [[0.25]])
 )
 SPREAD = records.AreaGround(px=900, bands={"red": [0.0, 1.0]})
+REVIEW = [records.DecisionCount("omissions", "accept", 3, 2)]
 PART: dict[str, Any] = {
     "blocks": 1, "px": 9, "landslide_frac": 0.1, "no_prediction_px": 0, "hpcl_net_landslide_iou": 0.5,
     "polygons_landslide_iou": 0.5, "slope_threshold_landslide_iou": None, "pixel_classifier_landslide_iou": 0.1,
 }  # fmt: skip
 WHOLE: list[Any] = [
-    examples.area(inventory=examples.inventory(), operations=[WAY], bands=[records.BandName("red", "1")]),
+    examples.area(inventory=examples.inventory(review=REVIEW), operations=[WAY], bands=[records.BandName("red", "1")]),
     examples.shift(bands=[LOOK], sun=records.ImageSun(315.0, None), band="red"),
     examples.terrain(("slope", "scalar"), findings=("smooth",)),
     examples.tiles({"valley": examples.tiled_area(0, 1)}, ground=GROUND, grounds={"valley": SPREAD}),

@@ -59,6 +59,16 @@ class ValidShares(Sparse):
     reference_dem: float | None = None
 
 
+@dataclass(frozen=True)
+class DecisionCount:
+    """How many rows of a layer of the review were decided so (`hpcl.core.review`), and how many of them could be followed."""
+
+    layer: str
+    decision: str
+    rows: int
+    applied: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class InventoryFacts:
     """How many polygons an inventory has and what became of those that it had, by cause."""
@@ -89,6 +99,8 @@ class InventoryFacts:
     """Share of the grid of which nobody knows whether it is landslide."""
     landslide_frac: float | None = None
     """Share of landslide where that is known."""
+    review: list[DecisionCount] = field(default_factory=list)
+    """What a mapper answered to the audit of an earlier map."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from rasterio.features import rasterize
 from hpcl.core.codes import UNKNOWN
 from hpcl.core.records import InventoryFacts
 from hpcl.geo.raster import Grid
-from hpcl.ingest import outlines, vector_files
+from hpcl.ingest import answers, outlines, review, vector_files
 from hpcl.ingest.grids import crs_of, horizontal, lattice, name_of
 from hpcl.ingest.operations import Operation, brought, operation
+from hpcl.ingest.review import Heeded
 from hpcl.ingest.settings import IngestError, IngestSettings
+from hpcl.ingest.vector_files import VectorFiles
 
 DEFAULT_CLASS = "landslide"
 AROUND = 10.0
@@ -34,12 +37,18 @@ AROUND = 10.0
 class Inventory:
     """Mapped landslides in the image's CRS, valid; and where the map is complete (None: everywhere)."""
 
-    table: gpd.GeoDataFrame
     classes: tuple[str, ...]
     extent: Any | None
     facts: InventoryFacts
     drawn_in: dict[str, CRS]
     """The CRS of each file as it was given."""
+    heeded: Heeded
+    """The landslides, and what else a mapper's answers say."""
+
+    @property
+    def table(self) -> gpd.GeoDataFrame:
+        """The landslides: ``id``, ``class``, ``area_m2`` and ``source``."""
+        return self.heeded.table
 
 
 def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, CRS, dict[str, int], list[str]]:
@@ -96,10 +105,8 @@ def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return shapes
 
 
-def _inventory(
-    path: Path, extent_path: Path | None, image: Grid, settings: IngestSettings
-) -> tuple[Inventory, list[str]]:
-    """Read, repair and check an inventory; returns it with the sentences to tell."""
+def _inventory(path: Path, files: VectorFiles, image: Grid, settings: IngestSettings) -> tuple[Inventory, list[str]]:
+    """Read, repair and check an inventory, and heed the answers about it; returns it with the sentences to tell."""
     table, crs, lost, findings = _polygons(path, image)
     drawn_in = {path.name: crs}
     if not len(table):
@@ -112,27 +119,36 @@ def _inventory(
     taken, left_out, told = _taken(repaired, classes, path, image, lost.pop("elsewhere"))
     findings += told
     kept = gpd.GeoDataFrame(
-        {"id": ids[taken], "class": classes[taken], "area_m2": np.round(shapely.area(repaired[taken]), 3)},
+        {"id": ids[taken], "class": classes[taken], "area_m2": np.round(shapely.area(repaired[taken]), 3),
+         "source": review.INVENTORY},
         geometry=repaired[taken], crs=crs_of(image).proj,
     )  # fmt: skip
+    heeded = Heeded(kept)
+    if files.reviews:
+        rows, drawn = answers.read(files.reviews, image)
+        heeded = review.heed(
+            kept, rows, image, review.Terms(files.reviews[0], ids.tolist(), settings.area_change_max_frac)
+        )
+        kept, drawn_in = heeded.table, drawn_in | drawn
+        findings += heeded.findings
     extent = None
     unlabelled = 0
-    if extent_path is not None:
-        extent, drawn_in[extent_path.name], told = _extent(extent_path, image)
+    if files.extent is not None:
+        extent, drawn_in[files.extent.name], told = _extent(files.extent, image)
         findings += told
-        shapes = kept.geometry.values
+        shapes = kept.geometry[kept["source"] == review.INVENTORY].values
         unlabelled = int((~shapely.intersects(shapes, extent) | shapely.touches(shapes, extent)).sum())
         if unlabelled:
             findings.append(
-                f"{path.name}: {_counted(unlabelled)} outside {extent_path.name}, where nothing is trained on or scored."
+                f"{path.name}: {_counted(unlabelled)} outside {files.extent.name}, where nothing is trained on or scored."
             )
     drawing, told = _drawing(kept, path, image)
     findings += told
     facts = InventoryFacts(
         **lost, file=path.name, n=len(kept), **changed, **left_out, **drawing, outside_extent=unlabelled,
-        area_m2=float(kept["area_m2"].sum()), labelled_extent=extent is not None,
+        area_m2=float(kept["area_m2"].sum()), labelled_extent=extent is not None, review=list(heeded.counts),
     )  # fmt: skip
-    return Inventory(kept, tuple(sorted(set(kept["class"]))), extent, facts, drawn_in), findings
+    return Inventory(tuple(sorted(set(kept["class"]))), extent, facts, drawn_in, heeded), findings
 
 
 def _nowhere(path: Path) -> IngestError:
@@ -305,20 +321,33 @@ def _ids(table: gpd.GeoDataFrame) -> npt.NDArray[np.int64]:
 def label_block(inventory: Inventory, grid: Grid, unknown: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Codes ``(row, column)`` of a block: class index from 1, 0 background, 255 outside the extent or ``unknown``.
 
-    A pixel belongs to the polygon that holds its centre; of overlapping polygons the smallest counts.
+    A pixel belongs to the polygon that holds its centre; of overlapping polygons the smallest counts. What a mapper answered about
+    a place is known also outside the extent.
     """
     table = inventory.table
     hit = table.iloc[np.sort(table.sindex.query(grid.extent.geom))]
     hit = hit.sort_values("area_m2", ascending=False, kind="stable")
-    codes = [inventory.classes.index(name) + 1 for name in hit["class"]]
-    labels = np.zeros(grid.shape, np.uint8)
-    if codes:
-        labels = rasterize(zip(hit.geometry, codes, strict=True), out=labels, transform=grid.affine)
+    drawn = np.zeros(grid.shape, np.uint8)
+    if len(hit):
+        codes = [inventory.classes.index(name) + 1 for name in hit["class"]]
+        drawn = rasterize(zip(hit.geometry, codes, strict=True), out=drawn, transform=grid.affine)
+    labels = drawn.copy()
+    outside = np.zeros(grid.shape, bool)
     if inventory.extent is not None:
-        inside = rasterize([inventory.extent], out_shape=tuple(grid.shape), transform=grid.affine, dtype="uint8")
-        labels[inside == 0] = UNKNOWN
+        outside = ~_covered([inventory.extent], grid)
+        outside &= ~_covered(hit.geometry[hit["source"] == review.REVIEW], grid)
+    labels[outside | (_covered(inventory.heeded.unknown, grid) & (drawn == 0))] = UNKNOWN
+    labels[_covered(inventory.heeded.background, grid) & (drawn == 0)] = 0
     labels[unknown] = UNKNOWN
     return labels
+
+
+def _covered(shapes: Iterable[Any], grid: Grid) -> npt.NDArray[np.bool_]:
+    """The pixels whose centres lie in any of the shapes."""
+    shapes = [shape for shape in shapes if shape.intersects(grid.extent.geom)]
+    if not shapes:
+        return np.zeros(grid.shape, bool)
+    return rasterize(shapes, out_shape=tuple(grid.shape), transform=grid.affine, dtype="uint8") > 0
 
 
 def survey_vectors(folder: Path, image: Grid, settings: IngestSettings) -> tuple[Inventory | None, list[str]]:
@@ -327,7 +356,7 @@ def survey_vectors(folder: Path, image: Grid, settings: IngestSettings) -> tuple
     inventory: Inventory | None = None
     findings: list[str] = []
     if files.inventory is not None:
-        inventory, findings = _inventory(files.inventory, files.extent, image, settings)
+        inventory, findings = _inventory(files.inventory, files, image, settings)
     else:
         suffixes = ", ".join(vector_files.READ_SUFFIXES[1:])
         findings.append(
@@ -335,6 +364,9 @@ def survey_vectors(folder: Path, image: Grid, settings: IngestSettings) -> tuple
         )
         if files.extent is not None:
             findings.append(f"{files.extent.name} is not used, because there is no inventory.")
+        findings += [f"{path.name} is not used, because a review needs an inventory." for path in files.reviews]
     if files.unused:
-        findings.append(f"{', '.join(files.unused)}: not used, because only landslides and labelled_extent are read.")
+        findings.append(
+            f"{', '.join(files.unused)}: not used, because only landslides, labelled_extent and review are read."
+        )
     return inventory, findings

@@ -67,12 +67,10 @@ def read(path: Path) -> Outlines:
 
     Raises `IngestError` in one sentence for whatever is not a sound file of a kind that is read.
     """
-    suffix = path.suffix.casefold()
-    _check_there(path, folder=suffix == ".gdb")
-    _check_content(path, suffix)
+    suffix = check(path)
     findings: list[str] = []
     columns, crs = _parquet(path) if suffix in (".parquet", ".geoparquet") else _ogr(path, suffix, findings)
-    shapes, lost, kinds = _polygons(columns.pop("geometry"))
+    shapes, lost, kinds = polygons(columns.pop("geometry"))
     if not len(shapes):
         if kinds:
             raise IngestError(f"{path} holds geometries of type {', '.join(kinds)}; give the outlines as polygons.")
@@ -92,6 +90,14 @@ def read(path: Path) -> Outlines:
 
 
 # --------------------------------------------------------------------------------------- before a library sees it
+
+
+def check(path: Path) -> str:
+    """The suffix of a file that may be opened, in small letters; any other is refused."""
+    suffix = path.suffix.casefold()
+    _check_there(path, folder=suffix == ".gdb")
+    _check_content(path, suffix)
+    return suffix
 
 
 def _check_there(path: Path, folder: bool = False) -> None:
@@ -236,7 +242,7 @@ def _raw(suffix: str) -> str | None:
 
 def _parquet(path: Path) -> tuple[dict[str, Any], pyproj.CRS | None]:
     try:
-        with np.errstate(invalid="ignore"):  # as in `_polygons`
+        with np.errstate(invalid="ignore"):  # as in `polygons`
             table = gpd.read_parquet(path)
     # Damaged metadata end in errors of pyarrow, json, pyproj and shapely, of a dozen classes.
     except Exception as error:
@@ -344,7 +350,7 @@ def looks_like_class(name: str) -> bool:
 _KINDS = {15: "PolyhedralSurface", 16: "TIN", 17: "Triangle"}
 
 
-def _polygons(raw: pd.Series) -> tuple[pd.Series, dict[str, int], list[str]]:
+def polygons(raw: pd.Series) -> tuple[pd.Series, dict[str, int], list[str]]:
     """The polygons among geometries in WKB, by their places; what else there was, counted; and its kinds by name."""
     given = len(raw)
     null = raw.isna()

@@ -15,6 +15,7 @@ from hpcl.core.codes import UNKNOWN
 from hpcl.core.records import AreaFacts, BandName, InventoryFacts, OperationFacts, ValidShares
 from hpcl.geo import blocks, cog, vector
 from hpcl.geo.raster import Band
+from hpcl.ingest import review_files
 from hpcl.ingest.bands import flat_bands
 from hpcl.ingest.checks import count_blocks
 from hpcl.ingest.grids import crs_of, name_of, pixel_of
@@ -29,7 +30,8 @@ from hpcl.ingest.settings import Progress
 def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) -> AreaFacts:
     """Write what `examine` planned into the folder ``out``; returns the facts of the area.
 
-    image.tif, dem.tif and, if there is one, reference_dem.tif; with an inventory also landslides.gpkg and labels.tif.
+    image.tif, dem.tif and, if there is one, reference_dem.tif; with an inventory also landslides.gpkg and labels.tif,
+    and with answers of a mapper review.gpkg.
     """
     targets = [plan.grid, *(layer.target for layer in plan.elevations.values())]
     total = sum(count_blocks(grid.shape) for grid in targets)
@@ -43,6 +45,8 @@ def write(plan: Plan, out: Path, progress: Progress = lambda done, total: None) 
     elevated = {name: _write_elevation(layer, out / f"{name}.tif", tick) for name, layer in plan.elevations.items()}
     if plan.inventory is not None:
         vector.write(out / "landslides.gpkg", plan.inventory.table)
+        if (rows := plan.inventory.heeded.rows) is not None:
+            vector.write_layers(out / "review.gpkg", review_files.layers(rows, {"applied": bool}))
     return AreaFacts(
         area=plan.area,
         crs=crs_of(plan.grid).proj.to_wkt(),

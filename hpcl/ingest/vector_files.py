@@ -1,4 +1,4 @@
-"""Which files of an area are its inventory and its labelled extent, and which look as if they were meant to be."""
+"""Which files of an area are its inventory, its labelled extent and a mapper's review, and which look as if they were meant to be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpcl.ingest.settings import IngestError
 
-INVENTORY, EXTENT = "landslides", "labelled_extent"
+INVENTORY, EXTENT, REVIEW = "landslides", "labelled_extent", "review"
 
 READ_SUFFIXES = (
     ".gpkg", ".shp", ".geojson", ".json", ".kml", ".kmz", ".gml", ".fgb", ".gdb", ".parquet", ".geoparquet",
@@ -20,6 +20,9 @@ OTHER_SUFFIXES = (
     ".rar", ".sqlite", ".db", ".vrt", ".gpx", ".topojson", ".geojsonl", ".geojsonseq", ".e00", ".lpk", ".mpk",
 )  # fmt: skip
 """Outlines or tables of them in forms that are not read."""
+
+REVIEW_SUFFIXES = (".gpkg", ".geojson")
+"""The two forms of a review, which `review_files` reads."""
 
 PARTS = (".dbf", ".shx", ".dvc")
 """Parts of something whose main file ought to lie beside them."""
@@ -34,10 +37,12 @@ BESIDE = (
 
 @dataclass(frozen=True)
 class VectorFiles:
-    """The two files that count, where there are any, and others that may have been meant."""
+    """The files that count, where there are any, and others that may have been meant."""
 
     inventory: Path | None
     extent: Path | None
+    reviews: tuple[Path, ...]
+    """Of answers, which may be there in two forms."""
     unused: tuple[str, ...]
 
 
@@ -48,8 +53,19 @@ def find(folder: Path) -> VectorFiles:
     """
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     inventory, extent = (_named(stem, entries) for stem in (INVENTORY, EXTENT))
-    unused = [path.name for path in entries if path not in (inventory, extent) and _looks_meant(path)]
-    return VectorFiles(inventory, extent, tuple(unused))
+    reviews = _reviews(entries)
+    unused = [path.name for path in entries if path not in (inventory, extent, *reviews) and _looks_meant(path)]
+    return VectorFiles(inventory, extent, reviews, tuple(unused))
+
+
+def _reviews(entries: list[Path]) -> tuple[Path, ...]:
+    bearing = [path for path in entries if path.stem.casefold() == REVIEW]
+    for path in bearing:
+        if _suffix(path) in (*READ_SUFFIXES, *OTHER_SUFFIXES) and _suffix(path) not in REVIEW_SUFFIXES:
+            raise IngestError(
+                f"{path} is no form that a review is read from; save it as {REVIEW}.gpkg or {REVIEW}.geojson, or call it otherwise."
+            )
+    return tuple(path for path in bearing if _suffix(path) in REVIEW_SUFFIXES)
 
 
 def _named(stem: str, entries: list[Path]) -> Path | None:

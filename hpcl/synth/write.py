@@ -95,7 +95,7 @@ def labelled_extent(world: Scene) -> gpd.GeoDataFrame:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise `SynthError` unless ``folder`` is absent or holds nothing but what `synthesize` wrote there, unchanged."""
+    """Raise `SynthError` unless ``folder`` is absent or holds nothing but what `synthesize` wrote there, unchanged, and a review."""
     if not folder.exists() and not folder.is_symlink():
         return
     name = folder.name
@@ -110,7 +110,7 @@ def refuse_foreign(folder: Path) -> None:
             f"{marker} was not written by synthesize, so {folder} is not overwritten; {remedy}."
         ) from error
     for path in sorted(folder.rglob("*")):
-        if path != marker and (path.is_dir() or written.get(path.name) != sha256(path)):
+        if path != marker and not is_review(path) and (path.is_dir() or written.get(path.name) != sha256(path)):
             raise SynthError(f"{path} was not written by synthesize, so {folder} is not overwritten; {remedy}.")
 
 
@@ -127,6 +127,7 @@ def synthesize(
     if name not in settings.areas:
         known = ", ".join(settings.areas) or "none"
         raise SynthError(f"synthesize.areas has no area '{name}' (it has: {known}); name one of them.")
+    _finish(folder)
     refuse_foreign(folder)
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -135,12 +136,32 @@ def synthesize(
         truth = _write(draft, scene(settings.areas[name], settings), progress)
         truth["sha256"] = {path.name: sha256(path) for path in sorted(draft.iterdir())}
         (draft / MARKER).write_text(json.dumps(truth, sort_keys=True, indent=1) + "\n")
+        for path in folder.glob("*"):
+            if is_review(path):
+                shutil.copy2(path, draft / path.name)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(_old(folder))
         draft.rename(folder)
+        _finish(folder)
         return truth
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def is_review(path: Path) -> bool:
+    """Whether a file in the folder of an area is a person's: their answers, or what a program that shows them leaves beside."""
+    return path.name.casefold().startswith("review.") and path.is_file()
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _finish(folder: Path) -> None:
+    """Remove the folder that a new one took the place of; after a kill between the two, the old one takes it again."""
+    if not folder.exists() and _old(folder).exists():
+        _old(folder).rename(folder)
+    shutil.rmtree(_old(folder), ignore_errors=True)
 
 
 def _counted(progress: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
