@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # As it was typed: make would read a $$ in it. A shell's completion ends it with a slash.
 override AREA := $(value AREA)
-export AREA
+override FILE := $(value FILE)
+override COUNTS := $(value COUNTS)
+export AREA FILE COUNTS
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation inference bench bench-large inspect map test lint types ui clean requirements
+.PHONY: help setup demo ablation inference bench bench-large inspect map review test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +57,9 @@ inspect: setup  ## look at an area before anything runs, and say which parameter
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
 	@for stage in ingest coregister terrain passport predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
+
+review: setup  ## take a mapper's answers into data/raw/<name>: make review AREA=<name> [FILE=<review.geojson>] [COUNTS=new]
+	@python -m stages.review "$${AREA%/}" $${FILE:+"$$FILE"} $${COUNTS:+--counts "$$COUNTS"}
 
 test: setup  ## run all tests
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup

@@ -67,6 +67,7 @@ def area_section(area: Area, report: Report) -> Section:
     body = [
         callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
         paragraph(_what_was_mapped(area)),
+        _answers(area),
         _map_beside_image(area, plates),
         _judgement(area, plates),
         _right_and_wrong(area.name, plates),
@@ -86,6 +87,22 @@ def _what_was_mapped(area: Area) -> str:
         right = "of unknown accuracy" if way.accuracy_m is None else f"right to {way.accuracy_m:.3g} m"
         intro += f" {listed(way.files)}: from {way.from_} to {way.to} by {way.name}, {right}."
     return intro
+
+
+_DECIDED = {"accept": "accepted", "reject": "rejected", "redraw": "redrawn", "unsure": "left unsure"}
+
+
+def _answers(area: Area) -> str:
+    """What a mapper decided about an earlier map; nothing if there is no review."""
+    counts = area.ingest.inventory.review if area.ingest.inventory else []
+    if not counts:
+        return ""
+    rows, followed = sum(one.rows for one in counts), sum(one.applied for one in counts)
+    said = listed([f"{one.rows:,} of the {one.layer} {_DECIDED.get(one.decision, one.decision)}" for one in counts])
+    text = f"A mapper answered {counted(rows, 'row')} of an earlier audit: {said}."
+    if followed < rows:
+        text += f" {rows - followed:,} could not be applied; the findings of this area say why."
+    return paragraph(text)
 
 
 def _map_beside_image(area: Area, plates: Plates) -> str:

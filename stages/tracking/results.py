@@ -88,12 +88,29 @@ def _log_numbers(store: Store, run_id: str, first: Mapping[str, float]) -> None:
                 if (number := _number(value)) is not None and f"/{COUNTS}/" not in name:
                     histories[name] = [store.entities.Metric(name, number, time_ms, 0)]
     histories = {name: [store.entities.Metric(name, value, time_ms, 0)] for name, value in first.items()} | histories
+    for name, number in _decisions().items():
+        histories[name] = [store.entities.Metric(name, number, time_ms, 0)]
     kept = sorted(histories, key=_is_detail)[:METRICS]
     if len(histories) > METRICS:
         print(f"tracking: {len(histories) - METRICS} numbers beyond {METRICS} are only in the artifacts")
     points = [point for name in kept for point in histories[name]]
     for start in range(0, len(points), 1000):
         store.client.log_batch(run_id, metrics=points[start : start + 1000])
+
+
+DECIDED = {"accept": "accepted", "reject": "rejected", "redraw": "redrawn", "unsure": "unsure"}
+
+
+def _decisions() -> dict[str, float]:
+    """How many rows of audits a mapper answered in which way, in all areas, and how many answers could not be applied."""
+    numbers: dict[str, float] = {}
+    for area in yaml_file("params.yaml").get("areas") or []:
+        inventory = _read(f"data/ingest/{area}/facts.json").get("inventory") or {}
+        for count in inventory.get("review", []):
+            name = f"review/{DECIDED[count['decision']]}"
+            numbers[name] = numbers.get(name, 0.0) + count["rows"]
+            numbers["review/not_applied"] = numbers.get("review/not_applied", 0.0) + count["rows"] - count["applied"]
+    return numbers
 
 
 def _curves(path: Path) -> dict[tuple[str, int], float]:
