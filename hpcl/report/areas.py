@@ -90,6 +90,7 @@ def _what_was_mapped(area: Area) -> str:
 
 
 _DECIDED = {"accept": "accepted", "reject": "rejected", "redraw": "redrawn", "unsure": "left unsure"}
+_ASKED = {"doubtful": "doubtful landslides", "next": "places to map next"}
 
 
 def _answers(area: Area) -> str:
@@ -98,7 +99,12 @@ def _answers(area: Area) -> str:
     if not counts:
         return ""
     rows, followed = sum(one.rows for one in counts), sum(one.applied for one in counts)
-    said = listed([f"{one.rows:,} of the {one.layer} {_DECIDED.get(one.decision, one.decision)}" for one in counts])
+    said = listed(
+        [
+            f"{one.rows:,} of the {_ASKED.get(one.layer, one.layer)} {_DECIDED.get(one.decision, one.decision)}"
+            for one in counts
+        ]
+    )
     text = f"A mapper answered {counted(rows, 'row')} of an earlier audit: {said}."
     if followed < rows:
         text += f" {rows - followed:,} could not be applied; the findings of this area say why."
