@@ -73,8 +73,11 @@ def write_layers(path: Path, tables: Mapping[str, gpd.GeoDataFrame]) -> None:
 
 
 def digest(shape: shapely.Geometry) -> str:
-    """What an outline is known by again: equal for equal outlines, wherever their rings begin, to the centimetre. SHA-256."""
+    """What an outline is known by again: equal for equal outlines, wherever their rings begin, to the centimetre. SHA-256.
+
+    A polygon and the collection of it alone are one outline: files hold all polygons as collections if one of them is.
+    """
     shape = shapely.normalize(shape)
-    rings = shapely.get_num_coordinates(shapely.get_rings(shape))
+    rings = shapely.get_num_coordinates(shapely.get_rings(shapely.get_parts(shape)))
     corners = np.round(shapely.get_coordinates(shape), 2) + 0.0  # + 0.0: there is one zero
     return hashlib.sha256(rings.astype("<i8").tobytes() + corners.astype("<f8").tobytes()).hexdigest()
