@@ -79,7 +79,7 @@ def gather(area: str, file: Path | None = None, counts: answers.Counts | None = 
 def _check_undecided(rows: gpd.GeoDataFrame, path: Path) -> None:
     """Refuse an outline that was drawn again without a decision: the next audit would be the end of it."""
     for row in rows[rows["decision"] == ""].itertuples():
-        if row.geometry is None or not vector.digest(row.geometry).startswith(row.id[1:]):
+        if row.geometry is None or not review_files.is_as_asked(row.id, row.geometry):
             raise ReviewError(
                 f"{path}: the outline of row {review_files.short(row.id)} of {row.layer} was changed, and the row has no decision;"
                 " write redraw, or another one."

@@ -292,6 +292,23 @@ def test_repaired_outlines_are_known_again(area: Path) -> None:
     assert counts(area) == {("outlines", "accept"): (1, 1)}
 
 
+def test_an_outline_is_known_again_after_it_went_through_a_file(area: Path, tmp_path: Path) -> None:
+    """One landslide in two parts makes all of a file multipolygons; a ring may begin anywhere, and run either way."""
+    two = shapely.union_all([square(60, 80, 10), square(75, 80, 10)])
+    write_polygons(area / "landslides.gpkg", [*SLIDES, two])
+    vector.write(tmp_path / "landslides.gpkg", slides(area))
+    read = vector.read(tmp_path / "landslides.gpkg").geometry
+    assert set(read.geom_type) == {"MultiPolygon"}
+    turned = shapely.Polygon(np.roll(np.array(SLIDES[1].exterior.coords)[:-1], 1, axis=0)[::-1])
+    save(
+        area, row("outlines", BETTER, of=read[0]), row("doubtful", turned, of=turned), row("doubtful", two, of=read[2])
+    )
+    assert counts(area) == {("outlines", "accept"): (1, 1), ("doubtful", "accept"): (2, 2)}
+    holed = shapely.difference(BETTER, square(30, 30, 5))
+    digests = {vector.digest(shape) for shape in (BETTER, holed, two, two.geoms[0], shapely.box(*two.bounds))}
+    assert len(digests) == 5
+
+
 # -------------------------------------------------------------------------------------------- contradictions are refused
 
 

@@ -132,6 +132,11 @@ def test_an_answer_against_an_earlier_one_needs_a_word() -> None:
 
 
 def test_what_would_be_lost_or_misread_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    named = row("omissions", OMITTED, "", id=f"omissions-{vector.digest(OMITTED)[:12]}")
+    save(AUDIT, named)
+    assert review.gather("north") == ["north: no row of data/audit/north/review.gpkg has a decision."]
+    with pytest.raises(review.ReviewError, match=r"row omissions-\w{12} of omissions was changed"):
+        save(AUDIT, named | {"geometry": FALSE}) and review.gather("north")
     moved = row("omissions", OMITTED, "") | {"geometry": shapely.transform(OMITTED, lambda at: at + 3)}
     save(AUDIT, moved)
     with pytest.raises(review.ReviewError, match=r"was changed, and the row has no decision; write redraw"):

@@ -230,7 +230,13 @@ def _check_row(path: Path, row: Any) -> None:
 
 def short(name: str) -> str:
     """As much of an id as tells rows apart."""
-    return name[:10]
+    return name if len(name) <= 24 else f"{name[:12]}..."
+
+
+def is_as_asked(name: str, shape: shapely.Geometry) -> bool:
+    """Whether a row's outline is the one that its id was made of, of whose digest the id has at least the beginning."""
+    digest = vector.digest(shape)
+    return any(digest.startswith(part) for part in (name[1:], name.rpartition("-")[2]))
 
 
 def _typed(column: pd.Series, kind: type) -> pd.Series:
