@@ -350,7 +350,7 @@ def test_two_files_that_contradict_each_other_are_refused(area: Path) -> None:
     save(area, row("omissions", OMITTED), name=FORMS[0])
     save(area, row("omissions", OMITTED, "reject"), name=FORMS[1])
     said = refusal(area)
-    assert "review.gpkg and review.geojson: 1 of the same rows are answered differently: omissions o" in said
+    assert "review.geojson and review.gpkg: 1 of the same rows are answered differently: omissions o" in said
     assert said.endswith("keep the file that counts.")
 
 
@@ -598,7 +598,7 @@ def test_what_becomes_of_two_answers(before: str, now: str, expected: str | None
     if expected is not None:
         assert joined(one, other) == {"oab": expected}
         return
-    with pytest.raises(IngestError, match=rf"omissions oab \({before} before, {now} now\)"):
+    with pytest.raises(IngestError, match=rf"omissions oab \({before}, then {now}\)"):
         joined(one, other)
     assert joined(one, other, "new") == {"oab": now}
     assert joined(one, other, "earlier") == {"oab": before}
@@ -622,7 +622,7 @@ def test_the_same_answer_with_another_outline_is_another_answer() -> None:
         for shape in (OMITTED, shapely.transform(OMITTED, lambda at: at + 0.001), FALSE)
     )
     assert joined([one], [near]) == {"oab": "redraw"}
-    with pytest.raises(IngestError, match=r"redraw before, redraw now"):
+    with pytest.raises(IngestError, match=r"redraw, then redraw"):
         joined([one], [far])
-    with pytest.raises(IngestError, match=r"redraw with 2 outlines now"):
+    with pytest.raises(IngestError, match=r"then redraw with 2 outlines"):
         joined([one], [one, far])

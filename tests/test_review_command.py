@@ -118,9 +118,7 @@ def test_an_answer_against_an_earlier_one_needs_a_word() -> None:
     save(RAW, row("omissions", OMITTED, "reject"))
     before = (RAW / "review.gpkg").read_bytes()
     answer(omissions="accept")
-    with pytest.raises(
-        review.ReviewError, match=r"reject before, accept now\); say which counts, with --counts new or"
-    ):
+    with pytest.raises(review.ReviewError, match=r"reject, then accept\); say which counts, with --counts new or"):
         review.gather("north")
     assert (RAW / "review.gpkg").read_bytes() == before
     with pytest.raises(EditedOutError):

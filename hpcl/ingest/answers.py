@@ -61,7 +61,7 @@ def joined(earlier: gpd.GeoDataFrame, new: gpd.GeoDataFrame, counts: Counts | No
         old = before.get(key)
         if old is not None and _weight(old) == 2 and _weight(rows) > 0 and not _same(old, rows):
             if counts is None:
-                differences.append(f"{key[0]} {short(key[1])} ({_said(old)} before, {_said(rows)} now)")
+                differences.append(f"{key[0]} {short(key[1])} ({_said(old)}, then {_said(rows)})")
             if counts != "new":
                 continue
         if old is None or _weight(rows) >= _weight(old) or counts == "new":

@@ -9,7 +9,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ Part = tuple[str, pd.DataFrame, pyproj.CRS | None]
 """Rows of one layer as they are, their ``geometry`` as WKB, and their CRS."""
 
 
-def _of_geopackage(path: Path) -> Iterator[Part]:
+def _of_geopackage(path: Path) -> list[Part]:
     """The layers of a copy, into which goes what a program that has the file open saved; nothing is written beside a file."""
     with tempfile.TemporaryDirectory() as aside:
         copy = Path(aside) / "review.gpkg"
@@ -122,11 +122,9 @@ def _of_geopackage(path: Path) -> Iterator[Part]:
         except Exception as error:
             raise outlines.VectorContentError(path, str(error).replace(str(copy), path.name)) from error
         named = {_layer(path, name): name for name in kinds}
-        for layer in LAYERS:
-            if layer in named:
-                yield _layer_of(copy, path, layer, named[layer])
-    if not named:
-        raise IngestError(f"{path} has no layers; give a review file, which has {', '.join(LAYERS)}.")
+        if not named:
+            raise IngestError(f"{path} has no layers; give a review file, which has {', '.join(LAYERS)}.")
+        return [_layer_of(copy, path, layer, named[layer]) for layer in LAYERS if layer in named]
 
 
 def _layer_of(copy: Path, path: Path, layer: str, name: str) -> Part:
@@ -141,7 +139,7 @@ def _layer_of(copy: Path, path: Path, layer: str, name: str) -> Part:
     return layer, pd.DataFrame({**columns, "geometry": pd.Series([] if shapes is None else shapes, dtype=object)}), crs
 
 
-def _of_geojson(path: Path, area: str) -> Iterator[Part]:
+def _of_geojson(path: Path, area: str) -> list[Part]:
     try:
         given = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -161,9 +159,7 @@ def _of_geojson(path: Path, area: str) -> Iterator[Part]:
         shape = shapely.from_geojson(json.dumps(feature.get("geometry")), on_invalid="ignore")
         layer = _layer(path, feature["properties"].get("layer"))
         rows.setdefault(layer, []).append({**said, "geometry": shape and shapely.to_wkb(shape)})
-    for layer in LAYERS:
-        if layer in rows:
-            yield layer, pd.DataFrame(rows[layer], dtype=object), crs
+    return [(layer, pd.DataFrame(rows[layer], dtype=object), crs) for layer in LAYERS if layer in rows]
 
 
 def _is_feature(feature: Any) -> bool:
