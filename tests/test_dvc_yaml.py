@@ -39,7 +39,16 @@ EXEMPT = TRACKING | {
     "hpcl/core/artifacts.py",
 }  # none changes a result
 PACKAGES = ("hpcl", "stages")
-COMMANDS = {"coregister_pair", "ablation", "mend", "compare", "compare_inference", "inspect", "passport", "review"}  # typed by hand, no stages
+COMMANDS = {
+    "ablation",
+    "compare",
+    "compare_inference",
+    "coregister_pair",
+    "inspect",
+    "mend",
+    "passport",
+    "review",
+}  # typed by hand, no stages
 LAST = "track"  # declares whole folders and all parameters; tests/test_track.py runs it with a store
 
 
