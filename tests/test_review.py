@@ -284,7 +284,7 @@ def test_a_review_needs_an_inventory(area: Path) -> None:
 
 def test_repaired_outlines_are_known_again(area: Path) -> None:
     """The digest is of the outline as ingest has it, not as the file does."""
-    spike = shapely.Polygon([*SLIDES[0].exterior.coords[:-1], (500_020.0, 3_999_980.0), (500_020.0, 3_999_990.0)])
+    spike = crossing(20, 20, 31, 0.05)
     write_polygons(area / "landslides.gpkg", [spike, SLIDES[1]])
     repaired = slides(area).geometry[0]
     assert not spike.is_valid
