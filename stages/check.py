@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpcl.core import areas
 from hpcl.ingest import IngestSettings, vector_files
+from hpcl.settings.audit import AuditSettings
 from hpcl.settings.baselines import BaselinesSettings
 from hpcl.settings.contrastive import ContrastSettings
 from hpcl.settings.coregister import CoregisterSettings
@@ -61,6 +62,7 @@ def _sections() -> TileSettings:
     params("baselines", BaselinesSettings)
     params("inference", InferenceSettings)
     params("outline", OutlineSettings)
+    params("audit", AuditSettings)
     params("evaluate", EvaluateSettings)
     params("explain", ExplainSettings)
     params("report", ReportSettings)

@@ -6,7 +6,7 @@ import shutil
 
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
-from hpcl.core.records import BaselineFacts, CalibrationFacts, TrainingSummary
+from hpcl.core.records import AuditFacts, BaselineFacts, CalibrationFacts, TrainingSummary
 from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
@@ -39,6 +39,7 @@ def main() -> None:
         training=artifacts.read_json(REPORTS / "train" / "summary.json", TrainingSummary),
         calibration=artifacts.read_json(DATA / "calibrate" / "facts.json", CalibrationFacts),
         metrics=metrics,
+        audit=artifacts.read_json(REPORTS / "audit" / "promises.json", AuditFacts),
         objects=artifacts.read_csv(REPORTS / "evaluate" / "objects.csv", {"area": str, "area_m2": float}),
         blocks=artifacts.read_csv(REPORTS / "evaluate" / "blocks.csv", {"map": str, "area": str, "block": int}),
         ablation=artifacts.read_csv(

@@ -140,6 +140,12 @@ def training(**changes: Any) -> records.TrainingSummary:
     return records.TrainingSummary(**given | changes)
 
 
+def audit(**changes: Any) -> records.AuditFacts:
+    layer = records.LayerFacts(rows=5, promise=records.Promise(rows=5, expected=2.4, low=1.0, high=4.0))
+    given: dict[str, Any] = {"omissions": layer, "doubtful": layer, "outlines": layer}
+    return records.AuditFacts(**given | changes)
+
+
 def metrics(**changes: Any) -> scores.Metrics:
     none = scores.MapScores()
     counts = scores.Counts(blocks=9, px=123456, landslide_frac=0.09, no_prediction_px=12)

@@ -135,6 +135,7 @@ def test_clean_leaves_what_git_tracks(tmp_path: Path) -> None:
     committed = [
         "reports/train/summary.json",
         "reports/evaluate/metrics.json",
+        "reports/audit/promises.json",
         "reports/ablation.csv",
         "data/README.md",
     ]

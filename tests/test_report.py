@@ -301,6 +301,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
         ],
     )  # fmt: skip
     write_json(reports / "evaluate" / "metrics.json", metrics)
+    write_json(reports / "audit" / "promises.json", examples.audit())
     rows = [
         {"map": m, "area": a, "block": b, "tn": 900, "fp": 20, "fn": 30, "tp": 50, "landslide_iou": 0.5, "objects": 4}
         | {"boundary_both_px": 4, "boundary_either_px": 9, "objects_found": 3, "false_objects": 1}
@@ -541,7 +542,7 @@ def test_new_ground_is_scored_as_transfer_or_said_to_be_unknown(project: Path, t
 def test_folds_of_whole_areas_are_nearest_to_new_ground() -> None:
     tiles = examples.tiles({"a": examples.tiled_area(0, 0), "b": examples.tiled_area(1, OUTSIDE)})
     none: Any = None
-    report = facts.Report([], {}, tiles, none, none, none, none, examples.metrics(), none, none, none)
+    report = facts.Report([], {}, tiles, none, none, none, none, examples.metrics(), none, none, none, none)
     assert "But folds are whole areas" in "".join(use.transfer_section(report).body)
 
 
@@ -643,7 +644,7 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         paired={"slope_threshold": Lead(landslide_iou_difference=gap, interval=bounds)},
     )
     none: Any = None
-    report = facts.Report([], {}, none, none, none, none, none, metrics, none, none, none)
+    report = facts.Report([], {}, none, none, none, none, none, metrics, none, none, none, none)
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 

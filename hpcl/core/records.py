@@ -522,6 +522,52 @@ class OutlineFacts:
     findings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """How many of the ``rows`` of a layer are right, as far as the map can tell before anybody has looked: a mean, and the ends of
+    an interval."""
+
+    rows: int
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What became of a promise: of the rows of a layer that were answered yes or no, how many were right, and how many the audit
+    that asked expected to be."""
+
+    rows: int
+    right: int
+    expected: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFacts(Sparse):
+    """One layer of a review over all areas."""
+
+    rows: int
+    promise: Promise | None = None
+    """None where too little is known to promise anything."""
+    answers: Answers | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFacts:
+    """reports/audit/promises.json."""
+
+    omissions: LayerFacts
+    doubtful: LayerFacts
+    outlines: LayerFacts
+    findings: list[str] = field(default_factory=list)
+
+    def layer(self, name: str) -> LayerFacts:
+        """A layer by its name."""
+        found: LayerFacts = getattr(self, name)
+        return found
+
+
 @dataclass(frozen=True)
 class WindowPlace:
     """The upper left corner of a window, and the fold of the network that it was shown to, from 1."""

@@ -26,7 +26,7 @@ ALLOWED: dict[str, tuple[Decision, ...]] = {
 }
 
 COLUMNS = {
-    "id": str,  # first letter of the layer and the digest of the geometry as asked: equal question, equal id
+    "id": str,  # the layer and a digest of the geometry as asked: equal question, equal id
     "rank": int,  # from 1
     "probability": float,  # of the row being right; NaN in `NEXT`
     "reason": str,

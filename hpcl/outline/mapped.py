@@ -36,9 +36,13 @@ class Mapped:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
+    def networks(self, roi: raster.Roi) -> npt.NDArray[np.uint8]:
+        """Which network made each pixel of a window, ``(row, column)``."""
+        return np.asarray(self._networks.read(roi)[0])
+
     def thresholds(self, roi: raster.Roi) -> npt.NDArray[np.float32]:
         """The threshold of every pixel of a window, ``(row, column)``."""
-        networks = self._networks.read(roi)[0]
+        networks = self.networks(roi)
         networks[networks == NO_NETWORK] = ALL_NETWORKS  # nothing is known there, so that no threshold is reached
         if (highest := int(networks.max(initial=0))) >= len(self._thresholds):
             path = self._networks.path

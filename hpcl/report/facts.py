@@ -11,6 +11,7 @@ from hpcl.core.digest import joint
 from hpcl.core.records import (
     AreaFacts,
     AttentionFacts,
+    AuditFacts,
     BaselineFacts,
     CalibrationFacts,
     MapFacts,
@@ -63,6 +64,7 @@ class Report:
     training: TrainingSummary
     calibration: CalibrationFacts
     metrics: Metrics
+    audit: AuditFacts
     objects: pd.DataFrame
     blocks: pd.DataFrame
     """objects.csv and blocks.csv of the stage evaluate."""

@@ -34,6 +34,7 @@ from hpcl.report.html import (
     worded,
 )
 from hpcl.report.results import ablation_section, scores_section, training_section
+from hpcl.report.review import review_section
 from hpcl.report.style import BASELINES, MAPS, SCORES
 from hpcl.report.use import doubt_section, points_section, transfer_section
 
@@ -49,6 +50,7 @@ def render(report: Report) -> str:
         points_section(report),
         doubt_section(report),
         transfer_section(report),
+        review_section(report),
         training_section(report),
         ablation_section(report),
         _judged(report),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COUNTS = "counts"  # what was scored, not how well: that is in the artifacts
 BASELINES = ("pixel_classifier", "slope_threshold")
 TRANSFER = "transfer"  # the same scores once more, on test areas
+PROMISE = "promise"  # how many rows of a review are right
+MAIN = ("/landslide_iou", "/expected")
 Compare = Callable[[Earlier], Told | None]  # the results here with another run; None where there is nothing to say
 METRICS = 40  # keys per run, beyond which the MLflow UI gets slow (mlflow#1902)
 
@@ -128,8 +130,8 @@ def _curves(path: Path) -> dict[tuple[str, int], float]:
 
 def _is_detail(name: str) -> bool:
     """Whether a number is the first to go: what baselines scored, or maps of test areas, other than the one score that all maps
-    are compared by."""
-    return any(f"/{part}/" in name for part in (*BASELINES, TRANSFER)) and not name.endswith("/landslide_iou")
+    are compared by, or the ends of a promise."""
+    return any(f"/{part}/" in name for part in (*BASELINES, TRANSFER, PROMISE)) and not name.endswith(MAIN)
 
 
 def _log_files(store: Store, run_id: str) -> None:
