@@ -17,8 +17,9 @@ COST = {
     "baselines": "seconds, minutes for a large scene",
     "predict": "one to two passes of a network over ground in folds, one of each elsewhere (eight times that with inference.tta: d4)",
     "calibrate": "seconds, minutes for a large scene",
-    "outline": "seconds, minutes for a large scene", "evaluate": "seconds", "explain": "seconds", "report": "seconds", "track": "seconds",
+    "outline": "seconds, minutes for a large scene", "evaluate": "seconds", "explain": "seconds", "report": "seconds",
     "audit": "seconds, minutes for thousands of landslides",
+    "page": "seconds, a minute for large scenes", "track": "seconds",
     "train_variant": "as `train`", "score_variant": "as `predict`, over all labelled areas",
 }  # fmt: skip
 """What a stage takes; docs/benchmarks.md has figures."""

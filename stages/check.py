@@ -21,6 +21,7 @@ from hpcl.settings.explain import ExplainSettings
 from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelSettings, check_weights
 from hpcl.settings.outline import OutlineSettings
+from hpcl.settings.page import PageSettings
 from hpcl.settings.report import ReportSettings
 from hpcl.settings.synthesize import BANDS, SynthesizeSettings
 from hpcl.settings.terrain import TerrainSettings
@@ -66,6 +67,7 @@ def _sections() -> TileSettings:
     params("evaluate", EvaluateSettings)
     params("explain", ExplainSettings)
     params("report", ReportSettings)
+    params("page", PageSettings)
     check_sizes(tile)
     check_weights(model)
     check_training(model, contrast, train, tile.window_px)

@@ -188,20 +188,24 @@ class Source:
             values = np.pad(values, ((0, 0), *margin), constant_values=fill)
         return values
 
-    def thumbnail(self, max_px: int, bands: Sequence[str] | None = None) -> npt.NDArray[Any]:
-        """Layers ``(band, row, column)`` of the whole grid, shrunk to at most ``max_px`` a side, never enlarged.
+    def thumbnail(self, max_px: int, bands: Sequence[str] | None = None, roi: Roi | None = None) -> npt.NDArray[Any]:
+        """Layers ``(band, row, column)`` of a window, by default the whole grid, shrunk to at most ``max_px`` a side, never
+        enlarged.
 
         Numbers are averaged over what is no nodata, codes are taken from the nearest pixel. Overviews are used where
         the file has them, so memory and time do not grow with the scene.
         """
-        height, width = self.grid.shape
+        rows, columns = roi or tuple(slice(0, side) for side in self.grid.shape)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
         shrink = max(1.0, max(height, width) / max_px)
         shape = max(1, round(height / shrink)), max(1, round(width / shrink))
+        inside = Window.from_slices((rows.start, rows.stop), (columns.start, columns.stop))
         wanted = [_index(self.bands, name, str(self.path)) + 1 for name in bands] if bands is not None else None
         how = Resampling.nearest if self.dtype.itemsize == 1 else Resampling.average
         try:
             with self._turn:
-                values = self._file.read(wanted, out_shape=(len(wanted or self.bands), *shape), resampling=how)
+                out_shape = len(wanted or self.bands), *shape
+                values = self._file.read(wanted, window=inside, out_shape=out_shape, resampling=how)
         except RasterioError as error:
             raise RasterError(f"{self.path} breaks off while it is read (truncated?); {remedy(self.path)}.") from error
         return self._numbers(values)[0]

@@ -1,0 +1,55 @@
+"""Put all areas on one map for the browser, with what the audit asks, so that a mapper can look and decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcl.core import artifacts
+from hpcl.core.areas import Names, checked
+from hpcl.page import area, html
+from hpcl.page.shares import shares
+from hpcl.settings.page import PageSettings
+from stages._stage import params, progress, run
+
+DATA, OUT = Path("data"), Path("reports/map.html")
+CORNERS = 400_000
+"""Of outlines on the page: some 5 MB."""
+
+
+def main() -> None:
+    """Write reports/map.html; it opens from disk and needs no network. It also shows areas that `make map` mapped."""
+    settings = params("page", PageSettings)
+    names = params("areas", Names)
+    files = [area.Files(name, DATA) for name in [*names, *_others(names)]]
+    pixels, rows = zip(*(each.size() for each in files), strict=True)
+    budgets = [
+        area.Budget(raster_px, int(listed), int(pictures), settings.picture_px, CORNERS // len(files))
+        for raster_px, listed, pictures in zip(
+            shares(settings.raster_mpx * 1e6, pixels),
+            shares(settings.rows, rows),
+            shares(settings.pictures, rows),
+            strict=True,
+        )
+    ]
+    areas = []
+    bar = progress("page")
+    for each, budget in zip(files, budgets, strict=True):
+        areas.append(area.read(each, budget))
+        bar(len(areas), len(files))
+    page = html.render(areas).encode()
+    artifacts.write_bytes(OUT, page)
+    listed = sum(len(each["rows"]) for each in areas)
+    print(f"page: {OUT}, {len(page) / 1e6:.1f} MB; {len(areas)} areas, {listed} candidates to decide on")
+
+
+def _others(names: tuple[str, ...]) -> list[str]:
+    """Areas that params.yaml does not list and `make map` mapped."""
+    made = [
+        {path.name for path in (DATA / stage).glob("[!.]*")} for stage in ("ingest", "terrain", "predict", "outline")
+    ]
+    found = sorted(set.intersection(*made) - set(names))
+    return [checked(name) for name in found if (DATA / "outline" / name / "facts.json").exists()]
+
+
+if __name__ == "__main__":
+    run(main)
