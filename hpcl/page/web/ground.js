@@ -21,7 +21,11 @@ class Ground {
     });
     L.control.scale({ imperial: false, position: "bottomright" }).addTo(this.map);
     const panes = { left: 210, right: 211, cut: 300, inventory: 410, mapped: 411, rows: 412, selected: 413 };
-    for (const [name, order] of Object.entries(panes)) this.map.createPane(name).style.zIndex = order;
+    for (const [name, order] of Object.entries(panes)) {
+      const { style } = this.map.createPane(name);
+      style.zIndex = order;
+      if (name !== "rows") style.pointerEvents = "none"; // a canvas above would take the clicks on candidates
+    }
     this.renderers = Object.fromEntries(
       ["inventory", "mapped", "rows", "selected"].map((pane) => [pane, L.canvas({ pane, padding: 0.3, tolerance: 4 })]),
     );
