@@ -15,7 +15,7 @@ from hpcl import qgis
 from hpcl.core.review import COLUMNS, LAYERS
 
 WEB = Path(__file__).with_name("web")
-SCRIPTS = ("vendor/leaflet.js", "decisions.js", "rasters.js", "ground.js", "panel.js", "main.js")
+SCRIPTS = ("vendor/leaflet.js", "decisions.js", "rasters.js", "layers.js", "ground.js", "panel.js", "main.js")
 """In the order in which they build on each other."""
 STYLES = ("vendor/leaflet.css", "page.css")
 

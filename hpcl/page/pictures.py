@@ -29,17 +29,18 @@ class Stretch:
         """From the 2nd to the 98th percentile of ``bands``, ``(band, row, column)`` with NaN."""
         known = [band[np.isfinite(band)] for band in bands]
         limits = [np.percentile(values, [2, 98]) if values.size else (0.0, 1.0) for values in known]
-        low, high = np.array(limits, dtype=float).T
-        return cls(low, np.where(high > low, high, low + 1.0))
+        low, high = np.array(limits, np.float32).T
+        return cls(low, np.where(high > low, high, low + np.float32(1)))
 
     def picture(self, bands: Array) -> str:
         """One band as grey, or three as red, green and blue; transparent where any has no data."""
         low, high = (limit[:, None, None] for limit in (self.low, self.high))
         known = np.isfinite(bands).all(axis=0)
         shown = np.clip((np.where(known, bands, low) - low) / (high - low), 0, 1)
-        rgb = np.broadcast_to(shown, (3, *known.shape))
-        rgba = np.concatenate([rgb, known[None]]) * 255
-        image = Image.fromarray(np.ascontiguousarray(rgba.round().astype(np.uint8).transpose(1, 2, 0)))
+        rgba = np.empty((*known.shape, 4), np.uint8)
+        rgba[..., :3] = np.moveaxis(np.round(shown * 255), 0, -1)  # one band fills all three
+        rgba[..., 3] = known * np.uint8(255)
+        image = Image.fromarray(rgba)
         if known.all():
             image = image.convert("RGB")
         packed = io.BytesIO()

@@ -3,14 +3,6 @@
 
 const RASTERS = ["image", "hillshade", "probability", "uncertainty"];
 
-// A canvas as a layer of the map.
-const CanvasOverlay = L.ImageOverlay.extend({
-  _initImage() {
-    this._image = this._url;
-    L.DomUtil.addClass(this._image, "leaflet-image-layer");
-  },
-});
-
 class Ground {
   constructor(common, onPick) {
     this.common = common;
@@ -27,7 +19,7 @@ class Ground {
       if (name !== "rows") style.pointerEvents = "none"; // a canvas above would take the clicks on candidates
     }
     this.renderers = Object.fromEntries(
-      ["inventory", "mapped", "rows", "selected"].map((pane) => [pane, L.canvas({ pane, padding: 0.3, tolerance: 4 })]),
+      ["rows", "selected"].map((pane) => [pane, L.canvas({ pane, padding: 0.3, tolerance: 4 })]),
     );
     this.layers = {};
     this.border = 0.5;
@@ -107,16 +99,7 @@ class Ground {
 
   outline(name, rings) {
     const [pixel, , , , down] = this.area.transform;
-    const lines = rings.map((ring) => {
-      const line = [];
-      for (let i = 0; i < ring.length; i += 2) line.push([(ring[i + 1] / 10) * down, (ring[i] / 10) * pixel]);
-      return line;
-    });
-    const common = { renderer: this.renderers[name], interactive: false, smoothFactor: 0.5 };
-    this.add(name, L.layerGroup([
-      L.polyline(lines, { ...common, color: "#ffffff", weight: 3.5, opacity: 0.85 }),
-      L.polyline(lines, { ...common, color: this.common.colours[name], weight: 1.8 }),
-    ]));
+    this.add(name, new Rings(rings, { pixel: [pixel, down], colour: this.common.colours[name], pane: name }));
   }
 
   polygon(geometry, options) {

@@ -11,8 +11,9 @@ async function codesOf(raster) {
   context.drawImage(picture, 0, 0);
   const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
   const codes = new Uint8Array(canvas.width * canvas.height);
-  for (let i = 0; i < codes.length; i++) codes[i] = data[4 * i];
-  return { codes, width: canvas.width, height: canvas.height, steps: raster.steps, top: raster.top };
+  const counts = new Array(256).fill(0);
+  for (let i = 0; i < codes.length; i++) counts[(codes[i] = data[4 * i])]++;
+  return { codes, counts, width: canvas.width, height: canvas.height, steps: raster.steps, top: raster.top };
 }
 
 function canvasOf(width, height) {
@@ -60,12 +61,7 @@ function cutPalette(colour, steps, least) {
 }
 
 // How many pixels reach a step, and how many have data.
-function countFrom({ codes }, least) {
-  let reached = 0;
-  let known = 0;
-  for (const code of codes) {
-    if (code) known++;
-    if (code > least) reached++;
-  }
-  return { reached, known };
+function countFrom({ counts }, least) {
+  const from = (code) => counts.slice(code).reduce((sum, count) => sum + count, 0);
+  return { reached: from(least + 1), known: from(1) };
 }
