@@ -26,6 +26,8 @@ from hpcl.page import area, candidates, html, outlines
 from hpcl.page.pictures import Stretch, numbers
 from hpcl.page.shares import shares
 from hpcl.report import maps, style
+from stages import _stage
+from stages import page as stage
 
 ROWS, COLUMNS_PX, PIXEL_M = 160, 200, 2.0
 WEST, NORTH = 500_000.0, 4_000_000.0
@@ -351,6 +353,27 @@ def test_the_page_offers_what_every_layer_allows() -> None:
 def test_equal_areas_are_equal_bytes(tmp_path: Path) -> None:
     first = html.render([area.read(plant(tmp_path / "a"), BUDGET)])
     assert first == html.render([area.read(plant(tmp_path / "b"), BUDGET)])
+
+
+def test_the_stage_shows_all_areas_that_are_mapped_and_shares_their_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_stage, "_inputs", [])
+    for name in ("valley", "hill", "unfinished"):
+        plant(Path("data"), name, review=name == "valley")
+    Path("data/outline/unfinished/facts.json").unlink()
+    Path("params.yaml").write_text(
+        f"areas: [valley]\npage: {{raster_mpx: {ROWS * COLUMNS_PX / 1e6}, rows: 4, pictures: 1, picture_px: 64}}\n"
+    )
+    stage.main()
+    found = Parsed(Path("reports/map.html").read_text()).data("area")
+    assert [(each["name"], len(each["rows"])) for each in found] == [("valley", 4), ("hill", 0)]
+    shown = [picture_of(each["rasters"]["probability"]["url"]).size for each in found]
+    assert sum(shown) == pytest.approx(ROWS * COLUMNS_PX, rel=0.02)
+    before = Path("reports/map.html").read_bytes()
+    stage.main()
+    assert Path("reports/map.html").read_bytes() == before
 
 
 def test_thresholds_and_weights_are_those_of_the_map(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def test_where_the_browser_keeps_nothing_the_page_works_and_says_so(
         assert browser.complaints() == []
     finally:
         browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+        reopen(browser, tmp_path / "map.html")  # with its storage again, for the next test
 
 
 COLOURED = """(() => { const c = ground.layers.cut.getElement(); const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
