@@ -67,7 +67,7 @@ def likeness(known: Objects, unknown: Objects, asked: Objects) -> Array:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What share of the unknown is like the known: the most likely one, and ``draws`` of what the counts leave open."""
+    """What share of the unknown is like the known, as far as counts of them tell."""
 
     known: Array
     """Likeness of each of the known, and..."""
@@ -79,18 +79,14 @@ class Mixture:
         """How many of the unknown are more like the known than half of these are. Few others are."""
         return int((self.unknown >= np.median(self.known)).sum()) if len(self.known) else 0
 
-    def draws(self) -> Array:
-        """Shares ``(draw,)``: of the unknown above the median of the known as a part of the known above it, each as far as its
+    @cached_property
+    def shares(self) -> Array:
+        """Draws of the share ``(draw,)``: the unknown above the median of the known as a part of the known above it, each as far as its
         count leaves it open (with Jeffreys' prior, Brown et al. 2001)."""
         rng = np.random.default_rng(0)
         parts = rng.beta(self.above + 0.5, len(self.unknown) - self.above + 0.5, DRAWS)
         half = len(self.known) / 2 + 0.5
         return np.asarray(np.minimum(parts / rng.beta(half, half, DRAWS), 1.0))
-
-    @property
-    def share_frac(self) -> float:
-        """The mean of `draws`."""
-        return float(self.draws().mean())
 
     def probability(self, likenesses: Array, share_frac: float) -> Array:
         """The probability of objects among the unknown of being like the known, by their likeness, if this share of them is."""

@@ -58,7 +58,7 @@ def layer_rows(
     graded = {name: _Graded(one.mixed, likeness(known, mixed, one.asked)) for name, one in asked.items()}
     tables, listed = {}, {}
     for name, one in asked.items():
-        probability = graded[name].probability(mixture, mixture.share_frac if mixture else 0.0)
+        probability = graded[name].probability(mixture)
         listed[name] = open_[name] & ~(probability < LEAST_PROBABILITY)
         table = _ranked(layer, one.table.assign(probability=probability)[listed[name]])
         tables[name] = _carried(layer, table, answered[name]) if name in answered else table
@@ -66,8 +66,8 @@ def layer_rows(
         return tables, None
     rng = np.random.default_rng(1)
     chances = (
-        np.concatenate([one.probability(mixture, share)[listed[name]] for name, one in graded.items()])
-        for share in mixture.draws()
+        np.concatenate([one.chances(mixture, share)[listed[name]] for name, one in graded.items()])
+        for share in mixture.shares
     )
     right = [int((rng.random(len(chance)) < chance).sum()) for chance in chances]
     end = (1 - promise_frac) / 2
@@ -84,12 +84,19 @@ class _Graded:
     mixed: Array
     likeness: Array
 
-    def probability(self, mixture: Mixture | None, share_frac: float) -> Array:
-        """Of each row being right; NaN where that cannot be told."""
-        if mixture is None:
-            return np.full(len(self.likeness), np.nan)
+    def chances(self, mixture: Mixture, share_frac: float) -> Array:
+        """The probability of each row being right, if this share of the mixed ones is."""
         among, all_ = (f(self.likeness, share_frac) for f in (mixture.probability, mixture.probability_unmixed))
         return np.where(self.mixed, among, all_)
+
+    def probability(self, mixture: Mixture | None) -> Array:
+        """The probability of each row being right, whatever the share may be; NaN where that cannot be told."""
+        if mixture is None:
+            return np.full(len(self.likeness), np.nan)
+        found = np.zeros(len(self.likeness))
+        for share in mixture.shares:
+            found += self.chances(mixture, share) / len(mixture.shares)
+        return found
 
 
 def _mixture(known: Objects, mixed: Objects) -> Mixture | None:
