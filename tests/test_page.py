@@ -19,6 +19,7 @@ import pytest
 import shapely
 from PIL import Image
 
+from hpcl import qgis
 from hpcl.core import artifacts, records
 from hpcl.core.review import ALLOWED, COLUMNS, DOUBTFUL, LAYERS, NEXT, OMISSIONS, OUTLINES
 from hpcl.geo import cog, raster, vector
@@ -339,7 +340,7 @@ def test_colours_are_those_of_the_report() -> None:
     assert html.COLOURS["inventory"] == maps.INVENTORY
     decided = (html.COLOURS[name] for name in ("open", "accept", "reject", "unsure"))
     assert tuple(decided) == (style.YELLOW, style.BLUE, style.VERMILION, style.GREY)
-    for step, colour in enumerate(html.CIVIDIS):
+    for step, colour in enumerate(qgis.CIVIDIS):
         assert to_rgb(colour) == pytest.approx(colormaps["cividis"](step / 6)[:3], abs=0.005)
 
 

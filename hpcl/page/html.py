@@ -19,19 +19,8 @@ SCRIPTS = ("vendor/leaflet.js", "decisions.js", "rasters.js", "layers.js", "grou
 """In the order in which they build on each other."""
 STYLES = ("vendor/leaflet.css", "page.css")
 
-INVENTORY = "#332288"
-"""As in the report."""
-CIVIDIS = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838")
-"""matplotlib's colours of the report's uncertainty, from none to the most, in equal steps."""
-COLOURS = {
-    "mapped": qgis.CLASS_COLOURS[1],
-    "inventory": INVENTORY,
-    "open": "#F0E442",
-    "accept": "#0072B2",
-    "reject": "#D55E00",
-    "unsure": "#555555",
-}
-"""Of outlines, and of candidates by decision; the latter are those of the report's figures (Okabe and Ito)."""
+COLOURS = {"mapped": qgis.CLASS_COLOURS[1], "inventory": qgis.INVENTORY, **qgis.DECISIONS}
+"""Of outlines, and of candidates by decision."""
 
 
 def render(areas: Sequence[dict[str, Any]]) -> str:
@@ -44,7 +33,7 @@ def render(areas: Sequence[dict[str, Any]]) -> str:
         "colours": COLOURS,
         "ramps": {
             "probability": [[value, colour] for value, colour in qgis.RAMP],
-            "uncertainty": [[step / (len(CIVIDIS) - 1), colour] for step, colour in enumerate(CIVIDIS)],
+            "uncertainty": [[step / (len(qgis.CIVIDIS) - 1), colour] for step, colour in enumerate(qgis.CIVIDIS)],
         },
     }
     return Template(_text("page.html")).substitute(
