@@ -21,6 +21,7 @@ from hpcl.core.records import Answers, AuditFacts, LayerFacts, MapFacts, Outline
 from hpcl.core.review import DOUBTFUL, LAYERS, NEXT, OMISSIONS, OUTLINES
 from hpcl.geo import raster, vector
 from hpcl.outline.mapped import Mapped
+from hpcl.qgis_project.area import project
 from hpcl.settings.audit import AuditSettings
 from stages._stage import params, progress, run
 
@@ -34,7 +35,8 @@ SAID = {
 
 
 def main() -> None:
-    """Write data/audit/<area>/review.gpkg with a layer for each kind of question, and reports/audit/promises.json."""
+    """Write data/audit/<area>/review.gpkg with a layer for each kind of question, a QGIS project to answer them in, and
+    reports/audit/promises.json."""
     settings, names = params("audit", AuditSettings), list(distinct(params("areas", Names)))
     minimum_area_m2 = params("outline.minimum_area_m2", float)
     asked: dict[str, dict[str, Questions]] = {layer: {} for layer in SAID}
@@ -66,6 +68,8 @@ def main() -> None:
         )
         ordered = {layer: rows.finished(layers[layer], inventory, weights) for layer in (*SAID, NEXT)}
         vector.write_layers(OUT / name / "review.gpkg", ordered)
+        columns = {layer: [*table.columns.drop("geometry")] for layer, table in ordered.items()}
+        artifacts.write_bytes(OUT / name / f"{name}.qgs", project(name, Path("data"), columns).encode())
     artifacts.write_json(
         PROMISES, AuditFacts(omissions=facts[OMISSIONS], doubtful=facts[DOUBTFUL], outlines=facts[OUTLINES])
     )

@@ -177,7 +177,8 @@ def test_rows_are_whole_and_know_what_they_speak_of(project: Path) -> None:
 
 def test_equal_bytes(project: Path) -> None:
     Planted(project, 4)
-    files = [Path("data/audit/place/review.gpkg"), Path("reports/audit/promises.json")]
+    folder = Path("data/audit/place")
+    files = [folder / "review.gpkg", folder / "place.qgs", Path("reports/audit/promises.json")]
     stage.main()
     before = [file.read_bytes() for file in files]
     stage.main()
