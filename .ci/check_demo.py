@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+import geopandas
 import numpy as np
 import rasterio
 
@@ -17,7 +18,7 @@ UNKNOWN = 255
 """Label of ground of which nobody knows whether it is landslide (hpcl/core/codes.py)."""
 NINE_BLOCKS_WIDTH = 0.693 - 0.450
 """Width of the interval of landslide IoU when nine test blocks were all that was scored."""
-FORCED = ("tile", "baselines", "calibrate", "evaluate", "report")
+FORCED = ("tile", "baselines", "calibrate", "evaluate", "audit", "report", "page")
 NUMBERS = ("landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa")
 
 
@@ -106,6 +107,23 @@ def maps() -> None:
     check("data:image/png" in Path("reports/report.html").read_text(), "reports/report.html has its pictures inside")
 
 
+def asked() -> None:
+    """A review of every area, as long as was promised, and a page to answer on."""
+    promises = json.loads(Path("reports/audit/promises.json").read_text())
+    for layer in ("omissions", "doubtful", "outlines"):
+        rows = sum(len(geopandas.read_file(file, layer=layer)) for file in Path("data/audit").glob("*/review.gpkg"))
+        promise = promises[layer]["promise"]
+        check(
+            rows == promise["rows"] and 0 <= promise["low"] <= promise["expected"] <= promise["high"] <= rows,
+            f"of {rows} rows of {layer} {promise['expected']:.1f} are probably right,"
+            f" {promise['low']:.0f} to {promise['high']:.0f}",
+        )
+    projects = [file for file in Path("data/audit").glob("*/*.qgs") if "review.gpkg" in file.read_text()]
+    check(len(projects) == len(list(Path("data/audit").iterdir())), f"{len(projects)} QGIS projects show what is asked")
+    page = Path("reports/map.html")
+    check("review.geojson" in page.read_text(), f"{page} is there, {page.stat().st_size / 1e6:.1f} MB")
+
+
 def tracked() -> None:
     """The state is one MLflow run with scores, however many stages were computed or cached."""
     from mlflow.tracking import MlflowClient  # noqa: PLC0415  (3 s of import)
@@ -145,6 +163,7 @@ def repeatable() -> None:
 
 scores()
 maps()
+asked()
 tracked()
 repeatable()
 peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
