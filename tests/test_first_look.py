@@ -10,7 +10,8 @@ import rasterio.features
 import shapely
 from test_dvc_yaml import ROOT, read_yaml
 
-from hpcl.first_look import naming, polygons, proposals, sensors
+from hpcl import sensors
+from hpcl.first_look import naming, polygons, proposals
 from hpcl.scale import Sizes
 
 DOCUMENT = read_yaml(ROOT / "params.yaml")

@@ -6,8 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hpcl import scale
-from hpcl.first_look import sensors
+from hpcl import scale, sensors
 from hpcl.first_look.ground import Ground
 from hpcl.first_look.polygons import Polygons
 from hpcl.first_look.proposals import Proposal, Values, share_kept

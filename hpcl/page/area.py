@@ -10,6 +10,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 
+from hpcl import sensors
 from hpcl.core import artifacts
 from hpcl.core.records import AreaFacts, MapFacts, OutlineFacts
 from hpcl.geo import raster, vector
@@ -64,18 +65,6 @@ class Files:
             return height * width, sum(map(len, candidates.read(self.review, source.grid).values()))
 
 
-def shown_bands(names: list[str]) -> list[str]:
-    """The bands to show as red, green and blue: true colour if there is one, else the first three, else the first as grey.
-
-    >>> shown_bands(["nir", "blue", "green", "red"]), shown_bands(["pan", "swir"])
-    (['red', 'green', 'blue'], ['pan'])
-    """
-    colour = ["red", "green", "blue"]
-    if set(colour) <= set(names):
-        return colour
-    return names[:3] if len(names) >= 3 else names[:1]
-
-
 def read(files: Files, budget: Budget) -> dict[str, Any]:
     """All that the page knows of an area."""
     name, data = files.name, files.data
@@ -91,7 +80,7 @@ def read(files: Files, budget: Budget) -> dict[str, Any]:
         height, width = grid.shape
         shrink = max(1.0, (height * width / budget.raster_px) ** 0.5)
         most = max(1, round(max(height, width) / shrink))
-        bands = shown_bands([band.name for band in image.bands])
+        bands = sensors.shown([band.name for band in image.bands], abs(grid.affine.a))
         seen = image.thumbnail(most, bands)
         stretch = Stretch.of(seen)
         inventory = vector.read(files.inventory) if files.inventory.exists() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcl import qgis
+from hpcl import qgis, sensors
 from hpcl.geo import raster
 
 SEEN_PX = 1000
@@ -19,8 +19,7 @@ def pipe(renderer: str) -> str:
 
 def image(source: raster.Source) -> str:
     """An image in natural colours; without them the first three bands, or the first as grey."""
-    names = [band.name for band in source.bands]
-    shown = list(COLOURS) if set(COLOURS) <= set(names) else names[:3]
+    shown = sensors.shown([band.name for band in source.bands], abs(source.grid.affine.a))
     if len(shown) < len(COLOURS):
         return grey(source, shown[0])
     bands = dict(zip(COLOURS, shown, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from hpcl import sensors
 from hpcl.core import artifacts
 from hpcl.core.codes import OUTSIDE, UNKNOWN
 from hpcl.core.records import (
@@ -116,7 +117,7 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
     ):
         grid = raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
         hillshade = relief.thumbnail(most, ["hillshade"])[0]
-        shown = _shown([band.name for band in optical.bands])
+        shown = _shown(optical)
         image = optical.thumbnail(most, shown)
         probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
     ground = maps.Ground(
@@ -142,12 +143,9 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
     return drawn
 
 
-def _shown(bands: list[str]) -> list[str]:
-    """The bands to show: true colour if there is one, else the first three, else the first."""
-    colour = ["red", "green", "blue"]
-    if set(colour) <= set(bands):
-        return colour
-    return bands[:3] if len(bands) >= 3 else bands[:1]
+def _shown(image: raster.Source) -> list[str]:
+    """The bands of an image to show, as red, green and blue or as grey."""
+    return sensors.shown([band.name for band in image.bands], abs(image.grid.affine.a))
 
 
 def _extent_km(grid: raster.Grid) -> tuple[float, float, float, float]:
@@ -185,7 +183,7 @@ def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
         height, width = seen.grid.shape
         roi = slice(top, top + height), slice(left, left + width)
         with raster.Source(DATA / "ingest" / name / "image.tif") as source:
-            image = source.read(roi, _shown([band.name for band in source.bands]))
+            image = source.read(roi, _shown(source))
         with raster.Source(DATA / "terrain" / name / "terrain.tif") as source:
             hillshade = source.read(roi, ["hillshade"])[0]
         landslide = np.zeros(hillshade.shape, bool)

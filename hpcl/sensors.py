@@ -1,4 +1,4 @@
-"""Which colour a band shows, by what sensors call their bands."""
+"""Which colour a band shows, by what sensors call their bands, and which bands are shown in colour."""
 
 from __future__ import annotations
 
@@ -64,6 +64,22 @@ def colours(names: Sequence[str], sensor: Sensor | None) -> tuple[str, ...]:
     known = {colour: colour for colour in COLOURS}
     known |= {_key(name): colour for name, colour in sensor.colours.items()} if sensor else {}
     return tuple(known.get(_key(name), "") for name in names)
+
+
+def shown(names: Sequence[str], pixel_m: float) -> list[str]:
+    """The bands to show as red, green and blue: those that are called so, then those of a sensor with such pixels; where there is
+    neither, the first three, or the first as grey.
+
+    >>> shown(["nir", "blue", "green", "red"], 2), shown(["B2", "B3", "B4", "B8"], 10), shown(["B2", "B3", "B4", "B8"], 1)
+    (['red', 'green', 'blue'], ['B4', 'B3', 'B2'], ['B2', 'B3', 'B4'])
+    >>> shown(["pan", "swir"], 10)
+    ['pan']
+    """
+    for sensor in (None, recognised(names, pixel_m)):
+        found = colours(names, sensor)
+        if {"red", "green", "blue"} <= set(found):
+            return [names[found.index(colour)] for colour in ("red", "green", "blue")]
+    return list(names[:3] if len(names) >= 3 else names[:1])
 
 
 def _key(name: str) -> str:
