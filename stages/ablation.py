@@ -19,7 +19,7 @@ from hpcl.ablation.records import VariantScores
 from hpcl.core import artifacts
 from hpcl.core.records import TileFacts
 from hpcl.networks import store
-from hpcl.report import results
+from hpcl.report.ablation import MORE_SCORES, steps_of
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.training import loop
 from stages import _ablation
@@ -171,9 +171,9 @@ def summarised(page: str, table: pd.DataFrame) -> str:
     labels = dict(zip(table["variant"], table["label"], strict=True))
     for ground, training in table[table["status"] == "run"].groupby("ground", sort=False):
         scored = training.dropna(axis="columns", how="all")  # rows of before there were folds have no score but the IoU
-        more = {score: label for score, label in results.MORE_SCORES.items() if score in scored}
+        more = {score: label for score, label in MORE_SCORES.items() if score in scored}
         heads = ["variant", "landslide IoU", "against", "difference", *more.values()]
-        lines += [f"\n*{ground}* ({results.steps_of(training)}, {int(training['seeds'].iloc[0])} seeds)\n"]
+        lines += [f"\n*{ground}* ({steps_of(training)}, {int(training['seeds'].iloc[0])} seeds)\n"]
         lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
         for line in training.to_dict("records"):
             spread = f" ± {line['sd']:.3f}" if pd.notna(line["sd"]) else ""

@@ -342,7 +342,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
     trained.append(FoldTraining(fold=FOLDS, held_iou=0.01, findings=["it maps <nothing>."]))
     write_json(reports / "train" / "summary.json", examples.training(folds=trained))
     line = {
-        "ground": "west -> east",
+        "ground": "refused -> elsewhere, mean of 3",
         "variant": "concat",
         "label": "two encoders",
         "status": "run",
@@ -366,7 +366,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
         "low": -0.01,
         "high": 0.01,
     }
-    idle = {"ground": "west -> east", "variant": "walls", "label": "walls", "status": "not run"}
+    idle = {"ground": "refused -> elsewhere, mean of 3", "variant": "walls", "label": "walls", "status": "not run"}
     pd.DataFrame([line, line | lead, line | worse, idle]).to_csv(reports / "ablation.csv", index=False)
     names = ", ".join(g.name for g in grounds)
     numbers = f"dpi: {SETTINGS.dpi}, map_px: {SETTINGS.map_px}, attention_windows: {SETTINGS.attention_windows}"

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from hpcl.report.ablation import ablation_section
 from hpcl.report.areas import area_section, image_km2, role_of, valid_frac_of
 from hpcl.report.facts import Report
 from hpcl.report.html import (
@@ -33,7 +34,7 @@ from hpcl.report.html import (
     table_html,
     worded,
 )
-from hpcl.report.results import ablation_section, scores_section, training_section
+from hpcl.report.results import scores_section, training_section
 from hpcl.report.review import review_section
 from hpcl.report.style import BASELINES, MAPS, SCORES
 from hpcl.report.use import doubt_section, points_section, transfer_section
