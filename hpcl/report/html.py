@@ -151,15 +151,17 @@ class Plates:
         self._figures = figures
 
     def one(self, name: str, alt: str, caption: str, kind: str = "") -> str:
-        """One figure with its words."""
+        """One figure with its words. A click lays it over the page in full size, without a script and without a second copy: it is
+        the summary of details that hold nothing, and the style sheet spreads it while they are open. They keep their room, so
+        that the page does not move."""
         if name not in self._figures:
             return ""
         png = self._figures[name]
         width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # the PNG header says so
         data = base64.b64encode(png).decode("ascii")
         return (
-            f'<figure{css_class(kind)}><div><img src="data:image/png;base64,{data}" width="{width}" height="{height}"'
-            f' alt="{escape(alt)}"></div><figcaption>{escape(caption)}</figcaption></figure>'
+            f'<figure{css_class(kind)}><details class="plate" style="aspect-ratio: {width} / {height}"><summary>'
+            f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}"></summary></details><figcaption>{escape(caption)}</figcaption></figure>'
         )
 
     @staticmethod
