@@ -71,6 +71,7 @@ def area_section(area: Area, report: Report) -> Section:
         _map_beside_image(area, plates),
         _judgement(area, plates),
         _right_and_wrong(area.name, plates),
+        _enlarged(area, plates),
     ]
     below = [_coregistration(area, plates), _attention(area, plates)]
     return Section(figure_key("area", area.name), f"Area {area.name}", body, below)
@@ -153,6 +154,23 @@ def _right_and_wrong(name: str, plates: Plates) -> str:
             "windows and networks elsewhere. Ground in folds is 0 at the rim, which one window alone sees. Whether it is high where "
             "the map errs, a section below says.",
         ),
+    )
+
+
+def _enlarged(area: Area, plates: Plates) -> str:
+    """Some blocks, so large that landslides can be recognised."""
+    said = [
+        f"{block.why.capitalize()}: block {block.number} around {fixed(block.east_km, 2)} km east, {fixed(block.north_km, 2)} km north, "
+        f"landslide IoU {fixed(block.landslide_iou, 2)} ({short(block.landslide_km2)} km² of landslide)."
+        for block in area.enlarged
+    ]
+    return plates.one(
+        f"{area.name}_enlarged.png",
+        f"Blocks of {area.name} enlarged: the image above, and below it hits, misses and false alarms, both with the outlines of the "
+        "inventory.",
+        f"{' '.join(said)} Above the image, below what became of its pixels; outlines: the inventory. Chosen by landslide IoU among "
+        "the blocks that hold landslides; numbers as on the fold map. With little landslide in it, a block may be best or worst by luck.",
+        "wide" if len(said) > 1 else "",
     )
 
 

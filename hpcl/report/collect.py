@@ -25,7 +25,7 @@ from hpcl.core.records import (
 )
 from hpcl.geo import blocks, raster, vector
 from hpcl.metrics.records import Metrics
-from hpcl.report import charts, facts, maps, style
+from hpcl.report import charts, enlarged, facts, maps, sheets, style
 from hpcl.report.html import worded
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
@@ -64,7 +64,9 @@ def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[fa
     """The facts of one area, and what became of its labelled ground, as codes that stand for the map."""
     outline = artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts)
     own = tiles.areas.get(name)
-    codes, counts = _outcomes(name, own, outline.thresholds, settings.map_px) if own else (np.zeros(0), np.zeros(5))
+    codes, counts = (
+        _outcomes(name, own, outline.thresholds, settings.map_px) if own else (np.zeros(0), np.zeros((0, 5)))
+    )
     pixel_km2 = abs(own.transform[0] * own.transform[4]) / 1e6 if own else 0.0
     area = facts.Area(
         name=name,
@@ -75,26 +77,29 @@ def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[fa
         explain=artifacts.read_json(DATA / "explain" / name / "facts.json", AttentionFacts),
         terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json", TerrainFacts),
         tiles=own,
-        outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts)} if counts[1:].any() else None,
+        outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts.sum(axis=0))}
+        if counts[:, 1:].any()
+        else None,
+        enlarged=enlarged.blocks(own, counts) if own else [],
     )
     return area, codes
 
 
 def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) -> tuple[Array, Array]:
-    """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each.
+    """Outcomes of the pixels that stand for the map, and how many pixels of the whole scene have each, ``(block, code)``.
 
     Shown are outcomes of real pixels: those of averaged probabilities would be none that was scored.
     """
     (labels,) = stored.arrays(name, tiles, "labels")
     rows, columns = (maps.sample(length, max(labels.shape), max_px) for length in labels.shape)
     shown = np.zeros((len(rows), len(columns)), dtype=np.uint8)
-    counts = np.zeros(5, dtype=np.int64)
+    counts = np.zeros((len(tiles.folds), 5), dtype=np.int64)
     with raster.Source(DATA / "predict" / name / "probability.tif") as source:
         raster.common_grid({stored.FACTS: stored.grid(tiles), source.path: source.grid})
         for down, across in blocks.walk(source.grid.shape):
             roi = down, across
             codes = maps.outcomes(source.read(roi, ["probability"])[0], labels[roi], tiles.networks(*roi), thresholds)
-            counts += np.bincount(codes.ravel(), minlength=5)
+            counts += np.bincount((tiles.blocks(*roi) * 5 + codes).ravel(), minlength=counts.size).reshape(counts.shape)
             i, j = (
                 np.flatnonzero((at >= part.start) & (at < part.stop)) for at, part in ((rows, down), (columns, across))
             )
@@ -105,6 +110,8 @@ def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) 
 def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
     """Every figure of one area, by kind."""
     drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
+    if area.enlarged and area.tiles:
+        drawn["enlarged"] = _enlarged(area, area.tiles, settings)
     return style.pngs(drawn, settings)
 
 
@@ -146,6 +153,40 @@ def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[
 def _shown(image: raster.Source) -> list[str]:
     """The bands of an image to show, as red, green and blue or as grey."""
     return sensors.shown([band.name for band in image.bands], abs(image.grid.affine.a))
+
+
+def _enlarged(area: facts.Area, tiles: TiledArea, settings: ReportSettings) -> Any:
+    """The blocks to look at closely, in all of their pixels, or in as many as a map may have."""
+    name, most = area.name, settings.map_px
+    inventory = _outlines(DATA / "ingest" / name / "landslides.gpkg")
+    (labels,) = stored.arrays(name, tiles, "labels")
+    views = []
+    with (
+        raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
+        raster.Source(DATA / "ingest" / name / "image.tif") as optical,
+        raster.Source(DATA / "predict" / name / "probability.tif") as mapped,
+    ):
+        shown = _shown(optical)
+        for block in area.enlarged:
+            roi = block.rows, block.columns
+            sides = [side.stop - side.start for side in roi]
+            at = np.ix_(*(maps.sample(side, max(sides), most) for side in sides))
+            codes = maps.outcomes(
+                mapped.read(roi, ["probability"])[0], labels[roi], tiles.networks(*roi), area.outline.thresholds
+            )
+            ground = maps.Ground(
+                area=name,
+                crs_name=area.ingest.crs_name,
+                extent_km=_extent_km(optical.grid[roi]),
+                hillshade=relief.read(roi, ["hillshade"])[0][at],
+                inventory=inventory,
+            )
+            title = f"{block.why}: block {block.number}, landslide IoU {block.landslide_iou:.2f}"
+            views.append(sheets.View(title, ground, optical.thumbnail(most, shown, roi), codes[at]))
+    source = (
+        f"{name} in data/ingest ({', '.join(shown)}; stretched 2-98 %), data/predict, data/tiles, over its data/terrain"
+    )
+    return sheets.enlarged(views, source, settings.dpi)
 
 
 def _extent_km(grid: raster.Grid) -> tuple[float, float, float, float]:
@@ -192,8 +233,8 @@ def _attention(area: facts.Area, settings: ReportSettings) -> dict[str, Any]:
             landslide = (labels >= 1) & (labels != UNKNOWN)
         title = f"{name}: window {number}, rows from {top}, columns from {left}"
         source_file = f"data/explain/{name}/attention_{number:02d}.tif"
-        drawn[f"attention_{number}"] = maps.attention(
-            maps.Explained(title, image, hillshade, landslide, cams, source_file)
+        drawn[f"attention_{number}"] = sheets.attention(
+            sheets.Explained(title, image, hillshade, landslide, cams, source_file)
         )
     known = [share.boundary_ground_frac for share in explained.attention.values()]
     if explained.windows and any(value is not None for value in known):

@@ -24,6 +24,7 @@ from hpcl.core.records import (
     TrainingSummary,
 )
 from hpcl.metrics.records import Metrics
+from hpcl.report.enlarged import Block
 
 SYNTHETIC = "synthetic_"
 """Areas whose names begin like this were made by the stage `synthesize`."""
@@ -44,6 +45,8 @@ class Area:
     """The area's entry in data/tiles/facts.json; None without an inventory."""
     outcome_km2: Mapping[int, float] | None
     """Labelled ground by outcome (`hpcl.report.maps.HIT`...); None where the area has none."""
+    enlarged: Sequence[Block]
+    """The blocks to look at closely; none without landslides in the inventory."""
 
     @property
     def synthetic(self) -> bool:

@@ -161,7 +161,8 @@ class Plates:
         data = base64.b64encode(png).decode("ascii")
         return (
             f'<figure{css_class(kind)}><details class="plate" style="aspect-ratio: {width} / {height}"><summary>'
-            f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}"></summary></details><figcaption>{escape(caption)}</figcaption></figure>'
+            f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}">'
+            f"</summary></details><figcaption>{escape(caption)}</figcaption></figure>"
         )
 
     @staticmethod

@@ -30,7 +30,6 @@ from hpcl.report.style import (
     YELLOW,
     Array,
     data_note,
-    layers_of,
     legend,
     line,
     patch,
@@ -49,7 +48,8 @@ _NUMBERED_IN = 0.22
 
 NOT_SCORED, BACKGROUND, HIT, MISS, FALSE_ALARM = range(5)
 
-_OUTCOME_COLOR = {HIT: BLUE, MISS: VERMILION, FALSE_ALARM: YELLOW}
+OUTCOME_COLOR = {HIT: BLUE, MISS: VERMILION, FALSE_ALARM: YELLOW}
+OUTCOME_NAMES = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
 
 
 def outcomes(probability: Array, labels: Array, networks: Array, thresholds: Thresholds) -> npt.NDArray[np.uint8]:
@@ -94,7 +94,7 @@ class Ground:
     inventory: Sequence[Array] = ()
 
 
-def _stretched(values: Array) -> Array:
+def stretched(values: Array) -> Array:
     """Values between their 2nd and 98th percentile as 0..1; NaN stays."""
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
@@ -108,7 +108,7 @@ def _rgba(rgb: Array, known: Array) -> Array:
 
 def _shade(ground: Ground, pale: float = 0.0) -> tuple[Array, Array]:
     """The relief as greys ``(row, column, 3)``, paler on demand, and where it is known."""
-    grey = 0.38 + 0.57 * _stretched(ground.hillshade)
+    grey = 0.38 + 0.57 * stretched(ground.hillshade)
     grey = grey + pale * (1 - grey)
     return np.repeat(grey[..., None], 3, axis=-1), np.isfinite(ground.hillshade)
 
@@ -144,7 +144,7 @@ def _map(extent_km: tuple[float, float, float, float], title: str, source: str, 
         label.set_verticalalignment("center")
     figure.text(x0 / WIDTH_IN, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
     data_note(figure, source)
-    _scale_bar(axes, extent_km)
+    scale_bar(axes, extent_km)
     _north_arrow(axes)
     return figure, axes
 
@@ -159,7 +159,8 @@ def scale_length_km(width_km: float) -> float:
     return float(max(step * power for step in (1, 2, 5) if step * power <= width_km / 4))
 
 
-def _scale_bar(axes: Axes, extent_km: tuple[float, float, float, float]) -> None:
+def scale_bar(axes: Axes, extent_km: tuple[float, float, float, float]) -> None:
+    """How long a round distance is, at the lower left."""
     width_km = extent_km[1] - extent_km[0]
     length = scale_length_km(width_km)
     label = f"{length:g} km" if length >= 1 else f"{length * 1000:g} m"
@@ -203,7 +204,8 @@ def _north_arrow(axes: Axes) -> None:
     )
 
 
-def _outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) -> None:
+def draw_outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) -> None:
+    """Rings of polygons, in the coordinates of the map."""
     axes.add_collection(LineCollection(shapes, colors=colour, linewidths=width, zorder=3), autolim=False)
 
 
@@ -229,10 +231,10 @@ def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
     """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
     source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
     figure, axes = _map(ground.extent_km, f"{ground.area}: image", source, LEGEND_IN if ground.inventory else 0.0)
-    axes.imshow(_image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
+    axes.imshow(image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     if ground.inventory:
-        _outlines(axes, ground.inventory, "white", 1.5)
-        _outlines(axes, ground.inventory, INVENTORY, 0.8)
+        draw_outlines(axes, ground.inventory, "white", 1.5)
+        draw_outlines(axes, ground.inventory, INVENTORY, 0.8)
         legend(figure, [line(INVENTORY, "landslides of the inventory")], 1)
     return figure
 
@@ -260,7 +262,7 @@ def landslide_map(ground: Ground, probability: Array, point: str) -> Figure:
         aspect="auto",
         interpolation="antialiased",
     )
-    _outlines(axes, ground.mapped, INK, 0.9)
+    draw_outlines(axes, ground.mapped, INK, 0.9)
     steps = np.linspace(0, 1, 256)
     blended = 0.75 + _probability_alpha(steps)[:, None] * (colours(steps)[:, :3] - 0.75)
     _colour_bar(
@@ -282,20 +284,24 @@ def _area(area_km2: float) -> str:
     return f"{area_km2:,.0f} km²" if area_km2 >= 1000 else f"{area_km2:.3g} km²"
 
 
+def outcome_rgba(ground: Ground, codes: Array) -> Array:
+    """Hits, misses and false alarms ``codes`` ``(row, column)`` over the relief."""
+    base, known = _shade(ground, pale=0.1)
+    pale, _ = _shade(ground, pale=0.72)
+    rgb = np.where((codes == NOT_SCORED)[..., None], pale, base)
+    for code, colour in OUTCOME_COLOR.items():
+        rgb = _over(rgb, known, np.array(to_rgb(colour)), 0.82 * (codes == code))
+    shown = known | (codes != NOT_SCORED)
+    return _rgba(rgb, shown)
+
+
 @styled
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
     """Hits, misses and false alarms ``codes`` ``(row, column)`` on labelled ground; ``area_km2`` of each code."""
     source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy"
     figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong", source, 2 * LEGEND_IN)
-    base, known = _shade(ground, pale=0.1)
-    pale, _ = _shade(ground, pale=0.72)
-    rgb = np.where((codes == NOT_SCORED)[..., None], pale, base)
-    for code, colour in _OUTCOME_COLOR.items():
-        rgb = _over(rgb, known, np.array(to_rgb(colour)), 0.82 * (codes == code))
-    shown = known | (codes != NOT_SCORED)
-    axes.imshow(_rgba(rgb, shown), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
-    names = {HIT: "hit", MISS: "miss", FALSE_ALARM: "false alarm"}
-    handles = [patch(_OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in names.items()]
+    axes.imshow(outcome_rgba(ground, codes), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
+    handles = [patch(OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in OUTCOME_NAMES.items()]
     handles.append(patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
     handles.append(patch("#f4f4f4", "not labelled"))
     legend(figure, handles, 3)
@@ -318,7 +324,7 @@ def fold_map(ground: Ground, area: TiledArea, folds: Array) -> Figure:
     axes.imshow(
         _rgba(rgb, known | (folds != OUTSIDE)), extent=ground.extent_km, aspect="auto", interpolation="antialiased"
     )
-    _outlines(axes, ground.inventory, INVENTORY, 0.8)
+    draw_outlines(axes, ground.inventory, INVENTORY, 0.8)
     _blocks(axes, ground, area)
     legend(figure, handles, columns)
     return figure
@@ -367,7 +373,7 @@ def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
         uncertainty, extent=ground.extent_km, aspect="auto", interpolation="antialiased", cmap="cividis",
         vmin=0, vmax=most or 1.0,
     )  # fmt: skip
-    _outlines(axes, ground.mapped, "white", 0.5)
+    draw_outlines(axes, ground.mapped, "white", 0.5)
     _colour_bar(axes, shown, "standard deviation of the probability", BAR_IN + LEGEND_IN, "max")
     legend(figure, [line("#bbbbbb", "mapped landslide")], 1)
     return figure
@@ -412,100 +418,7 @@ def residual_map(residual: Residual, limit: float) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class Explained:
-    """One explained window."""
-
-    title: str
-    image: Array
-    """``(1 or 3, row, column)``."""
-    hillshade: Array
-    landslide: Array
-    """The truth, bool ``(row, column)``; drawn as an outline."""
-    cams: Mapping[str, Array]
-    """``<layer>`` and ``untrained_<layer>`` to attention in 0..1, NaN where there is no data."""
-    source: str
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """Two rows of pictures of one size, in inches, with room for a title above and a colour bar below."""
-
-    columns: int
-    cell: float
-    tall: float
-
-    @classmethod
-    def of(cls, columns: int, height_px: int, width_px: int) -> _Sheet:
-        """For pictures of this number of pixels."""
-        cell = (2 * WIDTH_IN - 0.5) / max(columns, 4) - 0.08
-        return cls(columns, cell, cell * height_px / width_px)
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of the figure."""
-        return 0.35 + self.columns * (self.cell + 0.08), 0.55 + 2 * (self.tall + 0.08) + 0.62
-
-    def place(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Of a picture, as shares of the figure."""
-        wide, total = self.size
-        left, bottom = 0.32 + column * (self.cell + 0.08), 0.62 + (1 - row) * (self.tall + 0.08)
-        return left / wide, bottom / total, self.cell / wide, self.tall / total
-
-
-@styled
-def attention(window: Explained) -> Figure:
-    """Image and relief, and beside each other the attention of the trained network, of the untrained one below it."""
-    layers = layers_of(window.cams)
-    sheet = _Sheet.of(1 + len(layers), *window.hillshade.shape)
-    wide, total = sheet.size
-    figure = Figure(figsize=(wide, total))
-    drawn = None
-    for row, prefix in enumerate(("", "untrained_")):
-        axes = _picture(figure, sheet.place(row, 0))
-        axes.set_ylabel(("trained", "untrained control")[row], size=8)
-        if row == 0:
-            axes.imshow(_image_rgba(window.image), interpolation="antialiased")
-            axes.set_title("image / relief", size=8, weight="normal", loc="center")
-        else:
-            axes.imshow(_stretched(window.hillshade), cmap="gray", vmin=-0.3, vmax=1, interpolation="antialiased")
-        _truth(axes, window.landslide, YELLOW)
-        for column, layer in enumerate(layers, start=1):
-            axes = _picture(figure, sheet.place(row, column))
-            cam = window.cams[prefix + layer]
-            drawn = axes.imshow(cam, cmap="magma", vmin=0, vmax=1, interpolation="antialiased")
-            if not np.nan_to_num(cam).any():
-                axes.text(0.5, 0.5, "blank", transform=axes.transAxes, ha="center", va="center", color="white")
-            _truth(axes, window.landslide, "#56F0FF")
-            if row == 0:
-                axes.set_title(layer, size=8, weight="normal", loc="center")
-    figure.text(0.32 / wide, 1 - 0.1 / total, window.title, va="top", weight="bold", size=9, color=INK)
-    if drawn is not None:
-        bar = figure.add_axes(((wide - 3.2) / wide, 0.42 / total, 3.1 / wide, 0.09 / total))
-        scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
-        scale.set_label("attention (Grad-CAM; largest value of a window = 1)", size=7.5, labelpad=1)
-        bar.tick_params(length=2, pad=1, labelsize=7)
-        bar.grid(False)
-    if window.landslide.any():
-        figure.text(0.32 / wide, 0.40 / total, "outline: landslide of the inventory", size=7.5, color=INK)
-    data_note(figure, window.source)
-    return figure
-
-
-def _picture(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
-    """A frame for one picture."""
-    axes = figure.add_axes(place, xticks=[], yticks=[], facecolor="white")
-    axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
-    axes.spines[["top", "right"]].set_visible(True)
-    axes.grid(False)
-    return axes
-
-
-def _truth(axes: Axes, landslide: Array, colour: str) -> None:
-    if landslide.any():
-        axes.contour(landslide, levels=[0.5], colors=[colour], linewidths=0.9)
-
-
-def _image_rgba(bands: Array) -> Array:
-    rgb = np.stack([_stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
+def image_rgba(bands: Array) -> Array:
+    """An image ``(3 or 1, row, column)`` as it is shown."""
+    rgb = np.stack([stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
     return _rgba(rgb, np.asarray(np.isfinite(bands).all(axis=0)))
