@@ -57,6 +57,7 @@ inspect: setup  ## look at an area before anything runs, and say which parameter
 
 map: setup  ## map an area with the trained model as it is: make map AREA=<name>, its files in data/raw/<name>
 	@for stage in ingest coregister terrain passport predict outline; do python -m stages.$$stage "$${AREA%/}" || exit 1; done
+	@echo "map: data/outline/$${AREA%/}; 'dvc repro -s report page' shows it in reports/report.html and reports/map.html"
 
 review: setup  ## take a mapper's answers into data/raw/<name>: make review AREA=<name> [FILE=<review.geojson>] [COUNTS=new]
 	@python -m stages.review "$${AREA%/}" $${FILE:+"$$FILE"} $${COUNTS:+--counts "$$COUNTS"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpcl.besides import mapped_besides
 from hpcl.core import artifacts
-from hpcl.core.areas import Names, checked
+from hpcl.core.areas import Names
 from hpcl.page import area, html
 from hpcl.page.shares import shares
 from hpcl.settings.page import PageSettings
@@ -20,7 +21,7 @@ def main() -> None:
     """Write reports/map.html; it opens from disk and needs no network. It also shows areas that `make map` mapped."""
     settings = params("page", PageSettings)
     names = params("areas", Names)
-    files = [area.Files(name, DATA) for name in [*names, *_others(names)]]
+    files = [area.Files(name, DATA) for name in [*names, *mapped_besides(DATA, names)]]
     pixels, rows = zip(*(each.size() for each in files), strict=True)
     budgets = [
         area.Budget(raster_px, int(listed), int(pictures), settings.picture_px, CORNERS // len(files))
@@ -40,15 +41,6 @@ def main() -> None:
     artifacts.write_bytes(OUT, page)
     listed = sum(len(each["rows"]) for each in areas)
     print(f"page: {OUT}, {len(page) / 1e6:.1f} MB; {len(areas)} areas, {listed} candidates to decide on")
-
-
-def _others(names: tuple[str, ...]) -> list[str]:
-    """Areas that params.yaml does not list and `make map` mapped."""
-    made = [
-        {path.name for path in (DATA / stage).glob("[!.]*")} for stage in ("ingest", "terrain", "predict", "outline")
-    ]
-    found = sorted(set.intersection(*made) - set(names))
-    return [checked(name) for name in found if (DATA / "outline" / name / "facts.json").exists()]
 
 
 if __name__ == "__main__":

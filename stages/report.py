@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import shutil
 
+from hpcl.besides import mapped_besides
 from hpcl.core import artifacts
 from hpcl.core.areas import Names
 from hpcl.core.records import AuditFacts, BaselineFacts, CalibrationFacts, TrainingSummary
 from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
-from hpcl.report.collect import DATA, REPORTS, area_figures, curves, read_area
+from hpcl.report.collect import DATA, REPORTS, area_figures, curves, mapped_figures, read_area, read_mapped
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
 
 
 def main() -> None:
-    """Write reports/report.html and reports/figures/*.png."""
+    """Write reports/report.html and reports/figures/*.png. They also show areas that `make map` mapped."""
     settings = params("report", ReportSettings)
     names = params("areas", Names)
     tiles = stored.facts()
     metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json", Metrics)
     pictures = curves(metrics, settings)
     areas = []
+    besides = [read_mapped(name) for name in mapped_besides(DATA, names)]
     bar = progress("report")
     for done, name in enumerate(names, start=1):
         area, outcomes = read_area(name, tiles, settings)
         pictures |= {f"{name}_{kind}.png": data for kind, data in area_figures(area, outcomes, settings).items()}
         areas.append(area)
-        bar(done, len(names))
+        bar(done, len(names) + len(besides))
+    for done, other in enumerate(besides, start=len(names) + 1):
+        pictures |= {f"{other.name}_{kind}.png": data for kind, data in mapped_figures(other, settings).items()}
+        bar(done, len(names) + len(besides))
     report = facts.Report(
         areas=areas,
+        besides=besides,
         figures=pictures,
         tiles=tiles,
         models=model_facts(DATA / "model"),

@@ -16,7 +16,8 @@ from hpcl import scale
 from hpcl.core import records
 from hpcl.core.artifacts import write_json
 from hpcl.geo import cog, raster
-from hpcl.report import facts, page
+from hpcl.report import facts
+from hpcl.report.findings import findings
 from hpcl.scale import Sizes
 from hpcl.tiles.area import Area
 from stages import terrain
@@ -241,8 +242,8 @@ def test_terrain_keeps_the_dems_own_pixel_in_mind(tmp_path: Path, monkeypatch: p
 
 def test_the_report_lists_what_each_stage_found_by_area() -> None:
     place = facts.Area(
-        "place", examples.area(), examples.shift(findings=["shift"]), examples.mapped(), examples.outlined(findings=["polygon"]),
-        examples.attention(), examples.terrain(findings=("smooth",)), examples.tiled_area(findings=["window"]), None,
+        "place", examples.area(), examples.shift(findings=["shift"]), examples.terrain(findings=("smooth",)), examples.mapped(),
+        examples.outlined(findings=["polygon"]), examples.attention(), examples.tiled_area(findings=["window"]), None,
     )  # fmt: skip
     none: Any = {}
     report = facts.Report(
@@ -251,7 +252,7 @@ def test_the_report_lists_what_each_stage_found_by_area() -> None:
         training=examples.training(findings={"place": ["stride"]}), metrics=examples.metrics(findings={"place": ["band"]}), audit=none,
         objects=none, blocks=none, ablation=none,
     )  # fmt: skip
-    assert [found[1:] for found in page.findings(report)] == [
+    assert [found[1:] for found in findings(report)] == [
         ("coregister", "Accepted: Moved."), ("coregister", "shift"), ("terrain", "smooth"), ("tile", "window"),
         ("train", "stride"), ("outline", "polygon"), ("evaluate", "band"), ("tile", "poor fold"), ("calibrate", "no tell"),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import BandLook
-from hpcl.report.facts import Area, Report
+from hpcl.report.facts import Area, Mapped, Report
 from hpcl.report.html import (
     NONE,
     Plates,
@@ -28,28 +28,29 @@ from hpcl.report.maps import BACKGROUND, FALSE_ALARM, HIT, MISS
 from hpcl.report.style import layers_of
 
 
-def image_km2(area: Area) -> float:
+def image_km2(area: Mapped) -> float:
     """Ground of an area that its image shows."""
     rows, columns = area.ingest.shape
     return float(rows * columns * area.ingest.pixel_m**2 * valid_frac_of(area) / 1e6)
 
 
-def valid_frac_of(area: Area) -> float:
+def valid_frac_of(area: Mapped) -> float:
     """Share of the image that has data."""
     return area.ingest.valid_frac.image
 
 
-def role_of(area: Area) -> str:
+def role_of(area: Mapped) -> str:
     """What an area is there for, and with how many blocks."""
-    if area.tiles is None:
+    if not isinstance(area, Area) or area.tiles is None:
         return "mapped only"
     blocks = counted(sum(code != OUTSIDE for code in area.tiles.folds), "block")
     return f"test area, {blocks}" if area.tiles.test else f"in folds, {blocks}"
 
 
-def least_probability(area: Area) -> str:
+def least_probability(area: Mapped) -> str:
     """From which probability on ground of an area is mapped as landslide."""
-    thresholds, folds = area.outline.thresholds, area.tiles.folds if area.tiles else []
+    thresholds = area.outline.thresholds
+    folds = area.tiles.folds if isinstance(area, Area) and area.tiles else []
     own = {code for code in folds if code < len(thresholds.by_fold)}
     if not own:
         return fixed(thresholds.elsewhere, 2)
@@ -66,9 +67,9 @@ def area_section(area: Area, report: Report) -> Section:
     plates = Plates(report.figures)
     body = [
         callout("Synthetic ground.", "Figures from it prove wiring, not science.", "warn") if area.synthetic else "",
-        paragraph(_what_was_mapped(area)),
+        paragraph(what_was_mapped(area)),
         _answers(area),
-        _map_beside_image(area, plates),
+        map_beside_image(area, plates),
         _judgement(area, plates),
         _right_and_wrong(area.name, plates),
         _enlarged(area, plates),
@@ -77,7 +78,8 @@ def area_section(area: Area, report: Report) -> Section:
     return Section(figure_key("area", area.name), f"Area {area.name}", body, below)
 
 
-def _what_was_mapped(area: Area) -> str:
+def what_was_mapped(area: Mapped) -> str:
+    """Ground, bands, and how many landslides at which threshold."""
     ground = f"{short(image_km2(area))} km² at {area.ingest.pixel_m:.4g} m in {area.ingest.crs_name}"
     intro = f"{ground}; bands {', '.join(band.name for band in area.ingest.bands)}. "
     intro += (
@@ -112,7 +114,8 @@ def _answers(area: Area) -> str:
     return paragraph(text)
 
 
-def _map_beside_image(area: Area, plates: Plates) -> str:
+def map_beside_image(area: Mapped, plates: Plates) -> str:
+    """The landslide map, and what it was made from."""
     name = area.name
     return plates.row(
         plates.one(

@@ -60,22 +60,29 @@ def curves(metrics: Metrics, settings: ReportSettings) -> dict[str, bytes]:
     return style.pngs({f"{name}.png": figure for name, figure in drawn.items()}, settings)
 
 
-def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[facts.Area, Array]:
-    """The facts of one area, and what became of its labelled ground, as codes that stand for the map."""
-    outline = artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts)
-    own = tiles.areas.get(name)
-    codes, counts = (
-        _outcomes(name, own, outline.thresholds, settings.map_px) if own else (np.zeros(0), np.zeros((0, 5)))
-    )
-    pixel_km2 = abs(own.transform[0] * own.transform[4]) / 1e6 if own else 0.0
-    area = facts.Area(
+def read_mapped(name: str) -> facts.Mapped:
+    """The facts of one area that every area has."""
+    return facts.Mapped(
         name=name,
         ingest=artifacts.read_json(DATA / "ingest" / name / "facts.json", AreaFacts),
         shift=artifacts.read_json(DATA / "coregister" / name / "shift.json", ShiftFacts),
-        predict=artifacts.read_json(DATA / "predict" / name / "facts.json", MapFacts),
-        outline=outline,
-        explain=artifacts.read_json(DATA / "explain" / name / "facts.json", AttentionFacts),
         terrain=artifacts.read_json(DATA / "terrain" / name / "facts.json", TerrainFacts),
+        predict=artifacts.read_json(DATA / "predict" / name / "facts.json", MapFacts),
+        outline=artifacts.read_json(DATA / "outline" / name / "facts.json", OutlineFacts),
+    )
+
+
+def read_area(name: str, tiles: TileFacts, settings: ReportSettings) -> tuple[facts.Area, Array]:
+    """The facts of one area, and what became of its labelled ground, as codes that stand for the map."""
+    mapped = read_mapped(name)
+    own = tiles.areas.get(name)
+    codes, counts = (
+        _outcomes(name, own, mapped.outline.thresholds, settings.map_px) if own else (np.zeros(0), np.zeros((0, 5)))
+    )
+    pixel_km2 = abs(own.transform[0] * own.transform[4]) / 1e6 if own else 0.0
+    area = facts.Area(
+        **vars(mapped),
+        explain=artifacts.read_json(DATA / "explain" / name / "facts.json", AttentionFacts),
         tiles=own,
         outcome_km2={code: float(n) * pixel_km2 for code, n in enumerate(counts.sum(axis=0))}
         if counts[:, 1:].any()
@@ -107,6 +114,11 @@ def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) 
     return shown, counts
 
 
+def mapped_figures(area: facts.Mapped, settings: ReportSettings) -> dict[str, bytes]:
+    """The figures of an area that was only mapped, by kind."""
+    return style.pngs(_maps(area, _ground(area, inventory=False, settings=settings), settings), settings)
+
+
 def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:
     """Every figure of one area, by kind."""
     drawn = _views(area, outcomes, settings) | _residuals(area.name, settings) | _attention(area, settings)
@@ -116,38 +128,49 @@ def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) ->
 
 
 def _views(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, Any]:
-    name, most = area.name, settings.map_px
-    with (
-        raster.Source(DATA / "terrain" / name / "terrain.tif") as relief,
-        raster.Source(DATA / "ingest" / name / "image.tif") as optical,
-        raster.Source(DATA / "predict" / name / "probability.tif") as mapped,
-    ):
-        grid = raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
-        hillshade = relief.thumbnail(most, ["hillshade"])[0]
-        shown = _shown(optical)
-        image = optical.thumbnail(most, shown)
-        probability, uncertainty = mapped.thumbnail(most, ["probability", "uncertainty"])
-    ground = maps.Ground(
-        area=name,
-        crs_name=area.ingest.crs_name,
-        extent_km=_extent_km(grid),
-        hillshade=hillshade,
-        mapped=_outlines(DATA / "outline" / name / "landslides.gpkg"),
-        inventory=_outlines(DATA / "ingest" / name / "landslides.gpkg") if area.tiles else [],
-    )
-    drawn = {
-        "map": maps.landslide_map(ground, probability, worded(area.outline.operating_point)),
-        "image": maps.image_map(ground, image, shown),
-        "uncertainty": maps.uncertainty_map(ground, uncertainty),
-    }
+    ground = _ground(area, area.tiles is not None, settings)
+    with raster.Source(DATA / "predict" / area.name / "probability.tif") as mapped:
+        grid, uncertainty = mapped.grid, mapped.thumbnail(settings.map_px, ["uncertainty"])[0]
+    drawn = _maps(area, ground, settings) | {"uncertainty": maps.uncertainty_map(ground, uncertainty)}
     if area.tiles is not None:
-        labels, block = stored.arrays(name, area.tiles, "labels", "block")
-        at = np.ix_(*(maps.sample(length, max(grid.shape), most) for length in grid.shape))
+        labels, block = stored.arrays(area.name, area.tiles, "labels", "block")
+        at = np.ix_(*(maps.sample(length, max(grid.shape), settings.map_px) for length in grid.shape))
         folds = np.where(labels[at] == UNKNOWN, OUTSIDE, np.asarray(area.tiles.folds)[block[at]])
         drawn["folds"] = maps.fold_map(ground, area.tiles, folds)
         if area.outcome_km2 is not None:
             drawn["outcomes"] = maps.outcome_map(ground, outcomes, area.outcome_km2)
     return drawn
+
+
+def _ground(area: facts.Mapped, inventory: bool, settings: ReportSettings) -> maps.Ground:
+    """What all maps of an area share, with the outlines of its inventory if that is shown."""
+    with raster.Source(DATA / "terrain" / area.name / "terrain.tif") as relief:
+        grid, hillshade = relief.grid, relief.thumbnail(settings.map_px, ["hillshade"])[0]
+    return maps.Ground(
+        area=area.name,
+        crs_name=area.ingest.crs_name,
+        extent_km=_extent_km(grid),
+        hillshade=hillshade,
+        mapped=_outlines(DATA / "outline" / area.name / "landslides.gpkg"),
+        inventory=_outlines(DATA / "ingest" / area.name / "landslides.gpkg") if inventory else [],
+    )
+
+
+def _maps(area: facts.Mapped, ground: maps.Ground, settings: ReportSettings) -> dict[str, Any]:
+    """The landslide map, and the image on the same frame."""
+    with (
+        raster.Source(DATA / "terrain" / area.name / "terrain.tif") as relief,
+        raster.Source(DATA / "ingest" / area.name / "image.tif") as optical,
+        raster.Source(DATA / "predict" / area.name / "probability.tif") as mapped,
+    ):
+        raster.common_grid({source.path: source.grid for source in (optical, relief, mapped)})
+        shown = _shown(optical)
+        image = optical.thumbnail(settings.map_px, shown)
+        probability = mapped.thumbnail(settings.map_px, ["probability"])[0]
+    return {
+        "map": maps.landslide_map(ground, probability, worded(area.outline.operating_point)),
+        "image": maps.image_map(ground, image, shown),
+    }
 
 
 def _shown(image: raster.Source) -> list[str]:

@@ -31,27 +31,33 @@ SYNTHETIC = "synthetic_"
 
 
 @dataclass(frozen=True)
-class Area:
-    """The facts of one area, as the stages wrote them; what a stage did not make of this area is None."""
+class Mapped:
+    """The facts of an area that was mapped, as the stages wrote them."""
 
     name: str
     ingest: AreaFacts
     shift: ShiftFacts
+    terrain: TerrainFacts
     predict: MapFacts
     outline: OutlineFacts
-    explain: AttentionFacts
-    terrain: TerrainFacts
-    tiles: TiledArea | None
-    """The area's entry in data/tiles/facts.json; None without an inventory."""
-    outcome_km2: Mapping[int, float] | None
-    """Labelled ground by outcome (`hpcl.report.maps.HIT`...); None where the area has none."""
-    enlarged: Sequence[Block]
-    """The blocks to look at closely; none without landslides in the inventory."""
 
     @property
     def synthetic(self) -> bool:
         """Whether the ground was invented."""
         return self.name.startswith(SYNTHETIC)
+
+
+@dataclass(frozen=True)
+class Area(Mapped):
+    """The facts of an area that params.yaml lists; what a stage did not make of this area is None."""
+
+    explain: AttentionFacts
+    tiles: TiledArea | None
+    """The area's entry in data/tiles/facts.json; None without an inventory."""
+    outcome_km2: Mapping[int, float] | None
+    """Labelled ground by outcome (`hpcl.report.maps.HIT`...); None where the area has none."""
+    enlarged: Sequence[Block] = ()
+    """The blocks to look at closely; none without landslides in the inventory."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Report:
     """objects.csv and blocks.csv of the stage evaluate."""
     ablation: pd.DataFrame
     """reports/ablation.csv: what each component buys, by ground."""
+    besides: Sequence[Mapped] = ()
+    """Areas that `make map` mapped, and params.yaml does not list."""
 
     @property
     def weights_sha256(self) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hpcl.report.ablation import ablation_section
-from hpcl.report.areas import area_section, image_km2, role_of, valid_frac_of
+from hpcl.report.areas import area_section, image_km2, role_of
+from hpcl.report.besides import besides_section
 from hpcl.report.facts import Report
+from hpcl.report.findings import findings
 from hpcl.report.html import (
     Section,
     bullets,
@@ -47,6 +49,7 @@ def render(report: Report) -> str:
     title = f"Landslide map of {listed([area.name for area in report.areas])}"
     sections = [
         *[area_section(area, report) for area in report.areas],
+        *[besides_section(area, report) for area in report.besides],
         scores_section(report),
         points_section(report),
         doubt_section(report),
@@ -218,7 +221,7 @@ def _overview(report: Report) -> str:
             short(area.outline.landslide_area_m2 / 1e6),
             percent(area.outline.landslide_area_m2 / 1e6 / image_km2(area)),
         ]
-        for area in report.areas
+        for area in [*report.areas, *report.besides]
     ]
     head = [
         "area",
@@ -233,52 +236,6 @@ def _overview(report: Report) -> str:
     ]
     note = "Inventory and mapped: numbers of landslides. Share: mapped ground of imaged ground."
     return table_html("What was mapped", head, rows, words=3, note=note)
-
-
-def findings(report: Report) -> list[tuple[str, str, str]]:
-    """What was rejected, repaired, left out or is special: area, step and sentence."""
-    out = []
-    for area in report.areas:
-
-        def tell(step: str, sentence: str, name: str = area.name) -> None:
-            out.append((name, step, sentence))
-
-        for sentence in area.ingest.findings:
-            tell("ingest", sentence)
-        for what in area.ingest.reprojected:
-            tell("ingest", what if " " in what else f"{what} was reprojected.")
-        if (frac := valid_frac_of(area)) < 1:
-            tell("ingest", f"{percent(1 - frac)} of the image has no data: not mapped.")
-        if area.ingest.inventory and (unknown := area.ingest.inventory.unknown_frac):
-            tell("ingest", f"Of {percent(unknown)} of the grid nobody knows whether it is landslide: not scored.")
-        tell("coregister", f"{'Accepted' if area.shift.accepted else 'REJECTED'}: {area.shift.reason}")
-        for sentence in area.shift.findings:
-            tell("coregister", sentence)
-        for sentence in area.terrain.findings:
-            tell("terrain", sentence)
-        if area.tiles is None:
-            tell("tile", "No inventory: not trained on, not scored.")
-        elif divided := area.tiles.divided_landslides:
-            tell(
-                "tile",
-                f"{counted(divided, 'landslide')} across blocks of several folds: none of these folds' networks learnt from them.",
-            )
-        for sentence in area.tiles.findings if area.tiles else []:
-            tell("tile", sentence)
-        for sentence in report.training.findings.get(area.name, []):
-            tell("train", sentence)
-        for sentence in area.predict.findings:
-            tell("predict", sentence)
-        for sentence in area.outline.findings:
-            tell("outline", sentence)
-        for sentence in report.metrics.findings.get(area.name, []):
-            tell("evaluate", sentence)
-        blank = {name: share.blank_windows for name, share in area.explain.attention.items()}
-        if any(blank.values()):
-            which = listed([f"{name} ({count})" for name, count in blank.items() if count])
-            tell("explain", f"Blank attention maps, all of whose weights are negative: {which}.")
-    out += [("all areas", "tile", sentence) for sentence in report.tiles.findings]
-    return out + [("all areas", "calibrate", sentence) for sentence in report.calibration.findings]
 
 
 def _judged(report: Report) -> Section:
@@ -369,7 +326,7 @@ def _maps(report: Report) -> str:
         _abridged(
             [area.name, area.predict.input_sha256, area.predict.weights_sha256, worded(area.outline.operating_point)]
         )
-        for area in report.areas
+        for area in [*report.areas, *report.besides]
     ]
     return table_html("The maps", ["area", "input (SHA-256)", "weights (SHA-256)", "operating point"], rows, words=4)
 
@@ -382,7 +339,7 @@ def _grids(report: Report) -> str:
             " × ".join(map(str, area.ingest.shape)),
             f"{area.ingest.pixel_m:.6g}",
         ]
-        for area in report.areas
+        for area in [*report.areas, *report.besides]
     ]
     return table_html("The grids", ["area", "CRS", "rows × columns", "pixel [m]"], rows, words=2)
 

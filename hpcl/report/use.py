@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpcl.metrics.records import PointScores, UncertaintyScores
 from hpcl.passport import SCALE, passport, yardstick
-from hpcl.report.facts import Report
+from hpcl.report.facts import Mapped, Report
 from hpcl.report.html import (
     Plates,
     Section,
@@ -120,21 +120,26 @@ def transfer_section(report: Report) -> Section:
 
 
 def _passports(report: Report) -> list[str]:
-    """What is known of each area without labels: how far it lies off, and what to expect there."""
-    body = []
-    for area in report.areas:
-        if area.tiles is None and area.predict.distances is not None:
-            known = passport(area.predict.distances, report.models, report.metrics)
-            kind = "good" if known.promises else "warn"
-            body.append(callout(f"{area.name}.", f"{known.expectation} {known.warning}".strip(), kind))
-            rows = [
-                [row.branch, fixed(row.mean, 2), f"{row.band} ({fixed(row.band_distance, 2)})", yardstick(row)]
-                for row in known.branches
-            ]
-            head = ["branch", "distance", "farthest band", "to compare with"]
-            caption = f"{area.name}: how far its bands lie from the ground that the networks learnt"
-            body.append(table_html(caption, head, rows, words=4, note=f"{SCALE}."))
-    return body
+    """What is known of each area without labels."""
+    return [said for area in report.areas if area.tiles is None for said in passport_of(area, report)]
+
+
+def passport_of(area: Mapped, report: Report) -> list[str]:
+    """How far an area lies off the ground that the networks learnt, and what to expect there; nothing in areas with folds."""
+    if area.predict.distances is None:
+        return []
+    known = passport(area.predict.distances, report.models, report.metrics)
+    rows = [
+        [row.branch, fixed(row.mean, 2), f"{row.band} ({fixed(row.band_distance, 2)})", yardstick(row)]
+        for row in known.branches
+    ]
+    head = ["branch", "distance", "farthest band", "to compare with"]
+    caption = f"{area.name}: how far its bands lie from the ground that the networks learnt"
+    kind = "good" if known.promises else "warn"
+    return [
+        callout(f"{area.name}.", f"{known.expectation} {known.warning}".strip(), kind),
+        table_html(caption, head, rows, words=4, note=f"{SCALE}."),
+    ]
 
 
 def _unknown(report: Report) -> str:
