@@ -355,7 +355,8 @@ def test_mlflow_says_how_scores_on_other_ground_compare(root: Path, capsys: pyte
     found = compared(before, after).maps["hpcl_net"]
     said = f"Scored on other ground than run {first.info.run_name}: 19 of 20 blocks are common"
     assert second.data.tags["hpcl.common_ground"].startswith(said)
-    assert second.data.tags["mlflow.note.content"] == second.data.tags["hpcl.common_ground"]
+    changed = f"Changed since run {first.info.run_name}: seed 10 -> 20. "
+    assert second.data.tags["mlflow.note.content"] == changed + second.data.tags["hpcl.common_ground"]
     assert (
         f"landslide IoU is {found.after:.3f} against {found.before:.3f} before"
         in second.data.tags["hpcl.common_ground"]

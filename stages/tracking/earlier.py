@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stages.tracking import revisions
 from stages.tracking.addresses import OWN_STORE
 from stages.tracking.errors import sentence
-from stages.tracking.state import git
+from stages.tracking.state import git, parsed, texts
 from stages.tracking.store import PIPELINE, Store, opened
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 TABLE = Path("reports/evaluate/blocks.csv")
 
@@ -73,17 +76,36 @@ def named(root: Path, name: str) -> Earlier:
 
 
 def followed(store: Store, run_id: str) -> Earlier | None:
-    """The run that the results here follow: the commit that they were made from, as `dvc metrics diff` has it; where no scores are
-    committed, the other finished run of a pipeline whose results were here last. None where there is neither."""
+    """The scores that the results here follow; None where nothing went before them, or had none."""
+    before = _before(store, run_id)
+    if before is None:
+        return None
+    table = _table_of(store.root, before) if isinstance(before, str) else _artifact(store, before.info.run_id)
+    return None if table is None else Earlier(_called(before), table)
+
+
+def followed_params(store: Store, run_id: str) -> tuple[str, dict[str, str]] | None:
+    """What the results here follow, by name, and its parameters as `state.texts` has them; None where nothing went before."""
+    before = _before(store, run_id)
+    if before is None:
+        return None
+    if isinstance(before, str):
+        return _called(before), texts(parsed(git("show", f"{before}:params.yaml", root=store.root)))
+    return _called(before), dict(before.data.params)
+
+
+def _before(store: Store, run_id: str) -> str | Run | None:
+    """What the results here follow: the commit that they were made from, as `dvc metrics diff` has it; where no scores are
+    committed, the other finished run of a pipeline whose results were here last."""
     commit = _commit(store.root, os.environ.get("DVC_EXP_BASELINE_REV") or "HEAD")
-    table = _table_of(store.root, commit) if commit else None
-    if table is not None:
-        return Earlier(f"commit {commit[:12]}", table)
+    if commit and _table_of(store.root, commit) is not None:
+        return commit
     done = [run for run in store.find(PIPELINE) if "hpcl.lock_key" in run.data.tags and run.info.run_id != run_id]
-    for run in sorted(done, key=lambda run: int(run.data.tags["hpcl.confirmed_ms"]), reverse=True)[:1]:
-        table = _artifact(store, run.info.run_id)
-        return None if table is None else Earlier(f"run {run.info.run_name}", table)
-    return None
+    return max(done, key=lambda run: int(run.data.tags["hpcl.confirmed_ms"]), default=None)
+
+
+def _called(before: str | Run) -> str:
+    return f"commit {before[:12]}" if isinstance(before, str) else f"run {before.info.run_name}"
 
 
 def _commit(root: Path, revision: str) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.tracking import lock
-from stages.tracking.earlier import Earlier, Told, followed
+from stages.tracking.changes import changed
+from stages.tracking.earlier import Earlier, Told, followed, followed_params
 from stages.tracking.journal import now_ms
 from stages.tracking.state import State, flat, yaml_file
-from stages.tracking.store import PIPELINE, Store
+from stages.tracking.store import PARAM_CHARACTERS, PIPELINE, Store
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -52,7 +53,7 @@ def complete(store: Store, state: State, compare: Compare) -> Run:
             if child.info.start_time > since_ms:
                 store.client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
     run_id = run.info.run_id
-    told = _compared(store, run, compare)
+    told = _compared(store, run, state, compare)
     _log_numbers(store, run_id, told.metrics if told else {})
     _log_files(store, run_id)
     _log_provenance(store, run_id, entries)
@@ -62,15 +63,22 @@ def complete(store: Store, state: State, compare: Compare) -> Run:
     return store.client.get_run(run_id)
 
 
-def _compared(store: Store, run: Run, compare: Compare) -> Told | None:
-    """Say on the run how it compares with the one that it follows, where that was scored on other ground."""
-    before = followed(store, run.info.run_id)
-    told = compare(before) if before else None
-    if told is None:
-        return None
-    store.client.set_tag(run.info.run_id, "hpcl.common_ground", told.words)
-    if "mlflow.note.content" not in run.data.tags:  # the description, which people write, too
-        store.client.set_tag(run.info.run_id, "mlflow.note.content", told.words)
+def _compared(store: Store, run: Run, state: State, compare: Compare) -> Told | None:
+    """Say on the run which parameters differ from what it follows, and how the scores compare where those were of other ground."""
+    told, words = None, []
+    if before := followed_params(store, run.info.run_id):
+        kept = {name: value[:PARAM_CHARACTERS] for name, value in before[1].items()}
+        now = {name: value[:PARAM_CHARACTERS] for name, value in state["params"].items()}
+        if what := changed(kept, now):
+            store.client.set_tag(run.info.run_id, "hpcl.changed", what)
+            words.append(f"Changed since {before[0]}: {what}.")
+    if scored := followed(store, run.info.run_id):
+        told = compare(scored)
+    if told:
+        store.client.set_tag(run.info.run_id, "hpcl.common_ground", told.words)
+        words.append(told.words)
+    if words and "mlflow.note.content" not in run.data.tags:  # the description, which people write, too
+        store.client.set_tag(run.info.run_id, "mlflow.note.content", " ".join(words))
     return told
 
 

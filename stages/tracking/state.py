@@ -42,9 +42,17 @@ def here(root: Path) -> State:
         "mlflow.source.name": "dvc.yaml",
         "mlflow.user": _user(),
     }
-    texts = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in flat(params)}
     tags = {name: value for name, value in tags.items() if value}
-    return {"name": experiment or f"repro-{key[:7]}", "key": key, "tags": tags, "params": texts}
+    return {"name": experiment or f"repro-{key[:7]}", "key": key, "tags": tags, "params": texts(params)}
+
+
+def texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow keeps them: the leaves, as texts.
+
+    >>> texts({"tile": {"seed": 0, "split": "areas"}, "areas": ["a"]})
+    {'tile.seed': '0', 'tile.split': 'areas', 'areas': '["a"]'}
+    """
+    return {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in flat(params)}
 
 
 def _user() -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PIPELINE = {"dvc.role": "pipeline"}  # the tag of parent runs
+PARAM_CHARACTERS = 6000  # that MLflow keeps of a parameter's value
 JOURNALS = ("-journal", "-wal", "-shm")
 
 
@@ -62,7 +63,7 @@ class Store:
     def new_parent(self, state: State, name: str, since_ms: int) -> Run:
         """A new parent run with the state's tags and parameters."""
         run = self.client.create_run(self.experiment, start_time=since_ms, tags=state["tags"], run_name=name)
-        params = [self.entities.Param(key, value[:6000]) for key, value in state["params"].items()]
+        params = [self.entities.Param(key, value[:PARAM_CHARACTERS]) for key, value in state["params"].items()]
         for start in range(0, len(params), 100):  # MLflow takes 100 at once
             self.client.log_batch(run.info.run_id, params=params[start : start + 100])
         return run
