@@ -8,10 +8,11 @@ from pathlib import Path
 from hpcl.core.areas import checked
 
 STAGES = ("ingest", "terrain", "predict", "outline")
-"""Of `make map`; each leaves facts.json at its end, so that an area whose map was broken off does not count."""
+"""Of `make map`, as far as both pages read them."""
 
 
 def mapped_besides(data: Path, listed: Iterable[str]) -> list[str]:
-    """The areas with a finished map in the folder ``data`` that are not ``listed``, by name."""
-    made = [{path.parent.name for path in (data / stage).glob("[!.]*/facts.json")} for stage in STAGES]
-    return [checked(name) for name in sorted(set.intersection(*made) - set(listed))]
+    """The areas in the folder ``data`` that are not ``listed``, by name; a map that was broken off lacks the last stage's facts."""
+    made = [{path.name for path in (data / stage).glob("[!.]*")} for stage in STAGES]
+    found = sorted(set.intersection(*made) - set(listed))
+    return [checked(name) for name in found if (data / STAGES[-1] / name / "facts.json").exists()]

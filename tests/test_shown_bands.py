@@ -11,6 +11,7 @@ from affine import Affine
 
 from hpcl import sensors
 from hpcl.geo import cog, raster
+from hpcl.qgis_project import ground
 from hpcl.report import collect
 
 SENSORS = {
@@ -45,7 +46,7 @@ def test_what_is_not_known_is_shown_as_it_comes(names: tuple[str, ...], pixel_m:
     assert sensors.shown(names, pixel_m) == wanted
 
 
-def test_the_report_asks_with_the_pixel_of_the_image(tmp_path: Path) -> None:
+def test_report_and_qgis_ask_with_the_pixel_of_the_image(tmp_path: Path) -> None:
     for pixel_m, wanted in ((10.0, ["B4", "B3", "B2"]), (1.0, ["B3", "B8", "B4"])):
         grid = raster.Grid((16, 16), Affine(pixel_m, 0, 500000, 0, -pixel_m, 3950000), "EPSG:32648")
         bands = tuple(raster.Band(name) for name in ("B3", "B8", "B4", "B2"))
@@ -53,3 +54,6 @@ def test_the_report_asks_with_the_pixel_of_the_image(tmp_path: Path) -> None:
         cog.write(path, raster.Raster(np.zeros((4, 16, 16), np.float32), grid, bands))
         with raster.Source(path) as image:
             assert collect._shown(image) == wanted
+            drawn = ground.image(image)
+            numbers = [1 + [band.name for band in bands].index(name) for name in wanted]
+            assert 'redBand="{}" greenBand="{}" blueBand="{}"'.format(*numbers) in drawn
