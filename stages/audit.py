@@ -12,7 +12,7 @@ import pandas as pd
 
 from hpcl.audit import area as asking
 from hpcl.audit import next_ground, rows
-from hpcl.audit.area import Ground, Questions
+from hpcl.audit.area import MappedArea, Questions
 from hpcl.audit.rows import Answered
 from hpcl.core import artifacts
 from hpcl.core.areas import Names, distinct
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 @contextmanager
-def _ground(name: str) -> Iterator[Ground]:
+def _ground(name: str) -> Iterator[MappedArea]:
     """The area with its files open."""
     thresholds = artifacts.read_json(OUTLINE / name / "facts.json", OutlineFacts).thresholds
     labels = INGEST / name / "labels.tif"
@@ -85,11 +85,11 @@ def _ground(name: str) -> Iterator[Ground]:
         table = vector.read(OUTLINE / name / "landslides.gpkg")
         inventory = _inventory(name, table)
         if not labels.exists():
-            yield Ground(table, inventory, mapped, _unlabelled)
+            yield MappedArea(table, inventory, mapped, _unlabelled)
             return
         source = files.enter_context(raster.Source(labels))
         raster.common_grid({one.path: one.grid for one in (mapped.source, source)})
-        yield Ground(table, inventory, mapped, lambda roi: source.read(roi)[0])
+        yield MappedArea(table, inventory, mapped, lambda roi: source.read(roi)[0])
 
 
 def _unlabelled(roi: raster.Roi) -> asking.Array:
@@ -105,7 +105,7 @@ def _inventory(name: str, like: gpd.GeoDataFrame | None = None) -> gpd.GeoDataFr
     return gpd.GeoDataFrame({"id": np.zeros(0, np.int64), "class": np.zeros(0, object)}, geometry=[], crs=crs)
 
 
-def _next(ground: Ground, settings: AuditSettings) -> gpd.GeoDataFrame:
+def _next(ground: MappedArea, settings: AuditSettings) -> gpd.GeoDataFrame:
     grid = ground.map.source.grid
 
     def read(span: slice) -> tuple[asking.Array, asking.Array, asking.Array]:

@@ -122,7 +122,7 @@ def test_bands_that_one_side_lacks_or_that_are_constant_take_no_part() -> None:
 
 
 def model(folds: dict[str, tuple[int, ...]], at: dict[str, float] | None = None) -> list[ModelFacts]:
-    """Areas with the codes of their blocks' folds; each lies ``at`` so many standard deviations, in optical alone."""
+    """Areas with the codes of their blocks' folds; each lies ``at`` standard deviations from the training ground, in optical alone."""
     at = at or {}
     grounds = {name: ground(drawn(number, at.get(name, 0.0)), drawn(number + 50)) for number, name in enumerate(folds)}
     areas = {name: FoldedArea(**_folded(codes)) for name, codes in folds.items() if TEST_AREA not in codes}

@@ -43,7 +43,7 @@ WHOLE: list[Any] = [
     examples.attention(windows=[records.WindowPlace(3, 4, 1)], attention={"fused": SHARES}),
     examples.training(folds=[records.FoldTraining(fold=1, held_iou=0.4, findings=["diverged"])]),
     records.CalibrationFacts(areas=["valley"], objects=3, findings=["few landslides"]),
-    examples.audit(findings=["none"]),
+    examples.audit(),
     examples.metrics(
         hpcl_net=scores.MapScores(miou=0.5, miou_interval=(None, None)),
         paired={"polygons": scores.Lead(landslide_iou_difference=0.1, interval=(None, None))},

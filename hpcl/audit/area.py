@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Ground:
+class MappedArea:
     """An area's ``mapped`` polygons and those of its ``inventory`` (an empty table where there is none), the open ``map`` and the
     ``labels`` of a window ``(row, column)``."""
 
@@ -59,7 +59,7 @@ def shapes_of(table: gpd.GeoDataFrame) -> Array:
     return np.array(table.geometry.values, dtype=object)
 
 
-def missing(ground: Ground, minimum_area_m2: float) -> Questions:
+def missing(ground: MappedArea, minimum_area_m2: float) -> Questions:
     """Omissions: like the landslides that map and inventory agree on?"""
     mapped, inventory = shapes_of(ground.mapped), shapes_of(ground.inventory)
     frac = omissions.agreed(mapped, inventory)
@@ -83,7 +83,7 @@ def missing(ground: Ground, minimum_area_m2: float) -> Questions:
     return _questions(ground, columns, found.shapes, known, seen, ~unlabelled)
 
 
-def doubted(ground: Ground) -> Questions:
+def doubted(ground: MappedArea) -> Questions:
     """Doubtful landslides: like copies of them that are laid on background?
 
     Asked of a landslide as it is drawn and as it could be moved, for one that is badly drawn is not therefore none.
@@ -107,7 +107,7 @@ def _as_drawn_and_moved(map_: Mapped, shapes: Array) -> tuple[Support, Objects]:
     return seen, Objects(np.concatenate([seen.features(), best[:, None]], axis=1), seen.network)
 
 
-def misdrawn(ground: Ground) -> Questions:
+def misdrawn(ground: MappedArea) -> Questions:
     """Badly drawn outlines: like copies of outlines that were moved?"""
     inventory, mapped = shapes_of(ground.inventory), shapes_of(ground.mapped)
     seen = support(ground.map, inventory)
@@ -151,14 +151,14 @@ def _told(seen: Support) -> dict[str, Array]:
     }
 
 
-def _frac(ground: Ground, shape: Any, where: Callable[[Roi], Array]) -> float:
+def _frac(ground: MappedArea, shape: Any, where: Callable[[Roi], Array]) -> float:
     grid = ground.map.source.grid
     roi = around(grid, shape, 0)
     return 0.0 if roi is None else float(where(roi)[drawn(grid, shape, roi)].mean())
 
 
 def _questions(
-    ground: Ground,
+    ground: MappedArea,
     columns: dict[str, Any],
     shapes: Array,
     known: Objects | Support,

@@ -560,7 +560,6 @@ class AuditFacts:
     omissions: LayerFacts
     doubtful: LayerFacts
     outlines: LayerFacts
-    findings: list[str] = field(default_factory=list)
 
     def layer(self, name: str) -> LayerFacts:
         """A layer by its name."""

@@ -15,8 +15,8 @@ from hpcl.scale import figure
 
 WIDE, INDENT = 140, 12
 FIXED_MINUTES, MINUTES_PER_PX = 2.0, 0.3e-6
-"""What all stages but `train` take on two cores without a GPU: an area of 6.5 million pixels with 3,685 landslides took 330 seconds of
-processor time, about two thirds of it in `baselines`, `predict` and `tile`; docs/benchmarks.md has a scene of 400 million."""
+"""What all stages but `train` take on two cores without a GPU: a rough guide, from one area of
+6.5 million pixels with 3,685 landslides (synthetic), some of whose stages were estimated; docs/benchmarks.md has a scene of 400 million."""
 
 
 def of_ground(ground: Ground, values: Values) -> Iterator[str]:
