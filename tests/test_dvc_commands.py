@@ -145,24 +145,28 @@ class TestCommands:
         assert "'inference'" in str(ablation["score_variant"]["params"])
         typed('git commit -qam "other outlines and another page"')
 
-    @pytest.mark.parametrize("after_the_ablation", [False, True])
+    @pytest.mark.parametrize(
+        ("after_the_ablation", "changed"),
+        [(False, "train.learning_rate=0.01"), (True, "report.dpi=120")],  # from training on, and the report alone
+    )
     def test_experiments_are_run_compared_applied_and_shared(
-        self, typed: Callable[..., str], clone: Path, after_the_ablation: bool
+        self, typed: Callable[..., str], clone: Path, after_the_ablation: bool, changed: str
     ) -> None:
         if after_the_ablation:
             typed("dvc repro train_variant@hpcl_net-0 score_variant@hpcl_net-0", "ablation")
             assert (clone / "ablation/results/hpcl_net-0.json").exists()
             typed("git add -A && git commit -qm 'one training of the ablation' --allow-empty")
         name = f"wide{int(after_the_ablation)}"
-        rate = 0.01 + 0.01 * after_the_ablation
-        typed(f"dvc exp run -n {name} -S train.learning_rate={rate}")
+        typed(f"dvc exp run -n {name} -S {changed}")
         assert name in typed("dvc exp show --only-changed --csv")
         for line in ("dvc exp diff", "dvc params diff", "dvc metrics diff", "git stash -q && dvc checkout"):
             typed(line)
         typed(f"dvc exp apply {name} && git add -A && git commit -qm 'keep {name}'")
-        assert f"learning_rate: {rate}" in (clone / "params.yaml").read_text()
+        section, _, parameter = changed.partition(".")
+        key, _, value = parameter.partition("=")
+        assert YAML(typ="safe").load(clone / "params.yaml")[section][key] == float(value)
         if not after_the_ablation:
-            typed(f"dvc exp run --queue -S train.learning_rate={rate + 0.001}")
+            typed(f"dvc exp run --queue -S {changed}1")
             typed("dvc queue status")
             typed("dvc queue remove --all")
             typed(f"dvc exp branch {name} {name}-branch")
