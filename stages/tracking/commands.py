@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configobj import ConfigObj
 
-from stages.tracking import delivery, lock, results, revisions, state
+from stages.tracking import delivery, lock, results, revisions, state, view
 from stages.tracking.addresses import public, shown
 from stages.tracking.errors import mode, reported
 from stages.tracking.processes import is_gone
@@ -81,11 +81,10 @@ def _private_site_cache(folder: Path) -> None:
 def ui(root: Path) -> None:
     """The MLflow UI on this machine alone, open on the pipeline's runs; after a `sync`, until Ctrl-C."""
     sync(root)
-    _, uri, experiment = connect(root)
+    client, uri, experiment = connect(root)
     port = os.environ.get("PORT") or "5000"
     server = public(uri) if uri.startswith("http") else f"http://127.0.0.1:{port}"
-    query = "workflowType=machine_learning&searchFilter=tags.%60dvc.role%60%20%3D%20%27pipeline%27"
-    print(f"The runs: {server}/#/experiments/{experiment}/runs?{query}", flush=True)
+    print(f"The runs: {view.link(server, client, experiment)}", flush=True)
     if uri.startswith("http"):
         return
     print(
