@@ -54,7 +54,7 @@ def main() -> None:
     ground = look(RAW / areas.checked(given.area), params("ingest", IngestSettings), values["areas"])
     found = _proposals(ground, values)
     suited = _with(values, found)
-    blocks = laid_blocks(ground, suited["tile.block_px"]) if suited["tile.split"] == "blocks" else []
+    blocks = laid_blocks(ground, suited["tile.block_px"]) if suited["tile.split"] != "areas" else []
     found += _seed(blocks, suited)
     suited = _with(values, found)
     doubts = _doubts(ground, suited) + _elsewhere(ground, values, suited)

@@ -1,8 +1,8 @@
 """Which parameters do not suit an area, and what would: pure functions of sizes, bands and values, without files.
 
-What does not suit is what `hpcl.scale` finds fault with, so that no stage complains later of what was kept here. Two values are
+What does not suit is what `hpcl.scale` finds fault with, so that no stage complains later of what was kept here. Three values are
 also proposed where scale finds no fault, because a better one is at hand: a minimum area that drops many polygons which the image
-could show, and size classes of which one is nearly empty.
+could show, size classes of which one is nearly empty, and blocks that divide most of the landslide ground.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from hpcl import scale
 from hpcl.scale import Sizes, figure
+from hpcl.tiles import folds
 
 Values = Mapping[str, Any]
 """Values of parameters by their dotted names."""
@@ -128,7 +129,7 @@ def _counted(sizes: Sizes, values: Values) -> Any:
 
 def _too_few_blocks(sizes: Sizes, values: Values) -> bool:
     block_px, window_px = values["tile.block_px"], values["tile.window_px"]
-    alone = values["tile.split"] == "blocks" and len(values["areas"]) == 1
+    alone = values["tile.split"] != "areas" and len(values["areas"]) == 1
     return block_px < window_px or (alone and _blocks(sizes, block_px) < BLOCKS_PER_FOLD * values["tile.folds"])
 
 
@@ -136,6 +137,28 @@ def _blocks(sizes: Sizes, block_px: float) -> int:
     """How many blocks `tile` cuts an area into."""
     rows, columns = (max(1, round(side / block_px)) for side in sizes.shape)
     return rows * columns
+
+
+def divides_many(sizes: Sizes, values: Values) -> bool:
+    """Whether blocks divide most of the landslide ground."""
+    return values["tile.split"] == "blocks" and whole_frac(sizes, values) < folds.TAUGHT
+
+
+def whole_frac(sizes: Sizes, values: Values) -> float:
+    """How much of the landslide ground to expect in landslides that lie in one fold, with landslides as squares and blocks anywhere,
+    each in any fold."""
+    areas_m2 = np.array(sizes.landslides_m2)
+    if not len(areas_m2):
+        return 1.0
+    borders, beyond = np.divmod(np.sqrt(areas_m2) / (values["tile.block_px"] * sizes.pixel_m), 1)
+    whole = sum(
+        (beyond if more_rows else 1 - beyond)
+        * (beyond if more_columns else 1 - beyond)
+        * values["tile.folds"] ** (1 - (borders + 1 + more_rows) * (borders + 1 + more_columns))
+        for more_rows in (0, 1)
+        for more_columns in (0, 1)
+    )
+    return float((whole * areas_m2).sum() / areas_m2.sum())
 
 
 # ---- what would fit ----------------------------------------------------------------------------------------------------
@@ -190,6 +213,14 @@ def _block(sizes: Sizes, values: Values) -> tuple[int, str]:
     fits = max(fits, window_px)
     reason = f"{_blocks(sizes, fits)} blocks of {figure(fits * sizes.pixel_m)} m; folds need {needed}"
     return fits, f"{reason}, landslides {figure(2 * (sizes.across_m or 0))} m (twice the median's width)"
+
+
+def _split(sizes: Sizes, values: Values) -> tuple[str, str]:
+    divided = 1 - whole_frac(sizes, values)
+    return "regions", (
+        f"blocks of {figure(values['tile.block_px'] * sizes.pixel_m)} m divide about {100 * divided:.0f} % of the landslide ground, which"
+        " then teaches few networks; regions divide less"
+    )
 
 
 def _gap(sizes: Sizes, values: Values) -> tuple[int, str]:
@@ -270,6 +301,7 @@ _RULES: dict[str, tuple[Callable[[Sizes, Values], bool], Fit]] = {
     "terrain.roughness_radius_m": (_never, _roughness),
     "tile.window_px": (_never, _window),
     "tile.block_px": (_too_few_blocks, _block),
+    "tile.split": (divides_many, _split),
     "tile.gap_px": (_never, _gap),
     "tile.stride_px": (_never, _stride),
     "outline.minimum_area_m2": (_drops_many("outline.minimum_area_m2"), _minimum_area("outline.minimum_area_m2")),

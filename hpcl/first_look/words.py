@@ -88,12 +88,13 @@ def _verdict(polygons: Polygons, ground: Ground, values: Values) -> str:
 
 
 def of_folds(ground: Ground, values: Values, blocks: int, fold_fracs: Sequence[float]) -> Iterator[str]:
-    """How the area's ground will be dealt, as far as it is dealt by blocks."""
+    """How the area's ground will be dealt, unless whole areas are."""
     if not blocks:
         return
     block_px, count = values["tile.block_px"], values["tile.folds"]
     shares = " / ".join(f"{100 * share:.0f}" for share in fold_fracs)
-    said = f"{blocks} blocks of {block_px} px ({figure(block_px * ground.pixel_m)} m) in {count} folds"
+    dealt = f"{count} compact folds" if values["tile.split"] == "regions" else f"{count} folds"
+    said = f"{blocks} blocks of {block_px} px ({figure(block_px * ground.pixel_m)} m) in {dealt}"
     yield from _line("folds", f"{said}, with {shares} % of the landslide ground")
 
 

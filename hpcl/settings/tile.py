@@ -19,13 +19,14 @@ class TileError(ValueError):
 class TileSettings:
     """How ground is dealt and cut.
 
-    ``split`` is ``blocks`` (every area is dealt block by block) or ``areas`` (area by area). ``folds``: their number, with a
+    ``split`` is ``blocks`` (every area is dealt block by block), ``regions`` (every area is cut into a compact piece for each fold,
+    where landslides are large beside blocks) or ``areas`` (area by area). ``folds``: their number, with a
     network for each. ``test_areas`` lie outside all folds. ``window_px`` is
     what the network sees at once, ``stride_px`` the step between training windows, ``block_px`` the side of a block,
     ``gap_px`` the least distance between labels that a network learns from and those of the fold that it maps.
     """
 
-    split: Literal["blocks", "areas"]
+    split: Literal["blocks", "regions", "areas"]
     folds: int = Field(ge=2, le=MAX_FOLDS)
     test_areas: tuple[str, ...]
     window_px: int = Field(ge=32, multiple_of=16)
@@ -57,7 +58,7 @@ def check_areas(settings: TileSettings, areas: Collection[str], which: str) -> N
     if settings.split == "areas" and left < settings.folds:
         raise TileError(
             f"tile.split areas deals whole areas, but there are {left} for {settings.folds} folds (the {which} are {there});"
-            " lower tile.folds, add areas, or split by blocks."
+            " lower tile.folds, add areas, or split by blocks or regions."
         )
 
 

@@ -28,6 +28,8 @@ Landslides = Iterable[tuple[tuple[slice, slice], npt.NDArray[np.bool_]]]
 
 FAIR = 0.5
 """A fold with less than this part of an equal share of the landslide ground is told."""
+TAUGHT = 0.5
+"""A network that learns from a smaller part of the landslide ground of other folds is told of."""
 SEEDS = 100
 """How many seeds are looked at for one that shares landslides better."""
 
@@ -69,8 +71,9 @@ def _edges(length: int, block_px: float) -> list[slice]:
 def deal(laid: dict[str, list[Block]], settings: TileSettings) -> list[Block]:
     """Give every block with labels its fold; blocks of test areas get `TEST_AREA`.
 
-    The fold of a block follows from its place, the area's name and ``tile.seed`` alone: an edit of the inventory or a new
-    area moves no other block. Folds so have equal shares of the ground, and of landslides as nearly as these are spread.
+    The fold of a block follows from its place, the area's name and ``tile.seed`` alone (in regions also from which ground has
+    labels): an edit of the inventory or a new area moves no other block. Folds so have equal shares of the ground, and of
+    landslides as nearly as these are spread.
     """
     count = settings.folds
     dealt: list[Block] = []
@@ -80,6 +83,8 @@ def deal(laid: dict[str, list[Block]], settings: TileSettings) -> list[Block]:
             codes = [TEST_AREA] * len(blocks)
         elif settings.split == "areas":
             codes = [ordinary.index(name) % count] * len(blocks)
+        elif settings.split == "regions":
+            codes = _compact(blocks, count, settings.seed)
         else:
             codes = _by_place(blocks, count, settings.seed)
         dealt += [
@@ -92,14 +97,8 @@ def deal(laid: dict[str, list[Block]], settings: TileSettings) -> list[Block]:
 def _by_place(blocks: Sequence[Block], count: int, seed: int) -> list[int]:
     """A fold for each block of an area: as many neighbours as there are folds, on a way that turns at the end of each row,
     get one each, in random order."""
-    tops = sorted({block.rows.start for block in blocks})
-    way = sorted(
-        range(len(blocks)),
-        key=lambda i: (
-            blocks[i].rows.start,
-            blocks[i].columns.start * (-1 if tops.index(blocks[i].rows.start) % 2 else 1),
-        ),
-    )
+    corners = np.array([(block.rows.start, block.columns.start) for block in blocks])
+    way = _turning(corners[:, 0], corners[:, 1])
     codes = [0] * len(blocks)
     name = zlib.crc32(blocks[0].area.encode())
     for group, first in enumerate(range(0, len(way), count)):
@@ -107,6 +106,58 @@ def _by_place(blocks: Sequence[Block], count: int, seed: int) -> list[int]:
         for place, code in zip(way[first : first + count], drawn, strict=False):
             codes[place] = int(code)
     return codes
+
+
+def _compact(blocks: Sequence[Block], count: int, seed: int) -> list[int]:
+    """A fold for each block of an area: the blocks with labels are cut in two across their longer side again and again, until there
+    is one piece for each fold; which piece is which fold is drawn."""
+    codes = [0] * len(blocks)
+    drawn = np.random.default_rng([seed, zlib.crc32(blocks[0].area.encode())]).permutation(count)
+    todo = [(0, count, [place for place, block in enumerate(blocks) if block.labelled_px])]
+    while todo:
+        first, folds, piece = todo.pop()
+        if folds == 1:
+            for place in piece:
+                codes[place] = int(drawn[first])
+            continue
+        corners = np.array([(blocks[place].rows.start, blocks[place].columns.start) for place in piece]).reshape(-1, 2)
+        wide = int(np.ptp(corners, axis=0).argmax()) if len(piece) else 0
+        way = [piece[at] for at in _turning(corners[:, wide], corners[:, 1 - wide])]
+        middle = round(len(way) * (folds // 2) / folds)
+        todo += [(first, folds // 2, way[:middle]), (first + folds // 2, folds - folds // 2, way[middle:])]
+    return codes
+
+
+def _turning(lines: npt.NDArray[np.int64], along: npt.NDArray[np.int64]) -> list[int]:
+    """Places in the order of a way that goes line by line and turns at the end of each."""
+    _, number = np.unique(lines, return_inverse=True)
+    return np.lexsort((np.where(number % 2, -along, along), number)).tolist()
+
+
+def united(blocks: Sequence[Block], reached: Sequence[Sequence[int]], count: int) -> list[Block]:
+    """The blocks of one area so that landslides across regions lie in one of them: all blocks of such a landslide go to the fold that
+    holds most landslide ground of them.
+
+    ``reached``: the numbers of the blocks that each landslide reaches into, the largest landslide first. What would bind more ground
+    together than a fold's equal share stays divided.
+    """
+    fold = {block.number: block.fold for block in blocks}
+    bound = {block.number: [block.number] for block in blocks}
+    share_px = sum(block.labelled_px for block in blocks) / count
+    divided = True
+    while divided:  # what is moved for one landslide may divide another; each round binds more together
+        divided = False
+        for numbers in reached:
+            known = [number for number in numbers if blocks[number].labelled_px]
+            together = sorted({other for number in known for other in bound[number]})
+            own = [blocks[number] for number in together]
+            if len({fold[number] for number in known}) < 2 or sum(block.labelled_px for block in own) > share_px:
+                continue
+            divided = True
+            most = np.bincount([block.fold for block in own], [block.landslide_px for block in own]).argmax()
+            fold |= dict.fromkeys(together, int(most))
+            bound |= dict.fromkeys(together, together)
+    return [replace(block, fold=fold[block.number]) for block in blocks]
 
 
 def told_of_shares(landslide_px: Sequence[int], laid: dict[str, list[Block]], settings: TileSettings) -> list[str]:
@@ -128,6 +179,24 @@ def told_of_shares(landslide_px: Sequence[int], laid: dict[str, list[Block]], se
         raise TileError(f"Fold {poorest + 1} holds no landslide, so nothing can be judged there. {hint}")
     return [
         f"Fold {poorest + 1} holds {found[poorest]:.1%} of the landslide ground, where {fair:.0%} would be fair. {hint}"
+    ]
+
+
+def told_of_taught(taught_px: Sequence[int], elsewhere_px: Sequence[int], split: str) -> list[str]:
+    """A sentence if a network learns from less than `TAUGHT` of the landslide ground that is not its own to map, ``elsewhere_px``; both
+    by fold."""
+    shares = np.array(taught_px) / np.maximum(elsewhere_px, 1)
+    if shares.min(initial=1.0) >= TAUGHT:
+        return []
+    hint = {
+        "blocks": "tile.split regions deals compact pieces of ground, which divide fewer",
+        "regions": "fewer tile.folds divide fewer, and so do more areas (tile.split areas)",
+        "areas": "lower tile.gap_px",
+    }[split]
+    return [
+        f"The networks of folds 1 to {len(shares)} learn from {', '.join(f'{share:.0%}' for share in shares)} of the landslide ground"
+        f" that lies in other folds; the rest belongs to landslides that reach into the fold that a network maps, or lies near it."
+        f" To learn from more: {hint}."
     ]
 
 

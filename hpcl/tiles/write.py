@@ -39,6 +39,8 @@ class Tiler:
         self.labels = {area.name: stacks.write_labels(area, self.classes, out) for area in areas}
         self.laid = {name: folds.lay_blocks(name, labels, settings.block_px) for name, labels in self.labels.items()}
         self.blocks = folds.deal(self.laid, settings)
+        if settings.split == "regions":
+            self.blocks = [block for area in areas for block in self._united(area)]
         # A lattice, so that what is kept of the training ground does not depend on how it is walked.
         dealt_px = sum(block.labelled_px for block in self.blocks if block.fold < MAX_FOLDS)
         self._step_px = math.ceil(math.sqrt(max(1.0, dealt_px / likeness.SAMPLE_PX)))
@@ -46,6 +48,15 @@ class Tiler:
         self._sampled: list[Array] = []
         self._grounds: dict[str, AreaGround] = {}
         self._taught_px = np.zeros((settings.folds, 1 + len(self.classes)), np.int64)  # by network and class code
+
+    def _united(self, area: Area) -> list[folds.Block]:
+        """One area's blocks, with landslides across regions in one of them where that can be."""
+        own = [block for block in self.blocks if block.area == area.name]
+        numbers = np.empty(self.labels[area.name].shape, np.int32)
+        folds.paint(own, numbers)
+        reached = [(mask.sum(), np.unique(numbers[roi][mask]).tolist()) for roi, mask in area.landslides()]
+        reached.sort(key=lambda one: -one[0])
+        return folds.united(own, [blocks for _, blocks in reached], self.settings.folds)
 
     def write(self, area: Area) -> tuple[list[pd.DataFrame], pd.DataFrame, TiledArea]:
         """Write one area's arrays; its windows for each network, its polygons, and what the facts say of it."""
@@ -136,6 +147,12 @@ class Tiler:
             landslide_px=sum(block.landslide_px for block in own),
         )
 
+    def told_of_taught(self) -> list[str]:
+        """A sentence if little of the landslide ground teaches."""
+        held = [self._ground(code).landslide_px for code in range(self.settings.folds)]
+        elsewhere = [sum(held) - own for own in held]
+        return folds.told_of_taught(self._taught_px[:, 1:].sum(1).tolist(), elsewhere, self.settings.split)
+
     def unseen_classes(self) -> list[str]:
         """A sentence for each class that a network has no pixel to learn from."""
         told = []
@@ -171,7 +188,7 @@ def write(areas: Sequence[Area], settings: TileSettings, out: Path, progress: Ca
         artifacts.write_csv(out / f"windows_{code + 1}.csv", table, "%.4f")
         told.append(_summary(code, tiler.blocks, table))
     fold_map = _fold_map(tiler.blocks, tiled)
-    findings += overlaps(fold_map) + tiler.unseen_classes()
+    findings += overlaps(fold_map) + tiler.told_of_taught() + tiler.unseen_classes()
     facts = tiler.facts(tiled, areas[0].terrain_facts().sun)
     artifacts.write_json(out / "facts.json", replace(facts, findings=findings))
     artifacts.write_csv(out / "landslides.csv", pd.concat(polygons, names=["area"]).reset_index("area"))
@@ -187,8 +204,8 @@ def _check_windows(table: pd.DataFrame, code: int, settings: TileSettings) -> No
         what = "shows a landslide that its network could learn from" if len(held) else "fits into its blocks"
         raise TileError(
             f"Fold {code + 1}: no window of {settings.window_px} px {what}, between gaps of {settings.gap_px} px and landslides that"
-            " reach into several folds; lower tile.window_px, tile.gap_px or tile.minimum_valid_frac, raise tile.block_px, or"
-            " change tile.seed."
+            " reach into several folds; lower tile.window_px, tile.gap_px or tile.minimum_valid_frac, raise tile.block_px,"
+            " change tile.seed, or set tile.split to regions."
         )
 
 
