@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation inference bench bench-large inspect map review test lint types ui clean requirements
+.PHONY: help setup demo ablation inference bench bench-large bench-audit bench-loop inspect map review test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,12 @@ bench: setup  ## measure speed side by side (about 10 minutes), and keep reports
 
 bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; GDAL's gdaldem beside it, if it is there)
 	python -m benchmarks.rasters
+
+bench-audit: setup  ## measure what the audit finds of planted errors (hours; says so first; goes on in .bench-planted), and keep docs/audit.md
+	python -m benchmarks.planted.audit
+
+bench-loop: setup  ## measure whether answering an audit makes the map better (the same, in .bench-loop)
+	python -m benchmarks.planted.loop
 
 inspect: setup  ## look at an area before anything runs, and say which parameters suit it: make inspect AREA=<name> [WRITE=yes]
 	@python -m stages.inspect "$${AREA%/}" $(if $(WRITE),--write)
