@@ -19,7 +19,7 @@ from shapely import affinity
 from test_ingest import IMAGE, SETTINGS, UTM, square, write_polygons
 from test_review import GRID, row, save
 
-from benchmarks.planted import audit, errors, loop, mapper, truth
+from benchmarks.planted import errors, mapper, rounds, scored, truth
 from benchmarks.planted.errors import DISPLACED, FALSE, KEPT, planted
 from benchmarks.planted.project import Project
 from benchmarks.planted.scores import average_precision, brier, by_chance, score
@@ -245,12 +245,12 @@ def test_an_audit_is_scored_by_layer(project: Path) -> None:
         outlines=LayerFacts(rows=2),
     )
     write_json(project / "reports/audit/promises.json", facts)
-    found = {one.layer: one for one in audit.scored(Project(project, ("north",)))}
+    found = {one.layer: one for one in scored.scored(Project(project, ("north",)))}
     assert [one.held for one in found.values()] == [True, False, None]
     assert (found[OMISSIONS].ap_audit, found[OMISSIONS].ap0_audit) == (1, 0.5)
     assert found[OMISSIONS].ap_mean == pytest.approx(1 / 3)  # the right one has the lowest mean probability
     assert found[DOUBTFUL].ap_mean == 1  # of polygons that are none, the lowest comes first
-    text = audit.summary(pd.DataFrame([{"seed": 0, **vars(one)} for one in found.values()]))
+    text = scored.summary(pd.DataFrame([{"seed": 0, **vars(one)} for one in found.values()]))
     assert "1.00 / 0.33 / 0.61" in text
     assert "| 1 of 1 |" in text
     assert "| 0 of 1 |" in text
@@ -260,7 +260,7 @@ def test_an_audit_is_scored_by_layer(project: Path) -> None:
 def test_the_rows_most_probably_right_come_first_whatever_their_layer(project: Path) -> None:
     rows = mapper.open_rows({"north": desk()})
     assert rows["layer"].tolist() == [OMISSIONS, OUTLINES, DOUBTFUL, OUTLINES, OMISSIONS, OMISSIONS, DOUBTFUL]
-    chosen = loop.first_rows({"north": desk()}, np.random.default_rng(0))["north"]
+    chosen = rounds.first_rows({"north": desk()}, np.random.default_rng(0))["north"]
     assert all((chosen[layer]["decision"] != "").all() for layer in mapper.ASKED)
     mapper.write(project, "north", chosen)
     assert not len(mapper.open_rows({"north": desk()}))
@@ -283,25 +283,25 @@ def test_answers_to_a_layer_bring_the_inventory_closer_to_the_truth(project: Pat
 
 
 def test_all_answers_together_leave_only_what_nobody_asked(project: Path) -> None:
-    mapper.write(project, "north", loop.any_rows({"north": desk()}, np.random.default_rng(1))["north"])
+    mapper.write(project, "north", rounds.any_rows({"north": desk()}, np.random.default_rng(1))["north"])
     review.gather("north")
     np.testing.assert_array_equal(drawn(inventory().geometry), drawn(THERE[:3]))
     vector.write(project / "data/ingest/north/landslides.gpkg", inventory())
     assert desk().left_out.tolist() == [3]
-    assert loop.corrections(Project(project, ("north",))) == (7, 3)
+    assert rounds.corrections(Project(project, ("north",))) == (7, 3)
 
 
 def test_who_looks_at_any_landslides_corrects_those_that_are_wrong(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "ROWS", 3)
+    monkeypatch.setattr(rounds, "ROWS", 3)
     for _ in range(2):  # the second time all is right, and said once more
-        mapper.write(project, "north", loop.any_landslides({"north": desk()}, np.random.default_rng(0))["north"])
+        mapper.write(project, "north", rounds.any_landslides({"north": desk()}, np.random.default_rng(0))["north"])
         review.gather("north")
         np.testing.assert_array_equal(drawn(inventory().geometry), drawn(THERE[:2]))
         save(project / "data/audit/north", *ROWS)
         vector.write(project / "data/ingest/north/landslides.gpkg", inventory())
-        monkeypatch.setattr(loop, "ROWS", 2)
+        monkeypatch.setattr(rounds, "ROWS", 2)
 
 
 def test_the_lead_of_the_first_is_that_within_seeds() -> None:
@@ -313,7 +313,7 @@ def test_the_lead_of_the_first_is_that_within_seeds() -> None:
         for arm, turn in itertools.product(gains, (1, 2)):
             score = start + gains[arm][seed] * turn / 2
             rows.append({"seed": seed, "arm": arm, "round": turn, "iou": score, "answers": 20 * turn, "corrections": 9})
-    text = loop.summary(pd.DataFrame(rows))
+    text = rounds.summary(pd.DataFrame(rows))
     leads = np.array([0.01, 0.04, 0.01])
     half = 4.302653 * leads.std(ddof=1) / np.sqrt(3)  # the 97.5 % quantile of Student's t with 2 degrees of freedom
     assert f"| {leads.mean():+.3f} [{leads.mean() - half:+.3f}, {leads.mean() + half:+.3f}] |" in text
