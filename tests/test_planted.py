@@ -223,11 +223,14 @@ def test_rows_are_right_by_what_was_planted(project: Path) -> None:
     assert [known.missed(layer, layers[layer].iloc[1:]) for layer in (OMISSIONS, DOUBTFUL, OUTLINES)] == [2, 1, 1]
 
 
-@pytest.mark.parametrize(("width_m", "right", "missed"), [(29, True, 0), (31, False, 1), (2, True, 0)])
-def test_a_candidate_is_right_from_three_tenths_on(width_m: float, right: bool, missed: int) -> None:
-    """A strip that reaches ten metres into a landslide that is left out, and so far beyond that its share there is..."""
-    beyond_m = 10 / 0.3 * (width_m / 30) - 10 if width_m > 2 else 0.0
-    strip = affinity.translate(shapely.box(-beyond_m, 0, 10, 24), THERE[3].bounds[0], THERE[3].bounds[1])
+@pytest.mark.parametrize(
+    ("inside_m", "beyond_m", "right", "missed"),
+    [(10, 23, True, 0), (10, 24, False, 1), (24, 55, True, 0), (2, 0, True, 0)],
+)
+def test_a_candidate_is_right_from_three_tenths_on(inside_m: float, beyond_m: float, right: bool, missed: int) -> None:
+    """A strip that reaches so far into a landslide that is left out, and so far beyond it; small ones lead there as well."""
+    west, south, *_ = THERE[3].bounds
+    strip = shapely.box(west - beyond_m, south, west + inside_m, south + 24)
     table = gpd.GeoDataFrame({"inventory_sha256": [""]}, geometry=[strip], crs=UTM)
     known = truth.Truth(TRUTH.landslides, TRUTH.drawn, np.array([3]))
     assert known.right(OMISSIONS, table).tolist() == [right]
