@@ -15,6 +15,9 @@ from stages._stage import ParameterError, merged, params
 
 ABLATION = Path("ablation")
 FILE, MODELS, RESULTS = ABLATION / "params.yaml", ABLATION / "models", ABLATION / "results"
+SHARES = ABLATION / "shares"
+ALL = 100
+"""Per cent of the labels."""
 TRAINING = "training.json"
 SECTIONS = ("model", "contrastive", "train", "inference")
 
@@ -29,6 +32,40 @@ class Variant:
     branches: tuple[str, ...] = ()
     steps_factor: float = 1.0
     set: dict[str, dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A variant trained with a seed, at all labels or at a share of them, in per cent; and where that lies."""
+
+    variant: str
+    seed: int
+    percent: int = ALL
+
+    def __str__(self) -> str:
+        return f"{self.variant} {self.seed}" + (f" at {self.percent} %" if self.percent != ALL else "")
+
+    @property
+    def share(self) -> Path:
+        """All of its share of the labels with its seed."""
+        return SHARES / f"{self.percent}-{self.seed}"
+
+    @property
+    def labels(self) -> Path | None:
+        """The folder that says what teaches, if not all labels do."""
+        return None if self.percent == ALL else self.share / "labels"
+
+    @property
+    def networks(self) -> Path:
+        """The folder of its networks, and of `TRAINING`."""
+        whole = MODELS / f"{self.variant}-{self.seed}"
+        return whole if self.percent == ALL else self.share / "models" / self.variant
+
+    @property
+    def scores(self) -> Path:
+        """The file of its scores."""
+        whole = RESULTS / f"{self.variant}-{self.seed}.json"
+        return whole if self.percent == ALL else self.share / "results" / f"{self.variant}.json"
 
 
 def variants() -> dict[str, Variant]:

@@ -20,7 +20,8 @@ COST = {
     "outline": "seconds, minutes for a large scene", "evaluate": "seconds", "explain": "seconds", "report": "seconds",
     "audit": "seconds, minutes for thousands of landslides",
     "page": "seconds, a minute for large scenes", "track": "seconds",
-    "train_variant": "as `train`", "score_variant": "as `predict`, over all labelled areas",
+    "train_variant": "as `train`", "score_variant": "as `predict`, over all labelled areas", "share_labels": "seconds",
+    "train_share": "as `train`", "score_share": "as `predict`, over all labelled areas",
 }  # fmt: skip
 """What a stage takes; docs/benchmarks.md has figures."""
 
@@ -75,6 +76,7 @@ def _name(entry: object) -> str:
         "${key}": "<area>",
         "${item.variant}": "<variant>",
         "${item.seed}": "<seed>",
+        "${item.percent}": "<percent>",
     }.items():
         name = name.replace(template, shown)
     return name

@@ -20,7 +20,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-PIPELINES = dict.fromkeys(("train_variant", "score_variant"), Path("ablation/dvc.yaml"))
+PIPELINES = dict.fromkeys(
+    ("train_variant", "score_variant", "share_labels", "train_share", "score_share"), Path("ablation/dvc.yaml")
+)
 """Where a stage is declared, if not in dvc.yaml."""
 
 

@@ -58,19 +58,22 @@ class Result:
             (self.checkpoints / "finished").touch()
 
 
-def tiles_for(recipe: Recipe, fold: int) -> Tiles:
-    """The tiles as the network of a fold sees them, with the bands that this training reads."""
-    return Tiles(TILES, recipe.model.branches, fold, downhill=recipe.needs_toe)
+def tiles_for(recipe: Recipe, fold: int, share: Path | None = None) -> Tiles:
+    """The tiles as the network of a fold sees them, with the bands that this training reads, and of all labels or of a share."""
+    return Tiles(TILES, recipe.model.branches, fold, downhill=recipe.needs_toe, share=share)
 
 
-def train(label: str, recipe: Recipe) -> Iterator[Result]:
+def train(label: str, recipe: Recipe, share: Path | None = None) -> Iterator[Result]:
     """Train a network for each fold, and yield each when it is trained; of several processes, only the first one gets results.
 
-    Raises `BusyError` if another training goes on from the same checkpoints.
+    ``share``: the folder of a share of the labels, if not all of them teach. Raises `BusyError` if another training goes on from the
+    same checkpoints.
     """
-    place = _checkpoints(recipe)
+    folds = range(1, 1 + len(read_json(TILES / "facts.json", TileFacts).folds))
+    seen = [tiles_for(recipe, fold, share) for fold in folds]
+    place = _checkpoints(recipe, share)
     with _alone(place):
-        yield from _train(label, recipe, place)
+        yield from _train(label, recipe, seen, place)
 
 
 @contextmanager
@@ -89,9 +92,7 @@ def _alone(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _train(label: str, recipe: Recipe, place: Path) -> Iterator[Result]:
-    folds = range(1, 1 + len(read_json(TILES / "facts.json", TileFacts).folds))
-    seen = [tiles_for(recipe, fold) for fold in folds]
+def _train(label: str, recipe: Recipe, seen: Sequence[Tiles], place: Path) -> Iterator[Result]:
     _say_cost(label, recipe, seen)
     for tiles in seen:
         name = f"{label}: fold {tiles.fold}"
@@ -167,9 +168,9 @@ def _facts(tiles: Tiles, held: HeldLoss) -> TrainedFacts:
     )
 
 
-def _checkpoints(recipe: Recipe) -> Path:
-    """A folder outside the outs for exactly these settings, tiles and this code, so that no other run resumes from it; each
-    fold has its own in there."""
+def _checkpoints(recipe: Recipe, share: Path | None = None) -> Path:
+    """A folder outside the outs for exactly these settings, tiles, share of the labels and this code, so that no other run resumes
+    from it; each fold has its own in there."""
     key = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     key.update(" ".join(f"{package} {version(package)}" for package in LIBRARIES).encode())
     code = sorted(path for package in PACKAGES for path in (CODE / package).glob("*.py"))
@@ -179,6 +180,8 @@ def _checkpoints(recipe: Recipe) -> Path:
     place = Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt"
     tiles = remembered_md5s(TILES, place / "hashes.json")  # they may be gigabytes
     key.update(json.dumps(tiles, sort_keys=True).encode())
+    for path in sorted(share.iterdir()) if share else []:
+        key.update(bytes.fromhex(sha256(path)))
     return place / key.hexdigest()[:16]
 
 

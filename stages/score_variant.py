@@ -12,8 +12,8 @@ from hpcl.metrics import pixels
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
-from hpcl.training.recipe import Recipe
 from stages import _ablation
+from stages._ablation import Training
 from stages._stage import params, run
 from stages._train import TILES, tiles_for
 from stages.tracking import execution
@@ -21,30 +21,34 @@ from stages.tracking import execution
 
 def main(variant: str, seed: str) -> None:
     """Write ablation/results/<variant>-<seed>.json."""
-    recipe, folder = _ablation.recipe(variant, int(seed)), _ablation.MODELS / f"{variant}-{seed}"
-    windows, settings = inference(variant), params("evaluate", EvaluateSettings)
+    write(Training(variant, int(seed)))
+
+
+def write(training: Training) -> None:
+    """Map all labelled ground, and write what is right and wrong there; a share of the labels thins none of it."""
+    windows, settings = inference(training.variant), params("evaluate", EvaluateSettings)
     tiles = artifacts.read_json(TILES / "facts.json", TileFacts)
-    training = artifacts.read_json(folder / _ablation.TRAINING, VariantTraining)
-    ensemble = load(folder)
+    trained = artifacts.read_json(training.networks / _ablation.TRAINING, VariantTraining)
+    ensemble = load(training.networks)
     blocks = score.score(TILES, ensemble, windows, settings)
     in_folds = blocks["fold"] > 0
     grounds = {compare.ground(tiles): blocks[in_folds]}
     if transfer := compare.transfer_ground(tiles):
         grounds[transfer] = blocks[~in_folds]
     ious = {ground: _landslide_iou(counted) for ground, counted in grounds.items()}
-    execution.live({"landslide_iou": ious[compare.ground(tiles)]}, training.steps)
+    execution.live({"landslide_iou": ious[compare.ground(tiles)]}, trained.steps)
     write_json(
-        _ablation.RESULTS / f"{variant}-{seed}.json",
+        training.scores,
         VariantScores(
             blocks={ground: counted.to_dict("list") for ground, counted in grounds.items()},
-            held_iou=training.held_iou,
-            probe_auc=_probe_auc(ensemble, recipe),
-            steps=training.steps,
+            held_iou=trained.held_iou,
+            probe_auc=_probe_auc(ensemble, training),
+            steps=trained.steps,
             parameters=sum(p.numel() for p in ensemble.members[0].network.parameters()),
         ),
     )
     for ground, iou in ious.items():
-        print(f"scores {variant} {seed}: landslide IoU {iou:.3f} on {ground}")
+        print(f"scores {training}: landslide IoU {iou:.3f} on {ground}")
 
 
 def inference(variant: str) -> InferenceSettings:
@@ -57,12 +61,13 @@ def _landslide_iou(blocks: pd.DataFrame) -> float:
     return float(pixels.scores(total)["landslide_iou"])
 
 
-def _probe_auc(ensemble: Ensemble, recipe: Recipe) -> float | None:
+def _probe_auc(ensemble: Ensemble, training: Training) -> float | None:
     """Mean over the folds, each network probed on its own."""
+    recipe = _ablation.recipe(training.variant, training.seed)
     if recipe.model.architecture != "hpcl_net":
         return None  # others have no hyper-pixels of that size
     probed = [
-        boundary_probe(member.network, tiles_for(recipe, member.facts.fold), recipe.contrast)
+        boundary_probe(member.network, tiles_for(recipe, member.facts.fold, training.labels), recipe.contrast)
         for member in ensemble.members
     ]
     known = [auc for auc in probed if auc is not None]

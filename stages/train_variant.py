@@ -4,20 +4,26 @@ from hpcl.core.artifacts import write_json
 from hpcl.core.records import VariantTraining
 from hpcl.networks import store
 from stages import _ablation
+from stages._ablation import Training
 from stages._stage import run
 from stages._train import train
 
 
 def main(variant: str, seed: str) -> None:
     """Write ablation/models/<variant>-<seed>/: <fold>/ as `train` writes its own, and training.json."""
-    recipe, folder = _ablation.recipe(variant, int(seed)), _ablation.MODELS / f"{variant}-{seed}"
-    held = []
-    for result in train(f"training {variant} {seed}", recipe):
-        store.save(folder / str(result.fold), result.network, result.facts)
+    write(Training(variant, int(seed)))
+
+
+def write(training: Training) -> None:
+    """Train a network for each fold, and write them all."""
+    recipe, held = _ablation.recipe(training.variant, training.seed), []
+    for result in train(f"training {training}", recipe, training.labels):
+        store.save(training.networks / str(result.fold), result.network, result.facts)
         held.append(result.held_iou)
     if not held:
         return  # another process than the first
-    write_json(folder / _ablation.TRAINING, VariantTraining(held_iou=sum(held) / len(held), steps=recipe.steps))
+    told = VariantTraining(held_iou=sum(held) / len(held), steps=recipe.steps)
+    write_json(training.networks / _ablation.TRAINING, told)
     result.kept()
 
 

@@ -72,6 +72,8 @@ def remedy(path: Path) -> str:
             return "restore it (git checkout reports/inference.csv), or delete it and make it again (make inference)"
         case ("ablation", "models" | "results", *_):
             return "make it again (make ablation)"
+        case ("ablation", "shares", *_):
+            return "make it again (make budget)"
         case _:
             return "give a complete file there"
     return f"restore it ({keeper} {quote(str(path))}) or make it again (dvc repro -s -f {quote(stage)})"

@@ -622,8 +622,28 @@ class TrainingSummary(Sparse):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaughtGround:
+    """What the network of one fold learns from at a share of the labels."""
+
+    blocks: dict[str, list[int]]
+    """Numbers of the blocks, by area, in the order in which they were mapped."""
+    landslides: int
+    """That it learns from, and of how many that could teach it..."""
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelShare:
+    """ablation/shares/<percent>-<seed>/labels/facts.json: the ground that teaches at a share of the labels."""
+
+    folds: list[TaughtGround]
+    """In the order of their codes."""
+    findings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VariantTraining:
-    """ablation/models/<variant>-<seed>/training.json."""
+    """training.json of ablation/models/<variant>-<seed> and ablation/shares/<percent>-<seed>/models/<variant>."""
 
     held_iou: float
     """Mean over the folds."""

@@ -19,7 +19,7 @@ from hpcl.core.areas import distinct
 from hpcl.core.artifacts import read_csv, read_json, read_npy
 from hpcl.core.codes import UNKNOWN
 from hpcl.core.prefetch import ahead
-from hpcl.core.records import TileFacts
+from hpcl.core.records import LabelShare, TileFacts
 from hpcl.networks.d4 import turn
 from hpcl.networks.normalise import Float32, normalise
 from hpcl.settings.train import AugmentSettings
@@ -44,13 +44,21 @@ Draw = tuple[int, int, int]
 
 class Tiles:
     """The tile folder as the network of one ``fold`` sees it, memory-mapped: facts, windows, and raw windows of chosen bands;
-    with ``downhill``, the surface normal is among them whether a branch sees it or not.
+    with ``downhill``, the surface normal is among them whether a branch sees it or not. Of a ``share`` of the labels, a folder
+    that `hpcl.ablation.share` wrote, only that ground teaches.
 
     Folds count from 1. Windows have a role: the network learns from ``train``, and ``held`` are those of its fold, which
     it never learns from.
     """
 
-    def __init__(self, folder: Path, branches: Mapping[str, Sequence[str]], fold: int, downhill: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        branches: Mapping[str, Sequence[str]],
+        fold: int,
+        downhill: bool = False,
+        share: Path | None = None,
+    ) -> None:
         self.facts, self.fold = read_json(folder / "facts.json", TileFacts), fold
         if not 1 <= fold <= len(self.facts.folds):
             raise DatasetError(
@@ -73,7 +81,7 @@ class Tiles:
         self._layers = [list(known).index(name) for name in names]
         self._place = {b: [names.index(x.name) for x in bands] for b, bands in self.branches.items()}
         # Of half a million windows, names as categories and columns as arrays take a tenth of what objects take.
-        table = folder / f"windows_{fold}.csv"
+        table = (share or folder) / f"windows_{fold}.csv"
         self.windows = read_csv(
             table, {"area": "category", "role": "category", "row_px": int, "column_px": int, "landslide_frac": float}
         )
@@ -87,12 +95,19 @@ class Tiles:
                 " tile again (dvc repro -s -f tile)."
             )
         self._arrays = {area: self._area(folder, area) for area in distinct(self.facts.areas)}
+        self._taken = self._blocks(share) if share else None
 
     def _area(self, folder: Path, area: str) -> tuple[npt.NDArray[Any], ...]:
         """Bands, labels and teaching bits of one area, as plain arrays: slicing a memmap costs more than reading a small window."""
         bands = read_npy(folder / f"{area}.bands.npy", "f", [len(self.facts.bands), None, None])
         codes = (read_npy(folder / f"{area}.{what}.npy", "iu", bands.shape[1:]) for what in ("labels", "teaches"))
         return tuple(map(np.asarray, (bands, *codes)))
+
+    def _blocks(self, share: Path) -> dict[str, npt.NDArray[np.bool_]]:
+        """By area, whether each of its blocks belongs to a share of the labels."""
+        taken = read_json(share / "facts.json", LabelShare).folds[self.fold - 1].blocks
+        areas = self.facts.areas
+        return {name: np.isin(np.arange(len(area.folds)), taken.get(name, ())) for name, area in areas.items()}
 
     def raw(self, number: int) -> tuple[Float32, npt.NDArray[np.int64]]:
         """Window ``number``: raw bands ``(band, row, column)``, and labels ``(row, column)``: of a training window those that may
@@ -104,6 +119,10 @@ class Tiles:
         label = labels[rows, columns]
         if role == "train":
             label = np.where(teaches[rows, columns] >> (self.fold - 1) & 1, label, UNKNOWN)
+            if self._taken is not None:
+                height, width = label.shape
+                blocks = self.facts.areas[area].blocks(slice(row, row + height), slice(column, column + width))
+                label = np.where(self._taken[area][blocks], label, UNKNOWN)
         missing = self.window_px - label.shape[0], self.window_px - label.shape[1]
         if any(missing):
             values = np.pad(values, ((0, 0), (0, missing[0]), (0, missing[1])), constant_values=np.nan)
