@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation inference bench bench-large bench-audit bench-loop inspect map review test lint types ui clean requirements
+.PHONY: help setup demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review test lint types ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,10 @@ demo: setup  ## run the whole pipeline on the built-in synthetic areas
 
 ablation: setup  ## measure what each component buys on your areas (hours; says so first), and keep reports/ablation.csv
 	python -m stages.ablation
+	@python -m stages.tracking sync
+
+budget: setup  ## measure what more landslides in the inventory would bring (hours; says so first), and keep reports/budget.csv
+	python -m stages.budget
 	@python -m stages.tracking sync
 
 inference: setup  ## measure whether TTA or AdaBN pays with the trained model (says first how long), and keep reports/inference.csv

@@ -46,6 +46,14 @@ class Training:
         return f"{self.variant} {self.seed}" + (f" at {self.percent} %" if self.percent != ALL else "")
 
     @property
+    def stages(self) -> tuple[str, str]:
+        """The stages that train and score it, as DVC calls them."""
+        if self.percent == ALL:
+            return f"train_variant@{self.variant}-{self.seed}", f"score_variant@{self.variant}-{self.seed}"
+        one = f"{self.percent}-{self.seed}-{self.variant}"
+        return f"train_share@{one}", f"score_share@{one}"
+
+    @property
     def share(self) -> Path:
         """All of its share of the labels with its seed."""
         return SHARES / f"{self.percent}-{self.seed}"

@@ -11,7 +11,16 @@ from hpcl.core.records import AuditFacts, BaselineFacts, CalibrationFacts, Train
 from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, page
-from hpcl.report.collect import DATA, REPORTS, area_figures, curves, mapped_figures, read_area, read_mapped
+from hpcl.report.collect import (
+    DATA,
+    REPORTS,
+    area_figures,
+    budget_curves,
+    curves,
+    mapped_figures,
+    read_area,
+    read_mapped,
+)
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
@@ -23,7 +32,8 @@ def main() -> None:
     names = params("areas", Names)
     tiles = stored.facts()
     metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json", Metrics)
-    pictures = curves(metrics, settings)
+    budget = artifacts.read_csv(REPORTS / "budget.csv", {"ground": str, "variant": str, "label": str})
+    pictures = curves(metrics, settings) | budget_curves(budget, names, settings)
     areas = []
     besides = [read_mapped(name) for name in mapped_besides(DATA, names)]
     bar = progress("report")
@@ -51,6 +61,7 @@ def main() -> None:
         ablation=artifacts.read_csv(
             REPORTS / "ablation.csv", {"ground": str, "variant": str, "label": str, "status": str}
         ),
+        budget=budget,
     )
     html = page.render(report).encode()
     folder, draft = REPORTS / "figures", REPORTS / ".draft.figures"

@@ -13,8 +13,7 @@ def main(percent: str, seed: str) -> None:
     """Write ablation/shares/<percent>-<seed>/labels/: which blocks teach the network of each fold, and its windows."""
     settings, asked = params("tile", TileSettings), share.Asked(int(percent), int(seed))
     out = SHARES / f"{percent}-{seed}" / "labels"
-    for finding in share.write(TILES, asked, settings.minimum_valid_frac, out):
-        print(f"labels {percent} % {seed}: {finding}")
+    share.write(TILES, asked, settings.minimum_valid_frac, out)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,12 @@ from hpcl.networks.store import Trained, build
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
 from hpcl.settings.model import ModelError
-from stages import _ablation
+from stages import _ablation, _trainings
 from stages import ablation as command
-from stages._ablation import Variant
+from stages._ablation import Training, Variant
 from stages._stage import ParameterError, params
-from stages.ablation import UnfinishedError, collect, summarised
+from stages._trainings import UnfinishedError
+from stages.ablation import collect, summarised
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = params("variants", dict[str, _ablation.Variant], file=ROOT / _ablation.FILE)
@@ -468,29 +469,33 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class FakeDVC:
-    """Stands for the program: what it was asked to do, and which trainings it finds outdated before and after it ran them."""
+    """Stands for the program: what it was asked to do, and which trainings it finds outdated before and after it ran them, each by
+    the stage that trains it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, before: list[str], after: list[str], broken: str = "") -> None:
-        self.asked: list[str] = []
+        self.commands: list[list[str]] = []
         self.outdated, self.after, self.broken = before, after, broken
-        monkeypatch.setattr(command.subprocess, "run", self.run)
-        monkeypatch.setattr(command, "_cost", lambda missing, folds: 3600.0 * len(missing))
+        monkeypatch.setattr(_trainings.subprocess, "run", self.run)
+        monkeypatch.setattr(_trainings, "cost_s", lambda missing, folds: 3600.0 * len(missing))
+
+    @property
+    def asked(self) -> list[str]:
+        return [words[1] for words in self.commands]
 
     def run(self, arguments: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
-        self.asked.append(arguments[1])
+        self.commands.append(arguments)
         if "--keep-going" in arguments:
             self.outdated = self.after
             return subprocess.CompletedProcess(arguments, int(bool(self.after)))
-        stages = {
-            f"{stage}_variant@{one}": [{"changed deps": {}}] for one in self.outdated for stage in ("train", "score")
-        }
+        outdated = [*self.outdated, *(one.replace("train", "score") for one in self.outdated)]
+        stages = {one: [{"changed deps": {}}] for one in outdated}
         return subprocess.CompletedProcess(arguments, int(arguments[1] == self.broken), stdout=json.dumps(stages))
 
 
 def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dvc = FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=[])
+    dvc = FakeDVC(monkeypatch, before=["train_variant@stack-0", "train_variant@stack-1"], after=[])
     command.main()
     assert dvc.asked == ["repro", "status", "repro", "status"]
     said = capsys.readouterr().out
@@ -500,7 +505,7 @@ def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
     assert table["variant"].to_list() == ["stack", "hpcl_net", "stack"]
     assert set(table["status"]) == {"run"}
     assert "| Both |" in (project / "docs/ablation.md").read_text()
-    dvc.asked.clear()
+    dvc.commands.clear()
     command.main()
     assert dvc.asked == ["repro", "status"]
 
@@ -508,21 +513,22 @@ def test_the_ablation_says_its_cost_and_runs_what_is_missing_or_outdated(
 def test_the_cost_is_that_of_every_missing_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps that take a second each: two trainings with the budget's steps, one with fewer, each of four networks."""
     monkeypatch.chdir(ROOT)
-    clock = iter(range(command.PROBE_STEPS))
-    monkeypatch.setattr(command, "tiles_for", lambda settings, fold: None)
-    monkeypatch.setattr(command.time, "perf_counter", lambda: float(next(clock)))
+    clock = iter(range(_trainings.PROBE_STEPS))
+    monkeypatch.setattr(_trainings, "tiles_for", lambda settings, fold: None)
+    monkeypatch.setattr(_trainings.time, "perf_counter", lambda: float(next(clock)))
     monkeypatch.setattr(
-        hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(command.PROBE_STEPS)]
+        hpcl.training.loop, "fit", lambda *_, progress: [progress(n, 0) for n in range(_trainings.PROBE_STEPS)]
     )
     whole, short = (_ablation.recipe(name, 0).train for name in ("hpcl_net", "segformer_as_long"))
     steps = 2 * whole.epochs * whole.steps_per_epoch + short.epochs * short.steps_per_epoch
-    assert command._cost(["hpcl_net-0", "segformer_as_long-2", "hpcl_net-1"], 4) == 4 * steps
+    wanted = [Training("hpcl_net", 0), Training("segformer_as_long", 2), Training("hpcl_net", 1, 25)]
+    assert _trainings.cost_s(wanted, 4) == 4 * steps
 
 
 def test_what_cannot_be_built_is_said_before_anything_is_trained(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dvc = FakeDVC(monkeypatch, before=["stack-0"], after=[])
+    dvc = FakeDVC(monkeypatch, before=["train_variant@stack-0"], after=[])
     rows = project / "ablation/params.yaml"
     rows.write_text(rows.read_text().replace("model: {fusion: input}", "model: {encoder: resnet_of_mine}"))
     with pytest.raises(ModelError, match="resnet_of_mine"):
@@ -531,8 +537,8 @@ def test_what_cannot_be_built_is_said_before_anything_is_trained(
 
 
 def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeDVC(monkeypatch, before=["stack-0", "stack-1"], after=["stack-1"])
-    with pytest.raises(UnfinishedError, match=r"1 trainings have no result \(stack-1\)"):
+    FakeDVC(monkeypatch, before=["train_variant@stack-0", "train_variant@stack-1"], after=["train_variant@stack-1"])
+    with pytest.raises(UnfinishedError, match=r"1 trainings have no result \(stack 1\)"):
         command.main()
     table = pd.read_csv(project / "reports/ablation.csv")
     assert table["status"].to_list() == ["run", "run", "not run"]
@@ -540,7 +546,9 @@ def test_a_failed_training_leaves_its_row_out_and_is_told(project: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("broken", "outdated"), [("repro", []), ("status", []), ("", ["hpcl_net-0", "stack-1"])], ids=str
+    ("broken", "outdated"),
+    [("repro", []), ("status", []), ("", ["train_variant@hpcl_net-0", "train_variant@stack-1"])],
+    ids=str,
 )
 def test_without_any_result_the_table_stays_as_it_is(
     broken: str, outdated: list[str], project: Path, monkeypatch: pytest.MonkeyPatch

@@ -84,23 +84,30 @@ def compare(
     Intervals speak of ground like these blocks and of trainings like these; what other training ground or another area would change
     is not in them.
     """
-    counts, fold = _stack(trainings)
-    seeds, blocks = next(iter(counts.values())).shape[:2]
-    enough = blocks > 1 if seeds > 1 else fold.max() > 0
+    counts, _ = _stack(trainings)
     found = {name: _scores(c.sum(1)) for name, c in counts.items()}
-    draws = {name: _draws(c, fold, settings) for name, c in counts.items()} if enough else {}
+    drawn = draws(trainings, settings)
     lines = []
     for name, scores in found.items():
         iou = scores["landslide_iou"]
-        line = {"variant": name, "seeds": seeds, "sd": iou.std(ddof=1) if seeds > 1 else np.nan}
+        line = {"variant": name, "seeds": len(iou), "sd": iou.std(ddof=1) if len(iou) > 1 else np.nan}
         line |= {score: values.mean() for score, values in scores.items()}
         other = against.get(name, "")
         if other in found:
-            low, high = intervals.interval(draws[name] - draws[other], settings) if enough else (np.nan, np.nan)
+            low, high = intervals.interval(drawn[name] - drawn[other], settings) if drawn else (np.nan, np.nan)
             lead = (iou - found[other]["landslide_iou"]).mean()
             line |= {"against": other, "difference": lead, "low": low, "high": high}
         lines.append(line)
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def draws(trainings: Mapping[str, Sequence[pd.DataFrame]], settings: EvaluateSettings) -> dict[str, Array]:
+    """The landslide IoU of each variant in each resample, ``(resample,)``, the mean over its maps; `compare` says what is drawn. No
+    variant has any where that says nothing."""
+    counts, fold = _stack(trainings)
+    seeds, blocks = next(iter(counts.values())).shape[:2]
+    enough = blocks > 1 if seeds > 1 else fold.max() > 0
+    return {name: _draws(each, fold, settings) for name, each in counts.items()} if enough else {}
 
 
 def _stack(trainings: Mapping[str, Sequence[pd.DataFrame]]) -> tuple[dict[str, Array], Array]:
@@ -137,7 +144,7 @@ def _confusion(totals: Array) -> Array:
 
 
 def _draws(counts: Array, fold: Array, settings: EvaluateSettings) -> Array:
-    """Landslide IoU of a variant in each resample, ``(resample,)``, the mean over its maps; `compare` says what is drawn."""
+    """`draws` of one variant."""
     confusion = _confusion(counts).astype(float)
     seeds, folds = len(confusion), int(fold.max()) + 1
     if seeds == 1:

@@ -7,7 +7,7 @@ that is not reached is unknown to a training, no background: nobody has been the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,11 @@ def _spread_out(points: Array, numbers: Array, rng: np.random.Generator) -> list
     return order
 
 
-def write(tiles: Path, asked: Asked, minimum_valid_frac: float, out: Path) -> list[str]:
+def write(tiles: Path, asked: Asked, minimum_valid_frac: float, out: Path) -> None:
     """Write what the network of each fold may learn from at a share of the labels of ``tiles``: ``facts.json`` (`LabelShare`) and, as
     the tiles have them, ``windows_<fold>.csv``, without the training windows of which less than ``minimum_valid_frac`` is left.
 
-    Returns a sentence for each share that could not be had. Raises `ShareError` if there is none.
+    A share that could not be had is a finding. Raises `ShareError` if nothing can be learnt.
     """
     facts = artifacts.read_json(tiles / "facts.json", TileFacts)
     ground = _Ground(tiles, facts)
@@ -93,7 +93,6 @@ def write(tiles: Path, asked: Asked, minimum_valid_frac: float, out: Path) -> li
         artifacts.write_csv(out / f"windows_{code + 1}.csv", windows, "%.4f")
     findings = [told for code, one in enumerate(taught) for told in _findings(code, one, asked)]
     artifacts.write_json(out / "facts.json", LabelShare(folds=taught, findings=findings))
-    return findings
 
 
 def _chosen(
@@ -135,8 +134,8 @@ class _Ground:
         self.tiles, self.facts = tiles, facts
         self._arrays = {
             name: [artifacts.read_npy(tiles / f"{name}.{what}.npy", "iu", area.shape) for what in ("labels", "teaches")]
-            for name, area in facts.areas.items()
-            if name in distinct(facts.areas) and not area.test
+            for name, area in ((name, facts.areas[name]) for name in distinct(facts.areas))
+            if not area.test
         }
 
     def may_teach(self, code: int, place: Place) -> bool:

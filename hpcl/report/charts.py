@@ -1,4 +1,4 @@
-"""Charts: training curves, precision and recall, reliability, risk and coverage, intervals, attention."""
+"""Charts: training curves, precision and recall, reliability, risk and coverage, intervals, attention, label budget."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ from hpcl.report.style import (
     line,
     styled,
 )
+
+COLOURS = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
+"""Of lines, in their order."""
 
 
 def _chart(
@@ -88,10 +91,9 @@ def training(table: pd.DataFrame, shown: Curves) -> Figure:
     """Columns of curves.csv by epoch, those that are there: a line for each fold, in one colour."""
     rows = -(-len(set(shown.lines) & set(table)) // 4)
     figure, axes = _chart(3.1, shown.title, "reports/train/curves.csv", legend_rows=rows)
-    colours = [BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE]
     marker = "o" if table["epoch"].nunique() < 40 else ""
     handles = []
-    for (column, label), colour in zip(shown.lines.items(), colours[: len(shown.lines)], strict=True):
+    for (column, label), colour in zip(shown.lines.items(), COLOURS, strict=False):
         if column in table and table[column].notna().any():
             for _, mine in table.groupby("fold"):
                 axes.plot(mine["epoch"] + 1, mine[column], marker=marker, markersize=2.5, linewidth=1.1, color=colour)
@@ -202,4 +204,34 @@ def score_intervals(metrics: Metrics) -> Figure:
     axes.set_xlabel("score, with block-bootstrap interval [-]")
     axes.grid(False, axis="y")
     legend(figure, axes.get_legend_handles_labels()[0], 4)
+    return figure
+
+
+@styled
+def label_budget(curves: pd.DataFrame) -> Figure:
+    """Landslide IoU of each variant by the landslides that its networks learnt from, with intervals; curves of one ground."""
+    groups = list(curves.groupby("label", sort=False))
+    title = f"Landslide IoU by landslides learnt from: {curves['ground'].iloc[0]}"
+    figure, axes = _chart(3.6, title, "reports/budget.csv", legend_rows=-(-len(groups) // 2))
+    span = curves["landslides"].max()
+    for number, (label, mine) in enumerate(groups):
+        colour, marker = COLOURS[number % len(COLOURS)], "os^Dv"[number % 5]
+        at = mine["landslides"] + 0.006 * span * (
+            number - (len(groups) - 1) / 2
+        )  # so that intervals stand side by side
+        axes.plot(at, mine["landslide_iou"], marker=marker, markersize=5, color=colour, label=label)
+        axes.vlines(at, mine["iou_low"], mine["iou_high"], color=colour, linewidth=1.4, alpha=0.55)
+    shares = curves.drop_duplicates("percent")
+    for percent, landslides in zip(shares["percent"], shares["landslides"], strict=True):
+        axes.annotate(
+            f"{percent:.0f} %",
+            (landslides, 0.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            color=GREY,
+            fontsize=7,
+        )
+    axes.set(xlabel="landslides that each network learnt from (mean over folds and seeds)", ylabel="landslide IoU [-]")
+    axes.set_xlim(0, 1.04 * span)
+    legend(figure, axes.get_legend_handles_labels()[0], 2)
     return figure

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import shapely
 
 from hpcl import sensors
@@ -26,6 +28,7 @@ from hpcl.core.records import (
 from hpcl.geo import blocks, raster, vector
 from hpcl.metrics.records import Metrics
 from hpcl.report import charts, enlarged, facts, maps, sheets, style
+from hpcl.report.budget import of_areas
 from hpcl.report.html import worded
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
@@ -58,6 +61,13 @@ def curves(metrics: Metrics, settings: ReportSettings) -> dict[str, bytes]:
         "training_watch": charts.training(table, charts.Curves("Watches", watches, "value [-]", False)),
     }
     return style.pngs({f"{name}.png": figure for name, figure in drawn.items()}, settings)
+
+
+def budget_curves(table: pd.DataFrame, names: Sequence[str], settings: ReportSettings) -> dict[str, bytes]:
+    """The figures of the label budget, one for each ground of these areas, by file name."""
+    grounds = of_areas(table, set(names)).groupby("ground", sort=False)
+    drawn = {f"budget_{number}.png": charts.label_budget(one) for number, (_, one) in enumerate(grounds, start=1)}
+    return style.pngs(drawn, settings)
 
 
 def read_mapped(name: str) -> facts.Mapped:

@@ -79,6 +79,8 @@ class Report:
     """objects.csv and blocks.csv of the stage evaluate."""
     ablation: pd.DataFrame
     """reports/ablation.csv: what each component buys, by ground."""
+    budget: pd.DataFrame
+    """reports/budget.csv: what labels are worth, by ground."""
     besides: Sequence[Mapped] = ()
     """Areas that `make map` mapped, and params.yaml does not list."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from hpcl.report.ablation import ablation_section
 from hpcl.report.areas import area_section, image_km2, role_of
 from hpcl.report.besides import besides_section
+from hpcl.report.budget import budget_section
 from hpcl.report.facts import Report
 from hpcl.report.findings import findings
 from hpcl.report.html import (
@@ -57,6 +58,7 @@ def render(report: Report) -> str:
         review_section(report),
         training_section(report),
         ablation_section(report),
+        budget_section(report),
         _judged(report),
         _provenance(report),
         _reading(report),
