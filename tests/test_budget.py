@@ -73,7 +73,7 @@ def tiled(labels: dict[str, np.ndarray], chosen: TileSettings, folder: Path) -> 
 
 
 def chosen_settings(**changes: Any) -> TileSettings:
-    return settings(stride_px=32, minimum_valid_frac=MINIMUM, **changes)
+    return settings(stride_px=16, minimum_valid_frac=MINIMUM, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_no_label_outside_the_share_reaches_a_batch(tiles: Path, code: int, tmp_
     folder = shared(tiles, 25, 0)
     other = planted(tiles, folder, code, tmp_path / "planted")
     one, two = (Tiles(place, BRANCHES, code + 1, share=folder) for place in (tiles, other))
-    where, seen = taken(tiles, folder, code), 0
+    where, seen, hidden = taken(tiles, folder, code), 0, 0
     for number in map(int, one.numbers("train")):
         (_, labels), (_, again) = one.raw(number), two.raw(number)
         np.testing.assert_array_equal(labels, again)
@@ -263,7 +263,10 @@ def test_no_label_outside_the_share_reaches_a_batch(tiles: Path, code: int, tmp_
         truth, known = _known(tiles, where, code, window)
         np.testing.assert_array_equal(labels, np.where(known, truth, UNKNOWN))
         seen += int((labels == 1).sum())
+        every = {name: np.ones_like(mask) for name, mask in where.items()}
+        hidden += int(_known(tiles, every, code, window)[1].sum() - known.sum())
     assert seen
+    assert hidden  # windows that show ground beyond the share
 
 
 @BITS

@@ -23,7 +23,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 stage, arguments = sys.argv[1].removeprefix("stages."), [word for word in sys.argv[2:] if word[:2] != "--"]
 read = lambda path: YAML(typ="safe", pure=True).load(Path(path))
-folder = Path("ablation") if stage.endswith("_variant") else Path(".")
+folder = Path("ablation") if re.search("_variant$|_share$|^share_", stage) else Path(".")
 body = read(folder / "dvc.yaml")["stages"][stage]
 body = body.get("do", body)
 params = read("params.yaml")
@@ -138,10 +138,13 @@ class TestCommands:
         assert ran_after("hpcl/report/page.css", "margin: 0;", "margin: 1px;") == {"report"}
         ablation = YAML(typ="safe").load(ROOT / "ablation/dvc.yaml")["stages"]
         assert "outline" not in str([stage["params"] for stage in ablation.values()])
-        read = str([ablation["train_variant"][what] for what in ("deps", "params")])  # scoring costs no training
-        assert not [
-            name for name in ("hpcl/ablation", "inference", "metrics", "windows", "evaluate", "score") if name in read
-        ]
+        for training in ("train_variant", "train_share"):
+            read = str([ablation[training][what] for what in ("deps", "params")])  # scoring costs no training
+            assert not [
+                name
+                for name in ("hpcl/ablation", "inference", "metrics", "windows", "evaluate", "score")
+                if name in read
+            ]
         assert "'inference'" in str(ablation["score_variant"]["params"])
         typed('git commit -qam "other outlines and another page"')
 
@@ -155,6 +158,9 @@ class TestCommands:
         if after_the_ablation:
             typed("dvc repro train_variant@hpcl_net-0 score_variant@hpcl_net-0", "ablation")
             assert (clone / "ablation/results/hpcl_net-0.json").exists()
+            typed("dvc repro share_labels score_share@10-1-hpcl_net", "ablation")
+            assert (clone / "ablation/shares/10-1/results/hpcl_net.json").exists()
+            assert (clone / "ablation/shares/50-0/labels").exists()
             typed("git add -A && git commit -qm 'one training of the ablation' --allow-empty")
         name = f"wide{int(after_the_ablation)}"
         typed(f"dvc exp run -n {name} -S {changed}")

@@ -41,6 +41,7 @@ EXEMPT = TRACKING | {
 PACKAGES = ("hpcl", "stages")
 COMMANDS = {
     "ablation",
+    "budget",
     "compare",
     "compare_inference",
     "coregister_pair",
@@ -139,7 +140,8 @@ def tiny_params() -> dict[str, Any]:
 def tiny_ablation() -> dict[str, Any]:
     """One row of the ablation, the one that needs the most, with a budget of seconds."""
     document: dict[str, Any] = read_yaml(ROOT / "ablation" / "params.yaml")
-    return document | {"run": ["boundary_without_toe"], "seeds": [0], "budget": {"epochs": 1, "steps_per_epoch": 2}}
+    tiny = {"run": ["boundary_without_toe"], "seeds": [0], "budget": {"epochs": 1, "steps_per_epoch": 2}}
+    return document | tiny | {"labels": {"variants": ["stack"], "percent": [50]}}
 
 
 @functools.cache

@@ -164,6 +164,9 @@ def test_every_stage_of_the_project_has_its_inputs(monkeypatch: pytest.MonkeyPat
         "synthesize": ("north",),
         "train_variant": ("stack", "0"),
         "score_variant": ("stack", "0"),
+        "share_labels": ("10", "0"),
+        "train_share": ("10", "0", "stack"),
+        "score_share": ("10", "0", "stack"),
         "track": (),
     }.items():
         files = {path.as_posix() for path in Inputs(stage, arguments)._files}

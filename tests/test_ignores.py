@@ -137,6 +137,7 @@ def test_clean_leaves_what_git_tracks(tmp_path: Path) -> None:
         "reports/evaluate/metrics.json",
         "reports/audit/promises.json",
         "reports/ablation.csv",
+        "reports/budget.csv",
         "data/README.md",
     ]
     made = [

@@ -24,6 +24,9 @@ runpy.run_module({module!r}, run_name="__main__")
         ("stages.train", []),
         ("stages.train_variant", ["hpcl_net", "0"]),
         ("stages.score_variant", ["hpcl_net", "0"]),
+        ("stages.share_labels", ["10", "0"]),
+        ("stages.train_share", ["10", "0", "hpcl_net"]),
+        ("stages.score_share", ["10", "0", "hpcl_net"]),
     ],
 )
 def test_training_needs_neither_gdal_nor_dvc_nor_mlflow(module: str, arguments: list[str], tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ WHOLE: list[Any] = [
         ],
     ),
     records.VariantTraining(held_iou=0.5, steps=120),
+    records.LabelShare(folds=[records.TaughtGround(blocks={"valley": [3, 0]}, landslides=2, of=9)], findings=["few"]),
     VariantScores(
         held_iou=0.5,
         probe_auc=None,

@@ -368,6 +368,17 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
     }
     idle = {"ground": "refused -> elsewhere, mean of 3", "variant": "walls", "label": "walls", "status": "not run"}
     pd.DataFrame([line, line | lead, line | worse, idle]).to_csv(reports / "ablation.csv", index=False)
+    point = {
+        "ground": "refused + synthetic_west, 3 folds",
+        "variant": "net",
+        "label": "<i>net</i>",
+        "seeds": 2,
+        "steps": 80,
+    }
+    point |= dict.fromkeys(("landslide_iou", "boundary_iou", "object_detection_rate", "mcc"), 0.5)
+    point |= {"iou_low": 0.4, "iou_high": 0.6, "gain": 0.03, "gain_low": 0.02, "gain_high": 0.04, "against": None}
+    shares = [point | {"percent": 50, "landslides": 30.5}, point | {"percent": 100, "landslides": 60.5}]
+    pd.DataFrame(shares).assign(difference=np.nan, low=np.nan, high=np.nan).to_csv(reports / "budget.csv", index=False)
     names = ", ".join(g.name for g in grounds)
     numbers = f"dpi: {SETTINGS.dpi}, map_px: {SETTINGS.map_px}, attention_windows: {SETTINGS.attention_windows}"
     (root / "params.yaml").write_text(f"areas: [{names}]\nreport: {{{numbers}}}\n")
@@ -460,6 +471,16 @@ def test_the_ablation_says_what_pays_and_what_was_not_run(project: Path) -> None
     ]
     assert "120 steps of training each. Not run: walls." in part
     assert "Paid on no ground at this budget: queues." in part
+
+
+def test_what_labels_are_worth_has_a_curve_a_sentence_and_a_table(project: Path) -> None:
+    text = _text(project)
+    part = text[text.index("How many labels are enough</h2>") :]
+    part = part[: part.index("<h2>")]
+    assert "net&lt;/i&gt;: 20 more landslides are worth +0.020 [0.013, 0.027] of landslide IoU" in part
+    assert part.count("<img") == 1
+    assert (project / "reports/figures/budget_1.png").exists()
+    assert "Synthetic ground: wiring, not science." in part
 
 
 def test_the_page_needs_nothing_but_itself(project: Path) -> None:
