@@ -80,7 +80,7 @@ def chosen_settings(**changes: Any) -> TileSettings:
 def valley(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One area with a dozen landslides."""
     labels = {"valley": ground((200, 200), seed=4, slides=12)}
-    return tiled(labels, chosen_settings(folds=2), tmp_path_factory.mktemp("valley") / "tiles")
+    return tiled(labels, chosen_settings(folds=2, block_px=50), tmp_path_factory.mktemp("valley") / "tiles")
 
 
 @pytest.fixture(scope="module", params=["blocks", "areas", "one small area"])
