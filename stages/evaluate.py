@@ -18,7 +18,7 @@ from hpcl.core.areas import distinct
 from hpcl.core.artifacts import remedy, write_json
 from hpcl.core.records import BaselineFacts, MapFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
 from hpcl.geo import raster
-from hpcl.metrics import uncertainty
+from hpcl.metrics import instances, uncertainty
 from hpcl.metrics.ground import ground
 from hpcl.metrics.intervals import summarise
 from hpcl.metrics.records import Counts, Interval, Maps, Metrics, PointScores
@@ -30,15 +30,17 @@ from hpcl.settings.outline import AtMisses, AtPrecision, AtRecall, OperatingPoin
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
 
-PREDICT, OUTLINE, BASELINES = Path("data/predict"), Path("data/outline"), Path("data/baselines")
+INGEST, PREDICT, OUTLINE = Path("data/ingest"), Path("data/predict"), Path("data/outline")
+BASELINES = Path("data/baselines")
 CALIBRATE = Path("data/calibrate")
 REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
 SHAPE_SCORES = ["object_detection_rate", "boundary_iou"]
+ONE_BY_ONE = ["panoptic_quality", "matched_f1", "matched_iou", "split_frac", "merging_frac"]
 SCORES = {
     "hpcl_net": [*PIXEL_SCORES, *SHAPE_SCORES, "false_objects_per_km2", "ece", "brier"],
-    "polygons": ["landslide_iou", "precision", "recall", *SHAPE_SCORES, "false_objects_per_km2"],
+    "polygons": ["landslide_iou", "precision", "recall", *SHAPE_SCORES, "false_objects_per_km2", *ONE_BY_ONE],
     "slope_threshold": PIXEL_SCORES,
     "pixel_classifier": PIXEL_SCORES,
 }
@@ -166,8 +168,14 @@ def _tallies(
 def _tally(name: str, area: str, facts: TiledArea, thresholds: Thresholds, settings: EvaluateSettings) -> Tally:
     """What the map called ``name`` earned in ``area``."""
     (labels,) = stored.arrays(area, facts, "labels")
+    scene = Scene(labels, facts)
     with _map(name, area, facts, thresholds) as of:
-        return tally(Scene(labels, facts), of, settings, progress(f"evaluate {name} on {area}"))
+        found = tally(scene, of, settings, progress(f"evaluate {name} on {area}"))
+    if name != "polygons":
+        return found
+    known, mapped = (Drawn(of / area / "landslides.gpkg", stored.grid(facts)).numbers for of in (INGEST, OUTLINE))
+    counted = instances.count(scene, known, mapped, settings.object_minimum_area_m2)
+    return replace(found, blocks=replace(found.blocks, instances=counted[found.blocks.block]))
 
 
 def _ground(area: str, facts: TiledArea) -> pd.DataFrame:
@@ -315,6 +323,12 @@ def _tell_maps(ground: str, maps: Maps) -> None:
     for name in SCORES:
         scores = maps.of(name)
         print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
+    one_by_one = maps.polygons
+    print(
+        f"polygons, one by one: panoptic quality {one_by_one.panoptic_quality:.3f}"
+        f"{_interval(one_by_one.interval_of('panoptic_quality'))}, F1 of matches {one_by_one.matched_f1:.3f},"
+        f" landslides split {one_by_one.split_frac:.1%}, polygons that merge landslides {one_by_one.merging_frac:.1%}"
+    )
     for name, lead in maps.paired.items():
         print(f"hpcl_net minus {name}: {lead.landslide_iou_difference:+.3f}{_interval(lead.interval, '+')}")
 

@@ -422,6 +422,7 @@ def random_blocks(n: int, seed: int, skill: float = 0.7, landslides=None) -> cou
         uncertainty=np.stack(
             [rng.multinomial(400, np.arange(40, 0, -1) / 820, n), rng.multinomial(50, [1 / 40] * 40, n)], 1
         ),
+        instances=np.zeros((n, 0)),
     )
 
 
@@ -615,6 +616,10 @@ def plant_areas(root: Path, test: tuple[str, ...] = ()) -> dict[str, tuple[count
         outlines = gpd.GeoDataFrame(geometry=[polygon(one) for one, _ in drawn], crs=grid.crs)
         vector.write(root / f"data/outline/{area}/landslides.gpkg", outlines)
         np.save(root / f"data/tiles/{area}.labels.npy", scene.labels)
+        known = (scene.labels > 0) & (scene.labels != codes.UNKNOWN)
+        drawn = features.shapes(scene.labels, known, transform=grid.affine)
+        inventory = gpd.GeoDataFrame(geometry=[polygon(one) for one, _ in drawn], crs=grid.crs)
+        vector.write(root / f"data/ingest/{area}/landslides.gpkg", inventory)
         areas[area] = (scene, maps)
     calibration.write(root / "data/calibrate", counter.counts)
     draw_at(root, points.chosen(counter.counts, "best_iou")[0], "best_iou")
@@ -697,6 +702,10 @@ def test_the_stage_scores_all_ground_in_folds(tmp_path, monkeypatch, capsys):
     assert set(pd.read_csv(out / "precision_recall.csv")["map"]) == {"hpcl_net", "pixel_classifier"}
     assert set(pd.read_csv(out / "reliability.csv")["map"]) == {"hpcl_net", "pixel_classifier"}
     assert (objects.polygons_mapped_frac != objects.hpcl_net_mapped_frac).any()
+    one_by_one = pd.read_csv(out / "blocks.csv").query("map == 'polygons'")
+    pairs = one_by_one.landslides.sum() + one_by_one.polygons.sum()
+    assert found["polygons"]["panoptic_quality"] == pytest.approx(2 * one_by_one.matched_iou.sum() / pairs)
+    assert 0 < found["polygons"]["panoptic_quality"] < found["polygons"]["matched_f1"] < 1
     low, high = found["uncertainty"]["error_auroc_interval"]
     assert 0.5 < low < found["uncertainty"]["error_auroc"] < high
     assert list(pd.read_csv(out / "risk_coverage.csv")) == ["coverage", "error_frac"]

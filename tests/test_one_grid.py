@@ -98,7 +98,7 @@ def test_predict_makes_no_map_of_two_grids(
     )
     model_free = {"provenance": {}, "classes": ["landslide"], "terrain": relief, "elevation": dem}
     settings = polygons.OutlineSettings(
-        operating_point="best_iou", minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0
+        operating_point="best_iou", neck_frac=0, minimum_area_m2=0, simplify_px=0, minimum_mean_probability=0
     )
     probability = Path("data/predict/valley/probability.tif")
     cog.write(probability, raster.Raster(np.zeros((1, 160, 160), np.float32), HERE, (raster.Band("probability"),)))

@@ -39,7 +39,7 @@ def plant(path: Path, *layers: np.ndarray, crs: str = "EPSG:32649", networks: np
 
 
 def outline_settings(**changes: float) -> OutlineSettings:
-    given = {"minimum_area_m2": 0.0, "simplify_px": 0.0, "minimum_mean_probability": 0.0}
+    given = {"neck_frac": 0.0, "minimum_area_m2": 0.0, "simplify_px": 0.0, "minimum_mean_probability": 0.0}
     return OutlineSettings(operating_point="best_iou", **given | changes)
 
 
@@ -313,7 +313,7 @@ def test_the_stage_draws_at_the_operating_point_and_tells_what_nothing_reaches(
     }.items():
         values = np.ones((len(bands), 40, 50), np.float32)
         cog.write(tmp_path / f"data/{name}.tif", raster.Raster(values, grid, tuple(map(raster.Band, bands))))
-    section = {"operating_point": {"precision": share}, "minimum_area_m2": 0, "simplify_px": 0}
+    section = {"operating_point": {"precision": share}, "neck_frac": 0, "minimum_area_m2": 0, "simplify_px": 0}
     (tmp_path / "params.yaml").write_text(json.dumps({"outline": section | {"minimum_mean_probability": 0.0}}))
     monkeypatch.chdir(tmp_path)
     outline.main("valley")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpcl.metrics import instances
 from hpcl.metrics.pixels import expected_calibration_error, ratio, scores
 from hpcl.metrics.records import Lead, MapScores
 from hpcl.metrics.tally import Blocks, MetricsError
@@ -35,6 +36,8 @@ def block_scores(blocks: Blocks, weights: Array) -> dict[str, Array]:
     both, either = total(blocks.boundary_px).T
     known, mapped = total(blocks.objects).T
     pixels = total(blocks.confusion).sum((1, 2))
+    if blocks.instances.shape[1]:
+        found |= instances.scores(total(blocks.instances))
     return found | {
         "object_detection_rate": np.where(known > 0, ratio(mapped, known), np.nan),
         "boundary_iou": np.where(either > 0, ratio(both, either), np.nan),

@@ -25,6 +25,11 @@ class MapScores(Sparse):
     object_detection_rate: float | None = None
     boundary_iou: float | None = None
     false_objects_per_km2: float | None = None
+    panoptic_quality: float | None = None
+    matched_f1: float | None = None
+    matched_iou: float | None = None
+    split_frac: float | None = None
+    merging_frac: float | None = None
     ece: float | None = None
     brier: float | None = None
     landslide_iou_interval: Interval | None = None
@@ -37,6 +42,11 @@ class MapScores(Sparse):
     object_detection_rate_interval: Interval | None = None
     boundary_iou_interval: Interval | None = None
     false_objects_per_km2_interval: Interval | None = None
+    panoptic_quality_interval: Interval | None = None
+    matched_f1_interval: Interval | None = None
+    matched_iou_interval: Interval | None = None
+    split_frac_interval: Interval | None = None
+    merging_frac_interval: Interval | None = None
     ece_interval: Interval | None = None
     brier_interval: Interval | None = None
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hpcl.metrics import instances
 from hpcl.metrics.pixels import curve, reliability, scores
 from hpcl.metrics.records import AreaScores, FoldScores, ScoredGround, SizeClass
 from hpcl.metrics.tally import Blocks, Tally
@@ -125,6 +126,9 @@ def _part(maps: Mapping[str, Blocks]) -> dict[str, Any]:
 def _block_rows(name: str, area: str, blocks: Blocks) -> pd.DataFrame:
     pixels = dict(zip(("tn", "fp", "fn", "tp"), blocks.confusion.reshape(-1, 4).T, strict=True))
     both, either = blocks.boundary_px.T
+    one_by_one = dict(
+        zip(instances.COUNTS, blocks.instances.T, strict=False)
+    )  # none where the map is not one of polygons
     return pd.DataFrame(
         {
             "map": name,
@@ -138,6 +142,7 @@ def _block_rows(name: str, area: str, blocks: Blocks) -> pd.DataFrame:
             "objects": blocks.objects[:, 0],
             "objects_found": blocks.objects[:, 1],
             "false_objects": blocks.false_objects,
+            **one_by_one,
         }
     )
 

@@ -83,6 +83,8 @@ class Blocks:
     uncertainty: Array
     """Predicted pixels that are right, and wrong, by level of uncertainty ``(n, 2, level)``; without levels where the map
     does not say."""
+    instances: Array
+    """`hpcl.metrics.instances.COUNTS` ``(n, count)``; without counts where the map is not one of polygons."""
 
     @staticmethod
     def join(parts: Sequence[Blocks]) -> Blocks:
@@ -217,6 +219,7 @@ def _blocks(
         area_km2=confusion.sum((1, 2)) * scene.pixel_m2 / 1e6,
         no_prediction_px=totals["no_prediction"][used, 0].astype(np.int64),
         uncertainty=np.concatenate([uncertainty, unpredicted])[used].reshape(len(used), 2, uncertainty.shape[1] // 2),
+        instances=np.zeros((len(used), 0)),
     )
 
 

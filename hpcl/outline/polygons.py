@@ -22,6 +22,7 @@ from shapely.affinity import affine_transform
 
 from hpcl.core.records import Thresholds
 from hpcl.geo import raster
+from hpcl.outline import parts
 from hpcl.outline.mapped import Mapped
 from hpcl.settings.outline import OutlineSettings
 
@@ -62,7 +63,7 @@ def landslides(
             [files.enter_context(raster.Source(file)) for file in (terrain, elevation) if file],
         )
         affine = raster.common_grid({one.path: one.grid for one in (source, *ground)}).affine
-        shapes = _vectorise(mapped)
+        shapes = _vectorise(mapped, settings)
         pixel_m = float(np.sqrt(abs(affine.determinant)))
         shapes = _simplify(shapes, settings.simplify_px * pixel_m)
         shapes = _north_to_south(_generalise(shapes, settings.minimum_area_m2))
@@ -86,28 +87,33 @@ def _strips(height: int) -> list[slice]:
     return [slice(top, min(top + STRIP_ROWS, height)) for top in range(0, height, STRIP_ROWS)]
 
 
-def _vectorise(mapped: Mapped) -> Array:
-    """Outlines of the patches of landslide, an object array of polygons."""
+def _vectorise(mapped: Mapped, settings: OutlineSettings) -> Array:
+    """Outlines of the patches of landslide, or of the parts that they are cut into, an object array of polygons."""
     height, width = mapped.source.grid.shape
     pieces: list[shapely.Polygon] = []
     pairs = [np.zeros((2, 0), dtype=np.int64)]
     above = np.zeros(width, dtype=np.int64)
     for rows in _strips(height):
         mask = mapped.landslide((rows, slice(0, width)))
-        patches, count = ndimage.label(mask)
+        labels, count = ndimage.label(mask)
         found = {
             int(patch): shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:])
             for shape, patch in rasterio.features.shapes(
-                patches, mask=mask, connectivity=4, transform=Affine.translation(0, rows.start)
+                labels, mask=mask, connectivity=4, transform=Affine.translation(0, rows.start)
             )
         }
-        first, last = (np.where(row > 0, row.astype(np.int64) + len(pieces), 0) for row in (patches[0], patches[-1]))
+        first, last = (np.where(row > 0, row.astype(np.int64) + len(pieces), 0) for row in (labels[0], labels[-1]))
         both = (above > 0) & (first > 0)
         pairs.append(np.stack([above[both], first[both]]) - 1)
         pieces += [found[patch] for patch in range(1, count + 1)]
         above = last
-    outlines = [_corners(shape) for shape in _joined(pieces, np.concatenate(pairs, axis=1))]
-    a, b, c, d, e, f = mapped.source.grid.affine[:6]
+    patches = _joined(pieces, np.concatenate(pairs, axis=1))
+    affine = mapped.source.grid.affine
+    if settings.neck_frac:
+        fill_px = settings.minimum_area_m2 / abs(affine.determinant)
+        patches = [part for patch in patches for part in parts.cut(patch, settings.neck_frac, fill_px)]
+    outlines = [_corners(shape) for shape in patches]
+    a, b, c, d, e, f = affine[:6]
     return np.array([affine_transform(shape, [a, b, d, e, c, f]) for shape in outlines], dtype=object)
 
 

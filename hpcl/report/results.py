@@ -111,11 +111,16 @@ def paired(scored: Maps) -> str:
     return table_html("Paired differences in landslide IoU", head, rows, note=_PAIRED)
 
 
-_MORE = {"false_objects_per_km2": "false objects per km²", "ece": "calibration error (ECE)", "brier": "Brier score"}
+_MORE = {
+    "panoptic_quality": "panoptic quality (PQ)", "matched_f1": "F1 of matches (RQ)", "matched_iou": "IoU of matches (SQ)",
+    "split_frac": "landslides split", "merging_frac": "polygons that merge", "false_objects_per_km2": "false objects per km²",
+    "ece": "calibration error (ECE)", "brier": "Brier score",
+}  # fmt: skip
 
 _UNITS = (
-    "All are pure numbers, except false objects per km². Higher is better, except for the last three. From "
-    "reports/evaluate/metrics.json."
+    "All are pure numbers, except false objects per km². Higher is better, except for the last five. Polygons are held against "
+    "the landslides one by one: they match where their IoU is above 0.5. A landslide is split where several polygons lie mostly in "
+    "it; a polygon merges where several landslides lie mostly in it. From reports/evaluate/metrics.json."
 )
 
 _PAIRED = (

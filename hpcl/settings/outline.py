@@ -40,12 +40,16 @@ class OutlineSettings:
 
     ``operating_point``: from which probability on a pixel is landslide, chosen on ground of other folds.
 
+    ``neck_frac``: a patch is cut into landslides where it is narrower than this share of what lies on either side; 0 cuts
+    nothing.
+
     ``minimum_area_m2``: the minimum mapping unit; smaller holes are filled, smaller patches dropped. ``simplify_px``:
     detail up to about this size is smoothed away; 0 keeps every pixel corner. ``minimum_mean_probability``: landslides
     whose mean probability is below are dropped; 0 keeps all above the threshold.
     """
 
     operating_point: OperatingPoint
+    neck_frac: Annotated[float, Field(ge=0, lt=1)]
     minimum_area_m2: Annotated[float, Field(ge=0)]
     simplify_px: Annotated[float, Field(ge=0)]
     minimum_mean_probability: Annotated[float, Field(ge=0, le=1)]
