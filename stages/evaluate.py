@@ -37,7 +37,7 @@ REPORTS = Path("reports/evaluate")
 
 PIXEL_SCORES = ["landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa"]
 SHAPE_SCORES = ["object_detection_rate", "boundary_iou"]
-ONE_BY_ONE = ["panoptic_quality", "matched_f1", "matched_iou", "split_frac", "merging_frac"]
+ONE_BY_ONE = ["panoptic_quality", "matched_f1", "matched_iou"]
 SCORES = {
     "hpcl_net": [*PIXEL_SCORES, *SHAPE_SCORES, "false_objects_per_km2", "ece", "brier"],
     "polygons": ["landslide_iou", "precision", "recall", *SHAPE_SCORES, "false_objects_per_km2", *ONE_BY_ONE],
@@ -234,6 +234,7 @@ def _maps(tallies: Tallies, settings: EvaluateSettings) -> Maps:
         counts=Counts(**vars(tallies.ground), confidence_frac=settings.confidence_frac),
         areas=tallies.areas(),
         object_sizes=tallies.object_sizes(settings),
+        instances=tallies.instances("polygons"),
     )
 
 
@@ -323,12 +324,13 @@ def _tell_maps(ground: str, maps: Maps) -> None:
     for name in SCORES:
         scores = maps.of(name)
         print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
-    one_by_one = maps.polygons
-    print(
-        f"polygons, one by one: panoptic quality {one_by_one.panoptic_quality:.3f}"
-        f"{_interval(one_by_one.interval_of('panoptic_quality'))}, F1 of matches {one_by_one.matched_f1:.3f},"
-        f" landslides split {one_by_one.split_frac:.1%}, polygons that merge landslides {one_by_one.merging_frac:.1%}"
-    )
+    quality, interval = maps.polygons.panoptic_quality, _interval(maps.polygons.interval_of("panoptic_quality"))
+    print(f"polygons, one by one: panoptic quality {quality:.3f}{interval}")
+    for one in maps.instances:
+        print(
+            f"{one.area}: {one.landslides} landslides, {one.polygons} polygons, {one.matched} match; {one.split} landslides are"
+            f" split, {one.merging} polygons merge landslides"
+        )
     for name, lead in maps.paired.items():
         print(f"hpcl_net minus {name}: {lead.landslide_iou_difference:+.3f}{_interval(lead.interval, '+')}")
 

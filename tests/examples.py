@@ -155,6 +155,6 @@ def metrics(**changes: Any) -> scores.Metrics:
     )  # fmt: skip
     given: dict[str, Any] = {
         "hpcl_net": none, "polygons": none, "slope_threshold": none, "pixel_classifier": none, "paired": {}, "counts": counts, "areas": [],
-        "object_sizes": [], "folds": [], "operating_point": "best_iou", "operating_points": [], "uncertainty": unsure,
+        "object_sizes": [], "instances": [], "folds": [], "operating_point": "best_iou", "operating_points": [], "uncertainty": unsure,
     }  # fmt: skip
     return scores.Metrics(**given | changes)

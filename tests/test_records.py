@@ -70,6 +70,9 @@ WHOLE: list[Any] = [
                 pixel_classifier_found=0,
             )
         ],
+        instances=[
+            scores.AreaInstances(area="valley", landslides=5, polygons=4, matched=3, split=1, merging=0),
+        ],
     ),
     records.VariantTraining(held_iou=0.5, steps=120),
     records.LabelShare(folds=[records.TaughtGround(blocks={"valley": [3, 0]}, landslides=2, of=9)], findings=["few"]),

@@ -276,7 +276,7 @@ def write_project(root: Path, grounds: list[Ground], size: int = 32) -> None:
         hpcl_net=_scores(0.33, 1, full=True), polygons=_scores(0.31, 1, full=True),
         slope_threshold=_scores(0.2, 1, full=False), pixel_classifier=_scores(0.25, 1, full=False), paired={},
         counts=Counts(blocks=12, px=4711, landslide_frac=0.1, no_prediction_px=0),
-        areas=[AreaScores(area=name, **_part(0.33)) for name in moved], object_sizes=[],
+        areas=[AreaScores(area=name, **_part(0.33)) for name in moved], object_sizes=[], instances=[],
     )  # fmt: skip
     metrics = examples.metrics(
         hpcl_net=_scores(0.52, len(blocks), full=True),

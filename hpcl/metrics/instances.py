@@ -98,9 +98,8 @@ def _repeated(numbers: pd.Series[int]) -> Array:
 
 
 def scores(counts: Array) -> dict[str, Array]:
-    """Scores of sums of `COUNTS` ``(..., count)``; NaN where there is no landslide, or no polygon or match for what is a share of
-    these."""
-    landslides, polygons, matched, iou, split, merging = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    """Scores of sums of `COUNTS` ``(..., count)``; NaN where there is no landslide, the mean of matches also where there is no match."""
+    landslides, polygons, matched, iou, _, _ = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     objects = landslides + polygons
 
     def of(part: Array, whole: Array) -> Array:
@@ -110,6 +109,4 @@ def scores(counts: Array) -> dict[str, Array]:
         "panoptic_quality": of(2 * iou, objects),
         "matched_f1": of(2 * matched, objects),
         "matched_iou": of(iou, matched),
-        "split_frac": of(split, landslides),
-        "merging_frac": of(merging, polygons),
     }

@@ -28,8 +28,6 @@ class MapScores(Sparse):
     panoptic_quality: float | None = None
     matched_f1: float | None = None
     matched_iou: float | None = None
-    split_frac: float | None = None
-    merging_frac: float | None = None
     ece: float | None = None
     brier: float | None = None
     landslide_iou_interval: Interval | None = None
@@ -45,8 +43,6 @@ class MapScores(Sparse):
     panoptic_quality_interval: Interval | None = None
     matched_f1_interval: Interval | None = None
     matched_iou_interval: Interval | None = None
-    split_frac_interval: Interval | None = None
-    merging_frac_interval: Interval | None = None
     ece_interval: Interval | None = None
     brier_interval: Interval | None = None
 
@@ -163,6 +159,21 @@ class SizeClass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AreaInstances:
+    """An area's polygons against its landslides, one by one."""
+
+    area: str
+    landslides: int
+    polygons: int
+    matched: int
+    """With an IoU above 0.5."""
+    split: int
+    """Landslides in which several polygons mostly lie."""
+    merging: int
+    """Polygons in which several landslides mostly lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Maps:
     """The scores of four maps of the same ground."""
 
@@ -176,6 +187,7 @@ class Maps:
     counts: Counts
     areas: list[AreaScores]
     object_sizes: list[SizeClass]
+    instances: list[AreaInstances]
 
     def of(self, name: str) -> MapScores:
         """The scores of a map by its name."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from hpcl.metrics import instances
 from hpcl.metrics.pixels import curve, reliability, scores
-from hpcl.metrics.records import AreaScores, FoldScores, ScoredGround, SizeClass
+from hpcl.metrics.records import AreaInstances, AreaScores, FoldScores, ScoredGround, SizeClass
 from hpcl.metrics.tally import Blocks, Tally
 from hpcl.settings.evaluate import EvaluateSettings
 
@@ -54,6 +54,13 @@ class Tallies:
             AreaScores(area=area, **_part({name: of[area].blocks for name, of in self.maps.items()}))
             for area in self.scored_areas
         ]
+
+    def instances(self, name: str) -> list[AreaInstances]:
+        """Each area's landslides under a map of polygons, one by one."""
+        totals = {area: self.maps[name][area].blocks.instances.sum(0) for area in self.scored_areas}
+        counted = {area: dict(zip(instances.COUNTS, total.tolist(), strict=True)) for area, total in totals.items()}
+        kept = ("landslides", "polygons", "matched", "split", "merging")
+        return [AreaInstances(area=area, **{one: int(of[one]) for one in kept}) for area, of in counted.items()]
 
     def folds(self) -> list[FoldScores]:
         """The same of each fold."""

@@ -18,7 +18,7 @@ from hpcl.report.html import (
     table_html,
     worded,
 )
-from hpcl.report.results import all_scores, by_area, ground_of, paired, score_cell
+from hpcl.report.results import all_scores, by_area, ground_of, one_by_one, paired, score_cell
 
 _POINT_SCORES = {
     "precision": "precision",
@@ -112,6 +112,7 @@ def transfer_section(report: Report) -> Section:
     body = [
         paragraph(intro),
         all_scores(transfer, "Scores as transfer, with intervals"),
+        one_by_one(transfer),
         paired(transfer),
         by_area(transfer),
         *_passports(report),
