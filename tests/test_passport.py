@@ -151,7 +151,7 @@ def scores(
     none = MapScores()
     transfer = Maps(
         hpcl_net=none, polygons=none, slope_threshold=none, pixel_classifier=none, paired={}, counts=counts,
-        areas=rows(test or {}), object_sizes=[],
+        areas=rows(test or {}), object_sizes=[], instances=[],
     )  # fmt: skip
     return examples.metrics(
         areas=rows(areas), counts=counts, transfer=transfer if test else None, weights_sha256=joint(WEIGHTS)
