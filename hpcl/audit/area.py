@@ -86,7 +86,8 @@ def missing(ground: MappedArea, minimum_area_m2: float) -> Questions:
 def doubted(ground: MappedArea) -> Questions:
     """Doubtful landslides: like copies of them that are laid on background?
 
-    Asked of a landslide as it is drawn and as it could be moved, for one that is badly drawn is not therefore none.
+    Asked of a landslide as it is drawn and as it could be moved, for one that is badly drawn is not therefore none. How probable background
+    is differs from network to network, and the copies tell it: what counts is how far beyond theirs a landslide is.
     """
     inventory = shapes_of(ground.inventory)
     copies = placed.elsewhere(inventory, ground.map.source.grid, ground.background)
@@ -97,14 +98,25 @@ def doubted(ground: MappedArea) -> Questions:
     ]
     columns = {"reason": reasons, "inventory_id": ground.inventory["id"].to_numpy(), **_told(seen)}
     columns |= {"mapped_frac": seen.mapped_frac, "class": ground.inventory["class"].to_numpy()}
-    return _questions(ground, columns, inventory, known, asked, seen.known)
+    return _questions(ground, columns, inventory, beyond(known, known), beyond(asked, known), seen.known)
 
 
 def _as_drawn_and_moved(map_: Mapped, shapes: Array) -> tuple[Support, Objects]:
-    """What the map says of shapes where they lie, and with it what it says where each fits best."""
+    """What the map says of shapes where they lie, and how probable each is there and where it fits best."""
     seen = support(map_, shapes)
-    best = logit(shifts(map_, shapes).best)
-    return seen, Objects(np.concatenate([seen.features(), best[:, None]], axis=1), seen.network)
+    probable = [logit(seen.probability), logit(shifts(map_, shapes).best)]
+    return seen, Objects(np.stack(probable, axis=1), seen.network)
+
+
+def beyond(objects: Objects, background: Objects) -> Objects:
+    """Objects by how far their features are beyond the median of the background that the same network mapped; of all the background,
+    where it mapped none."""
+    seen = background.of(np.isfinite(background.features).all(axis=1))
+    features = objects.features.copy()
+    for network in np.unique(objects.network) if len(seen) else ():
+        own = seen.network == network
+        features[objects.network == network] -= np.median(seen.features[own if own.any() else ...], axis=0)
+    return Objects(features, objects.network)
 
 
 def misdrawn(ground: MappedArea) -> Questions:
