@@ -17,7 +17,7 @@ from hpcl.networks import store
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.inference import InferenceSettings
-from stages import _train
+from stages import _stage, _train
 
 
 def project(folder: Path, tiles: Path) -> None:
@@ -62,6 +62,7 @@ def test_what_is_learnt_by_heart_scores_as_chance(
     tmp_path: Path, tiles_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_stage, "_inputs", [])  # of a stage that an earlier test was
     project(tmp_path, tiles_folder)
     by_heart = recipe(epochs=1, steps_per_epoch=100, weight=0.0, dropout=0.0, learning_rate=0.006)
     for result in _train.train("training", by_heart):

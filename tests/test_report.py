@@ -563,7 +563,7 @@ def test_new_ground_is_scored_as_transfer_or_said_to_be_unknown(project: Path, t
 def test_folds_of_whole_areas_are_nearest_to_new_ground() -> None:
     tiles = examples.tiles({"a": examples.tiled_area(0, 0), "b": examples.tiled_area(1, OUTSIDE)})
     none: Any = None
-    report = facts.Report([], {}, tiles, none, none, none, none, examples.metrics(), none, none, none, none)
+    report = facts.Report([], {}, tiles, none, none, none, none, examples.metrics(), none, none, none, none, none)
     assert "But folds are whole areas" in "".join(use.transfer_section(report).body)
 
 
@@ -665,7 +665,7 @@ def test_the_lead_is_worded_as_its_interval_bears_out(
         paired={"slope_threshold": Lead(landslide_iou_difference=gap, interval=bounds)},
     )
     none: Any = None
-    report = facts.Report([], {}, none, none, none, none, none, metrics, none, none, none, none)
+    report = facts.Report([], {}, none, none, none, none, none, metrics, none, none, none, none, none)
     assert says in page._leads(report)
     assert ("cannot be told" in page._leads(report)) == (None in bounds or bounds[0] < 0 < bounds[1])
 

@@ -23,7 +23,9 @@ from hpcl.report.review import review_section
 )  # fmt: skip
 def test_promise_and_answers(layer: LayerFacts, words: list[str]) -> None:
     none: Any = {}
-    report = facts.Report([], {}, none, none, none, none, none, none, examples.audit(doubtful=layer), none, none, none)
+    report = facts.Report(
+        [], {}, none, none, none, none, none, none, examples.audit(doubtful=layer), none, none, none, none
+    )
     html = section_html(review_section(report), 2)
     row = html[html.index("not supported by the map") :].split("</tr>")[0]
     for word in words:

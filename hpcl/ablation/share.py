@@ -59,7 +59,7 @@ def spread_out(points: Array, rng: np.random.Generator) -> list[int]:
     halves across their longest side, either half is ordered so, and the two take turns.
 
     >>> spread_out(np.arange(8.0)[:, None], np.random.default_rng(0))
-    [5, 0, 7, 3, 4, 1, 6, 2]
+    [7, 0, 5, 2, 6, 1, 4, 3]
     """
     return _spread_out(points, np.arange(len(points)), rng)
 
