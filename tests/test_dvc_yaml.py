@@ -45,10 +45,12 @@ COMMANDS = {
     "compare",
     "compare_inference",
     "coregister_pair",
+    "export",
     "inspect",
     "mend",
     "passport",
     "review",
+    "verify",
 }  # typed by hand, no stages
 LAST = "track"  # declares whole folders and all parameters; tests/test_track.py runs it with a store
 
