@@ -60,12 +60,17 @@ class NewGround(nn.Module):
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:
         """Probability of landslide ``(window, 1, row, column)``; of several classes also that of background and each of them."""
-        mean = torch.zeros((), dtype=torch.float32)
-        for share, network in zip(self.shares, self.networks, strict=True):
-            mean = mean + share * (network(raw) / self.temperature).softmax(1)
-        known = torch.stack([~torch.isnan(raw[:, place]).all(1, keepdim=True) for place in self.branches]).all(0)
-        landslide = torch.where(known, mean[:, 1:].sum(1, keepdim=True), NODATA)
-        return (landslide,) if mean.shape[1] == 2 else (landslide, torch.where(known, mean, NODATA))
+        answers = [
+            share * (network(raw) / self.temperature).softmax(1)
+            for share, network in zip(self.shares, self.networks, strict=True)
+        ]
+        mean = torch.stack(answers).sum(0)
+        known = torch.ones_like(raw[:, :1], dtype=torch.bool)
+        for place in self.branches:
+            known = known & ~torch.isnan(raw[:, place]).all(1, keepdim=True)
+        landslide = mean[:, 1:].sum(1, keepdim=True)
+        layers = (landslide,) if mean.shape[1] == 2 else (landslide, mean)
+        return tuple(torch.where(known, layer, torch.full_like(layer, NODATA)) for layer in layers)
 
 
 def onnx_model(ensemble: Ensemble, settings: InferenceSettings, metadata: Mapping[str, str]) -> bytes:
