@@ -6,9 +6,10 @@ another program needs no more than the bands. Test-time augmentation, AdaBN and 
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import onnx
 import torch
@@ -28,6 +29,9 @@ OPSET = 17
 
 class Normalised(nn.Module):
     """One network behind the normalisation with its statistics: raw bands in, logits out."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, member: Trained) -> None:
         super().__init__()
@@ -81,23 +85,23 @@ def onnx_model(ensemble: Ensemble, settings: InferenceSettings, metadata: Mappin
     """
     window_px, names = ensemble.facts.window_px, outputs(ensemble.facts.classes)
     example = torch.zeros((2, len(ensemble.facts.bands), window_px, window_px))
-    file = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        # The exporter by traces is announced as deprecated. The other one needs onnxscript and onnx-ir, and minutes on two
-        # cores where this takes seconds; the size of windows that a trace freezes is the one that is meant.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        file = Path(folder) / "model.onnx"
+        # The exporter by traces is announced as deprecated, but the other one needs onnxscript and onnx-ir. The size of windows
+        # that a trace freezes, and warns of, is the one that is meant.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         torch.onnx.export(
             NewGround(ensemble, settings).cpu().eval(),
             (example,),
-            file,
+            str(file),
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=names,
             dynamic_axes={name: {0: "window"} for name in (INPUT, *names)},
         )
-    model = onnx.load_from_string(file.getvalue())
+        model = onnx.load(file)
     channels = {LANDSLIDE: 1, CLASSES: len(ensemble.facts.classes) + 1}
     for output in model.graph.output:  # a trace leaves some sides without their length
         for side, length in zip(
