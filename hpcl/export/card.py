@@ -33,7 +33,7 @@ def card(models: Sequence[ModelFacts], metrics: Metrics, weights_sha256: str, or
         ["# Landslide model", "", *_what(first)],
         ["## Input and output", "", *_input(first)],
         ["## Data and split", "", *_data(first, metrics)],
-        ["## Scores", "", *_scores(metrics, first.folds)],
+        ["## Scores", "", *_scores(metrics)],
         ["## Operating points", "", *_points(metrics)],
         ["## Limits", "", *_limits(metrics)],
         [
@@ -96,10 +96,10 @@ def _data(model: ModelFacts, metrics: Metrics) -> Iterator[str]:
     yield from _table(["area", "blocks", "labelled pixels", "landslide", "landslide IoU"], rows)
 
 
-def _scores(metrics: Metrics, folds: int) -> Iterator[str]:
+def _scores(metrics: Metrics) -> Iterator[str]:
     yield (
         f"At the operating point {metrics.operating_point}, with {_percent(metrics.counts.confidence_frac, 0)} intervals that resample "
-        f"blocks. Each pixel was mapped by one network that never saw its fold; new ground is mapped by the mean of {folds}."
+        "blocks. Each pixel was mapped by one network that never saw its fold; `model.onnx` is for new ground, which none of them knows."
     )
     yield ""
     yield from _score_table(metrics)
