@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from hpcl.core.codes import ALL_NETWORKS
 from hpcl.export.form import CLASSES, INPUT, LANDSLIDE, NODATA, outputs
@@ -90,7 +91,7 @@ def onnx_model(ensemble: Ensemble, settings: InferenceSettings, metadata: Mappin
         # The exporter by traces is announced as deprecated, but the other one needs onnxscript and onnx-ir. The size of windows
         # that a trace freezes, and warns of, is the one that is meant.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
             NewGround(ensemble, settings).cpu().eval(),
             (example,),

@@ -37,10 +37,10 @@ def vrt(path: Path, files: Sequence[Path], bands: Sequence[str]) -> bytes:
         _text(element, "NoDataValue", "nan")
         if there[place].unit:
             _text(element, "UnitType", there[place].unit)
-        source = ElementTree.SubElement(element, "SimpleSource")
+        simple = ElementTree.SubElement(element, "SimpleSource")
         where = Path(os.path.relpath(file, path.parent)).as_posix()
-        _text(source, "SourceFilename", where, relativeToVRT="1")
-        _text(source, "SourceBand", str(place + 1))
+        _text(simple, "SourceFilename", where, relativeToVRT="1")
+        _text(simple, "SourceBand", str(place + 1))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8") + b"\n"
 
