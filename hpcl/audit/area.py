@@ -111,7 +111,7 @@ def _as_drawn_and_moved(map_: Mapped, shapes: Array) -> tuple[Support, Objects]:
 def beyond(objects: Objects, background: Objects) -> Objects:
     """Objects by how far their features are beyond the median of the background that the same network mapped; of all the background,
     where it mapped none."""
-    seen = background.of(np.isfinite(background.features).all(axis=1))
+    seen = background.of(np.asarray(np.isfinite(background.features).all(axis=1)))
     features = objects.features.copy()
     for network in np.unique(objects.network) if len(seen) else ():
         own = seen.network == network
