@@ -1,4 +1,4 @@
-"""The ground that teaches at a share of the labels: so many of the landslides, by place, each share part of every larger one."""
+"""Write which ground teaches at a share of the labels: landslides are taken by place, and each share is part of every larger one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A share of the labels, by place: the ground that a mapper has got to when so many of the landslides are mapped.
+"""A share of the labels, by place: the ground that a mapper has reached when this share of the landslides is mapped.
 
 Blocks of ground are mapped whole, one after the other on a way that is spread out over all areas from its beginning, and that
 follows from a seed alone. Each share goes as far on it as its landslides need, so a smaller one is part of every larger one. Ground

@@ -90,8 +90,8 @@ def onnx_model(ensemble: Ensemble, settings: InferenceSettings, metadata: Mappin
         file = Path(folder) / "model.onnx"
         # The exporter by traces is announced as deprecated, but the other one needs onnxscript and onnx-ir. The size of windows
         # that a trace freezes, and warns of, is the one that is meant.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # see above
+        warnings.simplefilter("ignore", TracerWarning)  # likewise
         torch.onnx.export(
             NewGround(ensemble, settings).cpu().eval(),
             (example,),
