@@ -1,6 +1,5 @@
 """Map one area with the trained networks: the probability of a landslide, how uncertain it is, and which network says so."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hpcl import distance, likeness, qgis, raster_scene
 from hpcl.core import artifacts
 from hpcl.core.artifacts import write_json
 from hpcl.core.codes import NO_NETWORK
-from hpcl.core.digest import sha256
+from hpcl.core.digest import joint_bytes, sha256
 from hpcl.core.records import AreaFacts, MapFacts, TrainedFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
@@ -46,7 +45,7 @@ def main(area: str) -> None:
         area=area,
         temperatures=ensemble.temperatures,
         weights_sha256=ensemble.weights_sha256,
-        input_sha256=_sha256(files),
+        input_sha256=joint_bytes(map(sha256, files)),
         classes=classes,
         training_landslide_m2=ensemble.facts.landslide_m2 or [],
         distances=_distances(area, pixels, ensemble),
@@ -132,13 +131,6 @@ def _other_dem(pixel_m: float, trained_pixel_m: list[float]) -> list[str]:
         f"The DEM's pixels are {pixel_m:g} m, but the model was trained with DEMs of {known} m, so slopes and curvatures are"
         " not those that it knows; give a DEM of like resolution for a fair map."
     ]
-
-
-def _sha256(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(bytes.fromhex(sha256(path)))
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

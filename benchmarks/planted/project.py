@@ -33,10 +33,6 @@ LAST = {
 GROUND, MAP, AUDIT = ("synthesize", "ingest", "coregister", "terrain"), tuple(LAST)[4:9], ("audit",)
 
 
-class StageFailedError(RuntimeError):
-    """A stage that did not end well; it said above why."""
-
-
 @dataclass(frozen=True)
 class Project:
     """A folder with a params.yaml and the ``data`` of some ``areas``."""
@@ -59,7 +55,7 @@ class Project:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", f"stages.{stage}", *arguments]
         if subprocess.run(command, cwd=self.folder, env=environment, check=False).returncode:
-            raise StageFailedError(f"{' '.join(command[2:])} failed in {self.folder}; it said above why.")
+            sys.exit(f"{' '.join(command[2:])} failed in {self.folder}; it said above why.")
 
     def tidy(self) -> None:
         """Remove what is large and of no further use."""

@@ -20,3 +20,8 @@ def joint(digests: Iterable[str]) -> str:
     (True, False)
     """
     return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+
+
+def joint_bytes(digests: Iterable[str]) -> str:
+    """The same of the bytes that the digests stand for: how a map names the files that it was made from."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests)).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import geopandas as gpd
 
 from hpcl.core.artifacts import read_json
-from hpcl.core.digest import joint, sha256
+from hpcl.core.digest import joint, joint_bytes, sha256
 from hpcl.export.form import ExportError
 from hpcl.geo import vector
 
@@ -51,16 +51,11 @@ class Manifest:
 def of_area(polygons: gpd.GeoDataFrame, rasters: list[Path], input_sha256: str) -> AreaLinks:
     """The links of an area as it lies in the project. Raises `ExportError` where the rasters are no longer those that were mapped."""
     inputs = {path.as_posix(): sha256(path) for path in rasters}
-    if together(inputs.values()) != input_sha256:
+    if joint_bytes(inputs.values()) != input_sha256:
         raise ExportError(
             f"{' and '.join(inputs)} are not the files that the map was made from; map the area again (dvc repro predict outline)."
         )
     return AreaLinks(inputs=inputs, input_sha256=input_sha256, outlines_sha256=outlines(polygons))
-
-
-def together(digests: Iterable[str]) -> str:
-    """The SHA-256 of the bytes of several digests, as `predict` has it for the inputs of a map."""
-    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests)).hexdigest()
 
 
 def outlines(polygons: gpd.GeoDataFrame) -> str:
@@ -95,7 +90,7 @@ def broken(folder: Path, links: Manifest) -> Iterator[str]:
     if joint(links.networks.values()) != links.weights_sha256:
         yield f"{folder / NAME}: the networks that it names do not make the weights {links.weights_sha256[:12]}."
     for area, own in sorted(links.areas.items()):
-        if together(own.inputs.values()) != own.input_sha256:
+        if joint_bytes(own.inputs.values()) != own.input_sha256:
             yield f"{folder / NAME}: the rasters that it names for {area} do not make the input {own.input_sha256[:12]}."
         if f"{area}/landslides.parquet" in there:
             yield from _of_polygons(folder / area / "landslides.parquet", own, links.weights_sha256)
