@@ -325,7 +325,12 @@ def _tell_maps(ground: str, maps: Maps) -> None:
         scores = maps.of(name)
         print(f"{name}: landslide IoU {scores.landslide_iou:.3f}{_interval(scores.interval_of('landslide_iou'))}")
     quality, interval = maps.polygons.panoptic_quality, _interval(maps.polygons.interval_of("panoptic_quality"))
-    print(f"polygons, one by one: panoptic quality {quality:.3f}{interval}")
+    told = (
+        f"{quality:.3f}{interval}"
+        if quality is not None and np.isfinite(quality)
+        else "not defined: nothing on either side is large enough"
+    )
+    print(f"polygons, one by one: panoptic quality {told}")
     for one in maps.instances:
         print(
             f"{one.area}: {one.landslides} landslides, {one.polygons} polygons, {one.matched} match; {one.split} landslides are"

@@ -13,6 +13,7 @@ from hpcl.core.digest import joint_bytes, sha256
 from hpcl.core.records import AreaFacts, MapFacts, TrainedFacts
 from hpcl.geo import cog, raster
 from hpcl.inference import adabn, predict
+from hpcl.networks import temperature
 from hpcl.networks.device import described, unused_gpu
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.networks.normalise import Float32
@@ -79,6 +80,7 @@ def _findings(
     """What the map of the area should not be read without."""
     findings = _other_scale(abs(ground.grid.affine.a), ensemble.facts.pixel_m)
     findings += _unlike_training(area, pixels, ensemble.facts)
+    findings += temperature.findings(ensemble.temperatures)
     if ground.absent:
         findings.append(f"The area lacks {', '.join(ground.absent)}; the networks saw the mean there.")
     if adabn.too_small(ensemble, ground, settings.adapt_windows):

@@ -14,9 +14,9 @@ from torch import nn
 
 from hpcl.core.artifacts import ArtifactError, read_json, write_json
 from hpcl.core.codes import ALL_NETWORKS, NO_NETWORK, OUTSIDE
-from hpcl.core.records import BandFacts, FoldedArea, ModelFacts, Sun
+from hpcl.core.records import BandFacts, FoldedArea, ModelFacts, Sun, Temperatures
 from hpcl.inference import predict, scene
-from hpcl.networks import store
+from hpcl.networks import store, temperature
 from hpcl.networks.base import Network, Outputs
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.networks.hpcl_net import HPCLNet
@@ -210,6 +210,16 @@ def test_the_temperature_of_a_fold_is_that_of_the_others() -> None:
     changed = Ensemble((ours.members[0], Trained(ours.members[1].network, moved), ours.members[2])).temperatures
     assert changed.by_fold[1] == found.by_fold[1]
     assert changed.by_fold[0] != found.by_fold[0]
+
+
+@pytest.mark.parametrize(("beyond", "end", "how"), [(60.0, "5", "sure"), (5.5, "5", "sure"), (0.01, "0.2", "unsure")])
+def test_a_temperature_that_may_lie_beyond_those_tried_is_told(beyond: float, end: str, how: str) -> None:
+    sound = temperature.best([examples.held(2.0)])
+    at_end = temperature.best([examples.held(beyond)])
+    assert temperature.findings(Temperatures(by_fold=[sound, 4.9, 0.21], elsewhere=sound)) == []
+    (told,) = temperature.findings(Temperatures(by_fold=[sound, at_end], elsewhere=at_end))
+    assert f"for fold 2, ground outside all folds came out at {end}," in told
+    assert f"far too {how}," in told
 
 
 def test_what_a_map_costs_is_said_before() -> None:
