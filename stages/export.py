@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-
-import geopandas as gpd
 
 from hpcl.besides import mapped_besides
 from hpcl.core import areas, artifacts
 from hpcl.core.digest import sha256
-from hpcl.core.records import MapFacts
+from hpcl.core.records import MapFacts, ModelFacts
 from hpcl.core.trained import model_facts
-from hpcl.export import card, check, deepness, graph, manifest, stack
+from hpcl.export import card, check, crate, deepness, graph, manifest, stack
+from hpcl.export.content import Content
+from hpcl.export.footprint import footprint
 from hpcl.export.form import ExportError
-from hpcl.geo import vector
+from hpcl.export.origin import CITATION, Origin, software
+from hpcl.export.stac.area import MappedArea
+from hpcl.export.stac.catalog import catalogue
+from hpcl.geo import raster, vector
 from hpcl.metrics.records import Metrics
 from hpcl.networks.ensemble import Ensemble, load
 from hpcl.networks.store import WEIGHTS
@@ -29,50 +33,73 @@ MODEL, METRICS, OUT = Path("data/model"), Path("reports/evaluate/metrics.json"),
 
 
 def main() -> None:
-    """Write data/export/: model.onnx, checked against the pipeline; model_card.md; by area landslides.parquet and bands.vrt; manifest.json.
+    """Write data/export/: model.onnx, checked against the pipeline, and its card; by area map, polygons, inventory and bands.vrt;
+    a STAC catalogue, an RO-Crate and manifest.json.
 
-    Takes seconds for small networks, minutes for large ones. If the graph does not give the pipeline's probabilities, nothing
-    is written.
+    Takes seconds for small networks, minutes for large ones, and as much disk as the maps. If the graph does not give the
+    pipeline's probabilities, nothing is written.
     """
     settings = params("inference", InferenceSettings)
     ensemble, metrics = load(MODEL), artifacts.read_json(METRICS, Metrics)
     if metrics.weights_sha256 != ensemble.weights_sha256:
         raise ExportError(f"{METRICS} has the scores of other weights than those in {MODEL}; run dvc repro first.")
+    here = state.here(Path.cwd())
+    origin, models = _origin(here), model_facts(MODEL)
     mapped = list(_mapped(ensemble))
     told = deepness.metadata(ensemble.facts, settings.overlap_frac, card.thresholds(metrics), ensemble.weights_sha256)
     model = graph.onnx_model(ensemble, settings, told)
     _check(model, mapped, ensemble, settings)
-    models, here = model_facts(MODEL), state.here(Path.cwd())
-    origin = card.Origin(_commit(here), here["name"], sha256(PARAMS))
-    files = {
-        "model.onnx": model,
-        "model_card.md": card.card(models, metrics, ensemble.weights_sha256, origin).encode(),
+    of_model = {
+        "model.onnx": Content(model),
+        "model_card.md": Content(card.card(models, metrics, ensemble.weights_sha256, origin).encode()),
     }
-    links = {}
-    for area in mapped:
-        polygons = vector.read(area.polygons)
-        links[area.name] = manifest.of_area(polygons, area.rasters, area.facts.input_sha256)
-        files |= _of_area(area, polygons, ensemble)
-    written = manifest.Manifest(
+    exported = [_exported(area, ensemble) for area in mapped]
+    links = manifest.Manifest(
         commit=origin.commit,
         run=origin.run,
         run_key=here["key"],
         params_sha256=origin.params_sha256,
         weights_sha256=ensemble.weights_sha256,
         networks={f"{MODEL}/{one.fold}/{WEIGHTS}": one.weights_sha256 for one in models},
-        areas=links,
-        files=manifest.of_files(files),
+        areas={area.facts.area: links for area, links in exported},
+        files={},
     )
-    for name, data in files.items():
-        artifacts.write_bytes(OUT / name, data)
-    artifacts.write_json(OUT / manifest.NAME, written)
-    print(f"export: {len(files)} files in {OUT}, {sum(map(len, files.values())) / 2**20:.1f} MiB")
+    _write(_all(models[0], of_model, [area for area, _ in exported], links, origin), links)
 
 
-def _commit(here: state.State) -> str:
-    """The commit of git, with a mark where code was edited since."""
+def _all(
+    model: ModelFacts,
+    of_model: Mapping[str, Content],
+    areas: Sequence[MappedArea],
+    links: manifest.Manifest,
+    origin: Origin,
+) -> dict[str, Content]:
+    """All files but the manifest: those of model and areas, the catalogue of them, and the crate of all."""
+    files = {**of_model, **{f"{area.facts.area}/{name}": one for area in areas for name, one in area.files.items()}}
+    files |= catalogue(model, of_model, areas, origin)
+    return files | {crate.NAME: crate.crate(files, links, origin)}
+
+
+def _write(files: Mapping[str, Content], links: manifest.Manifest) -> None:
+    for name, content in files.items():
+        content.write(OUT / name)
+    artifacts.write_json(OUT / manifest.NAME, replace(links, files=manifest.of_files(files)))
+    size = sum(content.size for content in files.values())
+    print(f"export: {len(files)} files in {OUT}, {size / 2**20:.1f} MiB")
+
+
+def _origin(here: state.State) -> Origin:
+    """Commit, run and software, as git, the parameters and CITATION.cff know them."""
     commit = here["tags"].get("git.commit", "")
-    return f"{commit}+" if commit and here["tags"]["git.dirty_code"] == "true" else commit
+    told = software(state.yaml_file(CITATION))
+    stamp = state.git("show", "--no-patch", "--format=%ct", commit).strip() if commit else ""
+    return Origin(
+        commit=f"{commit}+" if commit and here["tags"]["git.dirty_code"] == "true" else commit,
+        run=here["name"],
+        params_sha256=sha256(PARAMS),
+        software=told,
+        date=datetime.fromtimestamp(int(stamp), UTC).isoformat() if stamp else told.released,
+    )
 
 
 @dataclass(frozen=True)
@@ -88,9 +115,19 @@ class Mapped:
         return [Path("data/ingest") / self.name / "image.tif", Path("data/terrain") / self.name / "terrain.tif"]
 
     @property
+    def probability(self) -> Path:
+        """The map."""
+        return Path("data/predict") / self.name / "probability.tif"
+
+    @property
     def polygons(self) -> Path:
         """The landslides of the map."""
         return Path("data/outline") / self.name / "landslides.gpkg"
+
+    @property
+    def inventory(self) -> Path:
+        """The landslides that were there before the map, if anybody mapped any."""
+        return Path("data/ingest") / self.name / "landslides.gpkg"
 
 
 def _mapped(ensemble: Ensemble) -> Iterator[Mapped]:
@@ -127,13 +164,27 @@ def _check(model: bytes, mapped: list[Mapped], ensemble: Ensemble, settings: Inf
         )
 
 
-def _of_area(area: Mapped, polygons: gpd.GeoDataFrame, ensemble: Ensemble) -> Mapping[str, bytes]:
-    """The files of an area by their names below data/export; without the stack where a band of the model is missing."""
+def _exported(area: Mapped, ensemble: Ensemble) -> tuple[MappedArea, manifest.AreaLinks]:
+    """An area's files, without the stack where a band of the model is missing, and where its polygons come from."""
+    polygons = vector.read(area.polygons)
     table = BytesIO()
     polygons.to_parquet(table, index=False)
-    files = {f"{area.name}/landslides.parquet": table.getvalue()}
-    stacked = stack.vrt(OUT / area.name / "bands.vrt", area.rasters, ensemble.facts.band_names)
-    return files | ({f"{area.name}/bands.vrt": stacked} if stacked else {})
+    files = {
+        "probability.tif": Content(area.probability),
+        "landslides.gpkg": Content(area.polygons),
+        "landslides.parquet": Content(table.getvalue()),
+    }
+    if area.inventory.exists():
+        files["inventory.gpkg"] = Content(area.inventory)
+    if stacked := stack.vrt(OUT / area.name / "bands.vrt", area.rasters, ensemble.facts.band_names):
+        files["bands.vrt"] = Content(stacked)
+    with raster.Source(area.probability) as source:
+        made = MappedArea(facts=area.facts, grid=source.grid, bands=source.bands, files=files)
+    if footprint(made.grid) is None:
+        print(
+            f"export: {area.name}: its CRS does not say where on a planet it lies, so its item in the catalogue has no geometry."
+        )
+    return made, manifest.of_area(polygons, area.rasters, area.facts.input_sha256)
 
 
 if __name__ == "__main__":

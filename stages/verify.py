@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpcl.core.artifacts import ArtifactError
-from hpcl.export import manifest
+from hpcl.export import crate, manifest
 from hpcl.export.form import ExportError
 from hpcl.export.manifest import Manifest
+from hpcl.export.stac import links as catalogue
 from hpcl.geo.vector import VectorError
 from stages.tracking import state
 
@@ -26,7 +27,13 @@ def main() -> None:
     folder: Path = parser.parse_args().folder
     try:
         links = manifest.read(folder)
-        found = [*manifest.broken(folder, links), *manifest.not_here(links, Path()), *_of_run(links)]
+        found = [
+            *manifest.broken(folder, links),
+            *catalogue.broken(folder),
+            *crate.broken(folder),
+            *manifest.not_here(links, Path()),
+            *_of_run(links),
+        ]
     except (ExportError, ArtifactError, VectorError) as error:
         sys.exit(f"verify: {error}")
     for sentence in found:

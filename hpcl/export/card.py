@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpcl.core.records import ModelFacts
 from hpcl.export.form import NODATA, outputs
+from hpcl.export.origin import DATA_LICENCE, Origin
 from hpcl.metrics.records import Maps, MapScores, Metrics, PointScores
 
-LICENCE = "Apache-2.0"
 SCORES = {
     "landslide_iou": "landslide IoU", "precision": "precision", "recall": "recall", "f1": "F1", "boundary_iou": "boundary IoU",
     "object_detection_rate": "objects found", "false_objects_per_km2": "false objects per km2", "ece": "calibration error",
 }  # fmt: skip
 POINT_SCORES = ("precision", "recall", "landslide_iou", "object_detection_rate", "false_objects_per_km2")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the model comes from: the commit (with ``+`` where code was edited since), the run in MLflow, the parameters."""
-
-    commit: str
-    run: str
-    params_sha256: str
 
 
 def card(models: Sequence[ModelFacts], metrics: Metrics, weights_sha256: str, origin: Origin) -> str:
@@ -39,7 +29,7 @@ def card(models: Sequence[ModelFacts], metrics: Metrics, weights_sha256: str, or
         [
             "## Licence",
             "",
-            f"Code: {LICENCE}. Whether weights and maps may be passed on depends on the data that they were made from.",
+            f"Code: {origin.software.licence}. {DATA_LICENCE}",
         ],
         ["## Hashes", "", *_hashes(models, weights_sha256, origin)],
     ]

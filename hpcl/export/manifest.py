@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,6 +11,7 @@ import geopandas as gpd
 
 from hpcl.core.artifacts import read_json
 from hpcl.core.digest import joint, joint_bytes, sha256
+from hpcl.export.content import Content
 from hpcl.export.form import ExportError
 from hpcl.geo import vector
 
@@ -63,9 +63,9 @@ def outlines(polygons: gpd.GeoDataFrame) -> str:
     return joint(vector.digest(shape) for shape in polygons.geometry)
 
 
-def of_files(files: Mapping[str, bytes]) -> dict[str, str]:
+def of_files(files: Mapping[str, Content]) -> dict[str, str]:
     """The SHA-256 of each file that is to be written."""
-    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return {name: content.sha256 for name, content in files.items()}
 
 
 def read(folder: Path) -> Manifest:
