@@ -10,7 +10,7 @@ from jaxtyping import install_import_hook
 
 from hpcl.core.artifacts import write_json
 
-collect_ignore = ["in_qgis.py"]  # for a Python that has QGIS: tests/test_qgis_project.py runs it there
+collect_ignore = ["in_qgis.py", "export_in_qgis.py"]  # for a Python that has QGIS; tests run them there
 
 install_import_hook(
     ["hpcl.training", "hpcl.networks.base", "hpcl.networks.hpcl_net", "hpcl.explain"], "beartype.beartype"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -77,7 +77,7 @@ def area(project: Path, name: str, place: str = "UTM", inventory: bool = True) -
     columns = {"id": [1, 2], "area_m2": 80_000.0, "weights_sha256": "12" * 32, "input_sha256": "cd" * 32}
     table = gpd.GeoDataFrame(columns, geometry=shapes, crs=own.crs.proj if own.crs else None)
     for stage in ("outline", "ingest"):
-        (data / stage / name).mkdir(parents=True)
+        (data / stage / name).mkdir(parents=True, exist_ok=True)
         vector.write(data / stage / name / "landslides.gpkg", table)
     parquet = BytesIO()
     vector.read(data / "outline" / name / "landslides.gpkg").to_parquet(parquet, index=False)
@@ -102,17 +102,19 @@ def contents(
     return files | {crate.NAME: crate.crate(files, links, ORIGIN)}
 
 
-def write(
-    project: Path, places: Mapping[str, str], graph: bytes = b"graph", **changes: Any
-) -> tuple[Path, manifest.Manifest]:
-    """An export of areas, each with its place, in a project; returns its folder and its manifest."""
-    areas = [area(project, name, place) for name, place in places.items()]
+def links_of(names: Iterable[str]) -> manifest.Manifest:
+    """A manifest that names no file yet."""
     own = manifest.AreaLinks(inputs={"data/ingest/x/image.tif": "01" * 32}, input_sha256="cd" * 32, outlines_sha256="")
-    links = manifest.Manifest(
+    return manifest.Manifest(
         commit=ORIGIN.commit, run=ORIGIN.run, run_key="34" * 32, params_sha256=ORIGIN.params_sha256, weights_sha256="12" * 32,
-        networks={"data/model/1/model.safetensors": "12" * 32}, areas=dict.fromkeys(places, own), files={},
+        networks={"data/model/1/model.safetensors": "12" * 32}, areas=dict.fromkeys(names, own), files={},
     )  # fmt: skip
-    files = contents(model_facts(places, **changes), areas, links, graph)
+
+
+def write(project: Path, places: Mapping[str, str], **changes: Any) -> tuple[Path, manifest.Manifest]:
+    """An export of areas, each with its place, in a project; returns its folder and its manifest."""
+    areas, links = [area(project, name, place) for name, place in places.items()], links_of(places)
+    files = contents(model_facts(places, **changes), areas, links)
     folder = project / FOLDER
     for name, content in files.items():
         content.write(folder / name)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import exported
 import geopandas as gpd
 import pytest
 from shapely.geometry import box
@@ -17,6 +18,7 @@ from shapely.geometry import box
 from hpcl.core.artifacts import write_json
 from hpcl.core.digest import joint, sha256
 from hpcl.export import manifest
+from hpcl.export.content import Content
 from hpcl.export.form import ExportError
 from hpcl.geo import vector
 from stages import verify
@@ -53,18 +55,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> manifest.Manifes
     table = polygons(weights, inputs)
     Path("data/outline/a b").mkdir(parents=True)
     vector.write(Path("data/outline/a b/landslides.gpkg"), table)
-    put(FOLDER / "model.onnx", "graph")
-    PARQUET.parent.mkdir()
+    PARQUET.parent.mkdir(parents=True)
     table.to_parquet(PARQUET, index=False)
     git = ["git", "-c", "user.name=mapper", "-c", "user.email=mapper@example.org"]
     for arguments in (["init", "-q"], ["add", "params.yaml", "hpcl"], ["commit", "-qm", "start"]):
         subprocess.run([*git, *arguments], check=True)
     here = state.here(Path.cwd())
-    files = {name: sha256(FOLDER / name) for name in ("model.onnx", "a b/landslides.parquet")}
+    area = exported.area(Path("elsewhere"), "a b")
+    area = replace(area, files=area.files | {"landslides.parquet": Content(PARQUET)})
     links = manifest.Manifest(
         commit=here["tags"]["git.commit"], run=here["name"], run_key=here["key"], params_sha256=params_sha256,
-        weights_sha256=weights, networks=networks, areas={"a b": manifest.of_area(table, RASTERS, inputs)}, files=files,
+        weights_sha256=weights, networks=networks, areas={"a b": manifest.of_area(table, RASTERS, inputs)}, files={},
     )  # fmt: skip
+    files = exported.contents(exported.model_facts({"a b": "UTM"}), [area], links)
+    for name, content in files.items():
+        content.write(FOLDER / name)
+    links = replace(links, files=manifest.of_files(files))
     write_json(FOLDER / manifest.NAME, links)
     return links
 
@@ -115,6 +121,10 @@ BROKEN: dict[str, tuple[Callable[[manifest.Manifest], object], str]] = {
         "outlines are not those of the map that was exported",
     ),
     "no polygons": (lambda _: put(PARQUET, "word"), "is no GeoParquet that can be read"),
+    "catalogue": (
+        lambda _: (FOLDER / "a b/map.json").unlink(), "data/export/catalog.json: the link 'item' leads nowhere: there is no ./a b/map.json."
+    ),
+    "crate": (lambda _: put(FOLDER / "catalog.json", "{}"), "gives catalog.json a SHA-256 that is not that of the file."),
     "networks": (
         lambda links: renamed(links, weights_sha256=joint(["ab"])), "the networks that it names do not make the weights"
     ),
@@ -140,7 +150,7 @@ def test_a_sound_export_passes(
 ) -> None:
     code, lines = said(monkeypatch, capsys)
     assert (code, len(lines)) == (0, 1)
-    assert "all links of data/export hold: 2 files and the polygons of 1 areas" in lines[0]
+    assert "all links of data/export hold: 10 files and the polygons of 1 areas" in lines[0]
     assert project.run in lines[0]
 
 
