@@ -72,7 +72,7 @@ map: setup  ## map an area with the trained model as it is: make map AREA=<name>
 review: setup  ## take a mapper's answers into data/raw/<name>: make review AREA=<name> [FILE=<review.geojson>] [COUNTS=new]
 	@python -m stages.review "$${AREA%/}" $${FILE:+"$$FILE"} $${COUNTS:+--counts "$$COUNTS"}
 
-export: setup  ## write model and maps for other programs into data/export: ONNX, model card, GeoParquet, band stacks, hashes
+export: setup  ## write model and maps for other programs into data/export: ONNX, model card, maps, STAC, RO-Crate, hashes
 	@python -m stages.export
 
 test: setup  ## run all tests

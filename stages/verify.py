@@ -30,7 +30,7 @@ def main() -> None:
         found = [
             *manifest.broken(folder, links),
             *catalogue.broken(folder),
-            *crate.broken(folder),
+            *crate.broken(folder, links.files),
             *manifest.not_here(links, Path()),
             *_of_run(links),
         ]

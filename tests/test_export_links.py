@@ -59,6 +59,8 @@ def entity(told: Any, identity: str) -> Any:
 
 
 MAP = f"{AREA}/map.json"
+FILES = ["model.onnx", "catalog.json", MAP, crate.NAME]
+"""Some of those that the manifest names."""
 CATALOGUE: dict[str, tuple[Callable[[Path], None], str]] = {
     "item gone": (removed(MAP), f"catalog.json: the link 'item' leads nowhere: there is no ./{MAP}."),
     "model gone": (removed("model.json"), "map.json: the link 'derived_from' leads nowhere: there is no ../model.json."),
@@ -96,7 +98,9 @@ CRATE: dict[str, tuple[Callable[[Path], None], str]] = {
         edited(crate.NAME, lambda told: entity(told, "catalog.json").update(sha256="00" * 32)), "gives catalog.json a SHA-256"
     ),
     "no hash": (edited(crate.NAME, lambda told: entity(told, "model.json").pop("sha256")), "gives model.json a SHA-256"),
-    "file added": (written("notes.txt", "x"), "does not name notes.txt."),
+    "file left out": (
+        edited(crate.NAME, lambda told: told["@graph"].remove(entity(told, "model.onnx"))), "does not name model.onnx."
+    ),
     "in no folder": (
         edited(crate.NAME, lambda told: entity(told, "Val%20d%201/")["hasPart"].clear()), "map.json is part of no folder of the crate."
     ),
@@ -110,7 +114,7 @@ CRATE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 def test_a_sound_export_passes_without_a_word(folder: Path) -> None:
-    assert not [*links.broken(folder), *crate.broken(folder)]
+    assert not [*links.broken(folder), *crate.broken(folder, FILES)]
 
 
 @pytest.mark.parametrize("kind", CATALOGUE)
@@ -126,7 +130,7 @@ def test_a_broken_link_of_the_catalogue_is_named(folder: Path, kind: str) -> Non
 def test_a_wrong_line_of_the_crate_is_named(folder: Path, kind: str) -> None:
     break_it, sentence = CRATE[kind]
     break_it(folder)
-    found = list(crate.broken(folder))
+    found = list(crate.broken(folder, FILES))
     assert [line for line in found if sentence in line], found
     assert all(line.endswith(".") and "\n" not in line for line in found)
 

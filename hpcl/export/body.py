@@ -34,9 +34,6 @@ def body(crs: CRS) -> str | None:
 def _radii_m() -> dict[str, float]:
     """The radius of each round body in PROJ's database: the IAU's sphere, whose codes end with 00."""
     listed = query_crs_info(auth_name="IAU_2015", pj_types=PJType.GEOGRAPHIC_2D_CRS)
-    spheres = {
-        info.name.split(" (")[0]: CRS.from_authority(info.auth_name, info.code).ellipsoid.semi_major_metre
-        for info in listed
-        if info.code.endswith("00")
-    }
-    return {name: radius_m for name, radius_m in spheres.items() if radius_m >= ROUND_M}
+    named = [(info.name.split(" (")[0], CRS.from_authority(info.auth_name, info.code).ellipsoid)
+             for info in listed if info.code.endswith("00")]  # fmt: skip
+    return {name: sphere.semi_major_metre for name, sphere in named if sphere and sphere.semi_major_metre >= ROUND_M}

@@ -133,8 +133,8 @@ def _input_id(path: str) -> str:
     return f"#{quote(path)}"
 
 
-def broken(folder: Path) -> Iterator[str]:
-    """A sentence for each file that the crate names otherwise than it is, or does not name."""
+def broken(folder: Path, exported: Iterable[str]) -> Iterator[str]:
+    """A sentence for each of the files ``exported`` that the crate does not name, and each that it names otherwise than it is."""
     path = folder / NAME
     try:
         graph = {entity["@id"]: entity for entity in json.loads(path.read_bytes())["@graph"]}
@@ -143,11 +143,10 @@ def broken(folder: Path) -> Iterator[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield f"{path} is no RO-Crate that can be read ({type(error).__name__}: {error})."
         return
-    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} - {NAME}
-    for name in sorted(there - named.keys()):
+    for name in sorted(set(exported) - named.keys() - {NAME}):
         yield f"{path} does not name {name}."
     for name, digest in sorted(named.items()):
-        if name not in there:
+        if not (folder / name).is_file():
             yield f"{path} names {name}, which is not there."
         elif name != manifest.NAME and digest != sha256(folder / name):
             yield f"{path} gives {name} a SHA-256 that is not that of the file."

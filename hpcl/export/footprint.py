@@ -16,7 +16,7 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from shapely.affinity import translate
-from shapely.geometry import LineString, MultiPolygon, Polygon, box
+from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.polygon import orient
 
 from hpcl.export.body import EARTH, body
@@ -26,6 +26,8 @@ SIDE_POINTS = 33
 """Along each side of a grid: a straight side is a curve in degrees."""
 DIGITS = 7
 """Of a degree: a centimetre."""
+STRAIGHT_DEG = 1e-6
+"""By how much a side may run beside its points: on most grids the corners are enough."""
 
 Box = tuple[float, float, float, float]
 
@@ -91,9 +93,9 @@ def _outline(grid: Grid) -> npt.NDArray[np.float64] | None:
 
 
 def _degrees(crs: CRS) -> CRS:
-    if body(crs) == EARTH:
-        return CRS("EPSG:4326")
     ellipsoid = crs.ellipsoid
+    if ellipsoid is None or body(crs) == EARTH:
+        return CRS("EPSG:4326")
     return CRS({"proj": "longlat", "a": ellipsoid.semi_major_metre, "b": ellipsoid.semi_minor_metre})
 
 
@@ -103,7 +105,7 @@ def _polar(ring: npt.NDArray[np.float64]) -> Footprint | None:
     ring = ring if ring[-1, 0] > ring[0, 0] else ring[::-1]
     line = np.concatenate([ring + np.array([turns * 360.0, 0.0]) for turns in range(-3, 4)])
     ends = [(line[-1, 0], pole), (line[0, 0], pole)]
-    return _made([Polygon([*LineString(line).coords, *ends]).buffer(0).intersection(box(-180, -90, 180, 90))])
+    return _made([Polygon([*line.tolist(), *ends]).buffer(0).intersection(box(-180, -90, 180, 90))])
 
 
 def _made(shapes: Sequence[shapely.Geometry]) -> Footprint | None:
@@ -112,7 +114,7 @@ def _made(shapes: Sequence[shapely.Geometry]) -> Footprint | None:
         [part for part in shapely.get_parts(shape) if isinstance(part, Polygon) and part.area > 0] for shape in shapes
     ]
     parts = tuple(
-        orient(shapely.transform(part, lambda corners: np.round(corners, DIGITS) + 0.0))
+        orient(shapely.transform(part.simplify(STRAIGHT_DEG), lambda corners: np.round(corners, DIGITS) + 0.0))
         for side in sides
         for part in side
     )
