@@ -93,4 +93,4 @@ requirements: setup  ## compile requirements.txt again from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
 clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
-	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,calibrate,outline,audit,explain,export} reports/{train,evaluate,audit,figures} reports/{report,map}.html ablation/{results,shares}
+	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,calibrate,outline,audit,explain,illustrate,export} reports/{train,evaluate,audit,figures} reports/{report,map}.html ablation/{results,shares}

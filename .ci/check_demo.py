@@ -18,7 +18,7 @@ UNKNOWN = 255
 """Label of ground of which nobody knows whether it is landslide (hpcl/core/codes.py)."""
 NINE_BLOCKS_WIDTH = 0.693 - 0.450
 """Width of the interval of landslide IoU when nine test blocks were all that was scored."""
-FORCED = ("tile", "baselines", "calibrate", "evaluate", "audit", "report", "page")
+FORCED = ("tile", "baselines", "calibrate", "evaluate", "audit", "illustrate", "report", "page")
 NUMBERS = ("landslide_iou", "miou", "f1", "precision", "recall", "mcc", "kappa")
 
 

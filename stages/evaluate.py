@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from hpcl.metrics.ground import ground
 from hpcl.metrics.intervals import summarise
 from hpcl.metrics.records import Counts, Interval, Maps, Metrics, PointScores
 from hpcl.metrics.tables import Tallies
-from hpcl.metrics.tally import Array, Map, MetricsError, Scene, Tally, tally
+from hpcl.metrics.tally import Array, Blocks, Map, MetricsError, Scene, Tally, tally_all
 from hpcl.outline.drawn import Drawn
 from hpcl.settings.evaluate import EvaluateSettings
 from hpcl.settings.outline import AtMisses, AtPrecision, AtRecall, OperatingPoint
@@ -59,14 +59,18 @@ def main() -> None:
     counted = _counts(tiles)
     point, thresholds = _in_use(counted, areas)
     drawn_from = _thresholds(tiles, thresholds)
-    tallies = _tallies({area: facts for area, facts in areas.items() if not facts.test}, drawn_from, settings)
+    choices = _choices(counted, point)
+    at = {name: of for name, (of, _) in choices.items() if of != thresholds}
+    tallies, at_points = _tallies(
+        {area: facts for area, facts in areas.items() if not facts.test}, drawn_from | at, settings
+    )
     ours = tallies.blocks_of("hpcl_net")
     maps = _maps(tallies, settings)
     summary = Metrics(
         **vars(replace(maps, counts=replace(maps.counts, ground_sha256=stored.ground_sha256(tiles)))),
         folds=tallies.folds(),
         operating_point=points.name_of(point),
-        operating_points=_operating_points(counted, point, areas, tallies.maps["hpcl_net"], settings),
+        operating_points=_operating_points(choices, at_points, ours, settings),
         uncertainty=uncertainty.scores(ours, settings),
         transfer=_transfer({area: facts for area, facts in areas.items() if facts.test}, drawn_from, settings),
         weights_sha256=_weights_sha256(areas),
@@ -155,27 +159,33 @@ def _thresholds(tiles: TileFacts, ours: Thresholds) -> dict[str, Thresholds]:
 
 def _tallies(
     areas: Mapping[str, TiledArea], thresholds: Mapping[str, Thresholds], settings: EvaluateSettings
-) -> Tallies:
-    """What all maps earned in some areas."""
-    return Tallies(
-        {
-            name: {area: _tally(name, area, facts, thresholds[name], settings) for area, facts in areas.items()}
-            for name in SCORES
-        }
-    )
+) -> tuple[Tallies, dict[str, Blocks]]:
+    """What all maps earned in some areas, and HPCL-Net's at other ``thresholds``, by the names that are no map's."""
+    found = {area: _area_tallies(area, facts, thresholds, settings) for area, facts in areas.items()}
+    by_name = {name: {area: of[name] for area, of in found.items()} for name in thresholds}
+    return Tallies({name: by_name[name] for name in SCORES}), {
+        name: Tallies({name: by_name[name]}).blocks_of(name) for name in by_name if name not in SCORES
+    }
 
 
-def _tally(name: str, area: str, facts: TiledArea, thresholds: Thresholds, settings: EvaluateSettings) -> Tally:
-    """What the map called ``name`` earned in ``area``."""
+def _area_tallies(
+    area: str, facts: TiledArea, thresholds: Mapping[str, Thresholds], settings: EvaluateSettings
+) -> dict[str, Tally]:
+    """What each map earned in ``area``, and HPCL-Net's at other thresholds."""
     (labels,) = stored.arrays(area, facts, "labels")
     scene = Scene(labels, facts)
-    with _map(name, area, facts, thresholds) as of:
-        found = tally(scene, of, settings, progress(f"evaluate {name} on {area}"))
-    if name != "polygons":
-        return found
+    with ExitStack() as files:
+        maps = {name: files.enter_context(_map(name, area, facts, thresholds[name])) for name in SCORES}
+        maps |= {
+            name: replace(maps["hpcl_net"], thresholds=of.by_network, uncertainty=None)
+            for name, of in thresholds.items()
+            if name not in SCORES
+        }
+        found = tally_all(scene, maps, settings, progress(f"evaluate {area}"))
     known, mapped = (Drawn(of / area / "landslides.gpkg", stored.grid(facts)).numbers for of in (INGEST, OUTLINE))
     counted = instances.count(scene, known, mapped, settings.object_minimum_area_m2)
-    return replace(found, blocks=replace(found.blocks, instances=counted[found.blocks.block]))
+    blocks = found["polygons"].blocks
+    return found | {"polygons": replace(found["polygons"], blocks=replace(blocks, instances=counted[blocks.block]))}
 
 
 def _ground(area: str, facts: TiledArea) -> pd.DataFrame:
@@ -244,40 +254,33 @@ def _transfer(
     """The scores on test areas, which no network saw; None where there are none, or none with a landslide."""
     if not areas:
         return None
-    tallies = _tallies(areas, thresholds, settings)
+    tallies, _ = _tallies(areas, thresholds, settings)
     if not tallies.ground.landslide_frac:
         print(f"{', '.join(areas)}: no landslide is labelled there, so there is nothing to score transfer by")
         return None
     return _maps(tallies, settings)
 
 
-def _operating_points(
-    counted: counts.Counts,
-    in_use: OperatingPoint,
-    areas: Mapping[str, TiledArea],
-    tallies: Mapping[str, Tally],
-    settings: EvaluateSettings,
-) -> list[PointScores]:
-    """What HPCL-Net's map gives at other thresholds; at those in use ``tallies`` has it, by area. Without the points for which
+def _choices(counted: counts.Counts, in_use: OperatingPoint) -> dict[str, tuple[Thresholds, bool]]:
+    """The thresholds of each operating point that is scored, by its name, and whether they reach it. Without the points for which
     there is nothing to choose by."""
-    rows = []
-    used, _ = points.chosen(counted, in_use)
+    found = {}
     for point in POINTS + [in_use] * (in_use not in POINTS):
         try:
-            thresholds, reached = points.chosen(counted, point)
+            found[points.name_of(point)] = points.chosen(counted, point)
         except counts.CalibrationError as error:
             print(f"{points.name_of(point)} is not scored: {error}")
-            continue
-        of = (
-            tallies
-            if thresholds == used
-            else {area: _tally("hpcl_net", area, areas[area], thresholds, settings) for area in tallies}
-        )
-        blocks = Tallies({"hpcl_net": of}).blocks_of("hpcl_net")
-        scores, _ = summarise({"hpcl_net": blocks}, {"hpcl_net": POINT_SCORES}, settings)
-        rows.append(
-            PointScores(point=points.name_of(point), thresholds=thresholds, reached=reached, scores=scores["hpcl_net"])
-        )
+    return found
+
+
+def _operating_points(
+    choices: Mapping[str, tuple[Thresholds, bool]], at: Mapping[str, Blocks], in_use: Blocks, settings: EvaluateSettings
+) -> list[PointScores]:
+    """What HPCL-Net's map gives at each operating point; where ``at`` has no blocks of one, the thresholds are those in use."""
+    rows = []
+    for name, (thresholds, reached) in choices.items():
+        scores, _ = summarise({"hpcl_net": at.get(name, in_use)}, {"hpcl_net": POINT_SCORES}, settings)
+        rows.append(PointScores(point=name, thresholds=thresholds, reached=reached, scores=scores["hpcl_net"]))
     return rows
 
 

@@ -10,12 +10,11 @@ from hpcl.core.areas import Names
 from hpcl.core.records import AuditFacts, BaselineFacts, CalibrationFacts, TrainingSummary
 from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
-from hpcl.report import facts, page
+from hpcl.report import facts, lasting, page
 from hpcl.report.collect import (
     DATA,
     REPORTS,
     area_figures,
-    budget_curves,
     curves,
     mapped_figures,
     read_area,
@@ -32,8 +31,7 @@ def main() -> None:
     names = params("areas", Names)
     tiles = stored.facts()
     metrics = artifacts.read_json(REPORTS / "evaluate" / "metrics.json", Metrics)
-    budget = artifacts.read_csv(REPORTS / "budget.csv", {"ground": str, "variant": str, "label": str})
-    pictures = curves(metrics, settings) | budget_curves(budget, names, settings)
+    pictures = lasting.read() | curves(metrics, settings)
     areas = []
     besides = [read_mapped(name) for name in mapped_besides(DATA, names)]
     bar = progress("report")
@@ -61,7 +59,7 @@ def main() -> None:
         ablation=artifacts.read_csv(
             REPORTS / "ablation.csv", {"ground": str, "variant": str, "label": str, "status": str}
         ),
-        budget=budget,
+        budget=artifacts.read_csv(REPORTS / "budget.csv", {"ground": str, "variant": str, "label": str}),
     )
     html = page.render(report).encode()
     folder, draft = REPORTS / "figures", REPORTS / ".draft.figures"

@@ -113,7 +113,7 @@ def test_evaluate_says_what_is_damaged(
     root = shutil.copytree(planted, tmp_path / "project")
     monkeypatch.chdir(root)
     damaged(root / "data" / name, how)
-    monkeypatch.setattr(stage, "tally", lambda *_: pytest.fail("it was not refused"))
+    monkeypatch.setattr(stage, "tally_all", lambda *_: pytest.fail("it was not refused"))
     listed = name == "tiles/landslides.csv"
     read = (lambda: stage._findings({}, None)) if listed else stage.main  # type: ignore[arg-type]  # reads first
     if listed and how == "cut in half":

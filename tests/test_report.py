@@ -402,10 +402,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _report(root: Path) -> None:
-    from stages import report
+    from stages import illustrate, report
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        illustrate.main()
         report.main()
 
 

@@ -12,7 +12,7 @@ from affine import Affine
 from hpcl import sensors
 from hpcl.geo import cog, raster
 from hpcl.qgis_project import ground
-from hpcl.report import collect
+from hpcl.report.ground import shown
 
 SENSORS = {
     "Sentinel-2": (10.0, ("B2", "B3", "B4", "B8")),
@@ -53,7 +53,7 @@ def test_report_and_qgis_ask_with_the_pixel_of_the_image(tmp_path: Path) -> None
         path = tmp_path / f"{pixel_m}.tif"
         cog.write(path, raster.Raster(np.zeros((4, 16, 16), np.float32), grid, bands))
         with raster.Source(path) as image:
-            assert collect._shown(image) == wanted
+            assert shown(image) == wanted
             drawn = ground.image(image)
             numbers = [1 + [band.name for band in bands].index(name) for name in wanted]
             assert 'redBand="{}" greenBand="{}" blueBand="{}"'.format(*numbers) in drawn

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 FOLDERS = {"model": "train", "tiles": "tile"}
 """Stages whose folder is not called as they are."""
-WHOLE = ("raw", "tiles", "model", "baselines", "calibrate", "audit")
+WHOLE = ("raw", "tiles", "model", "baselines", "calibrate", "audit", "illustrate")
 """Folders whose subfolders, if any, are not areas with a stage each."""
 
 

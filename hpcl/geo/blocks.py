@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy.typing as npt
 
 from hpcl.core.prefetch import ahead
@@ -38,6 +37,8 @@ def walk(shape: Shape, block_px: int | None = None) -> Iterator[Roi]:
 @contextmanager
 def _workers() -> Iterator[tuple[Executor, int]]:
     """Where blocks are computed: local threads, or the Dask cluster named by DASK_SCHEDULER_ADDRESS."""
+    import dask  # noqa: PLC0415  (a quarter of a second, which whoever only walks a raster does not need)
+
     if dask.config.get("scheduler-address", None) is not None:
         from distributed import Client  # noqa: PLC0415  (2 s of import that a laptop run does not need)
 

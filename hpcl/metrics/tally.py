@@ -114,44 +114,153 @@ def tally(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tally:
     """Count what a map got right and wrong on the labelled ground of one area that lies in folds, or in a test area."""
-    height = scene.labels.shape[0]
-    objects, mapped_patches = Patches(), Patches()
-    totals: dict[str, Array] = {}
-    histogram = np.zeros((2, len(CURVE_THRESHOLDS)), dtype=np.int64)
-    for rows in strips(scene.labels.shape):
-        strip = _strip(scene, of, settings.boundary_px, rows)
-        judged, truth, block = strip.judged, strip.truth, strip.block
-        objects.add(truth, strip.mapped, block)
-        mapped_patches.add(strip.mapped, truth, block)
-        predicted = ~np.isnan(strip.score[judged])
-        probability = np.nan_to_num(strip.score[judged])
-        histogram += np.bincount(
-            truth[judged] * histogram.shape[1] + levels(probability), minlength=histogram.size
-        ).reshape(2, -1)
-        counts = _count_pixels(
-            block[judged],
-            truth[judged],
-            strip.mapped[judged],
-            probability.astype(np.float64),
-            settings.calibration_bins,
-        )
-        for name, band in (("boundary_both", np.logical_and), ("boundary_either", np.logical_or)):
-            counts[name] = by_block(block[judged], 0, 1, band(*strip.boundaries)[judged])
-        counts["no_prediction"] = by_block(block[judged], 0, 1, ~predicted)
-        if of.uncertainty is not None:
-            wrong = (truth != strip.mapped)[judged][predicted]
-            unsure = of.uncertainty(rows)[judged][predicted]
-            counts["uncertainty"] = _count_errors(block[judged][predicted], wrong, unsure)
-        for name, part in counts.items():
-            totals[name] = _add(totals[name], part) if name in totals else part
-        progress(rows.stop, height)
+    return tally_all(scene, {"": of}, settings, progress)[""]
 
-    table = _sized(objects.table(), scene, settings)
+
+def tally_all(
+    scene: Scene,
+    maps: Mapping[str, Map],
+    settings: EvaluateSettings,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Tally]:
+    """The same of several maps by name, while the scene passes once: what the ground alone decides is found once for all, and
+    maps of one ``score`` at several thresholds are read once."""
+    height = scene.labels.shape[0]
+    landslides = Patches()
+    alike: dict[Callable[[slice], Array], dict[str, _Cut]] = {}
+    for name, of in maps.items():
+        alike.setdefault(of.score, {})[name] = _Cut(of)
+    graded = {score: _Graded(settings.calibration_bins) for score in alike}
+    for rows in strips(scene.labels.shape):
+        ground = _Ground.of(scene, settings.boundary_px, rows)
+        parts = landslides.add(ground.truth, ground.truth, ground.block)[ground.truth]
+        parts -= parts.min(initial=1 << 62)
+        for score, cuts in alike.items():
+            values = score(ground.outer)
+            graded[score].add(ground, values[ground.core])
+            for cut in cuts.values():
+                cut.add(ground, values, parts)
+        progress(rows.stop, height)
+    table, whole = landslides.table(), landslides.of_parts()
+    return {
+        name: _tally(scene, graded[score], cut, table.assign(hit_pixels=cut.hits(whole)), settings)
+        for score, cuts in alike.items()
+        for name, cut in cuts.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Some rows of a scene, each array ``(row, column)``; ``..._outer`` with a halo of more rows on either side, without which
+    boundaries would end where strips do."""
+
+    rows: slice
+    outer: slice
+    core: slice
+    """The rows among the outer ones."""
+    halo: int
+    judged_outer: Array
+    """What is scored."""
+    networks_outer: Array
+    judged: Array
+    truth: Array
+    boundary: Array
+    """The boundary band of the truth."""
+    block: Array
+    judged_block: Array
+    """The block of each pixel that is scored ``(pixel,)``."""
+
+    @classmethod
+    def of(cls, scene: Scene, halo: int, rows: slice) -> _Ground:
+        height, width = scene.labels.shape
+        outer, columns = slice(max(rows.start - halo, 0), min(rows.stop + halo, height)), slice(0, width)
+        core = slice(rows.start - outer.start, rows.stop - outer.start)
+        labels = np.asarray(scene.labels[outer])
+        judged = (scene.area.codes(outer, columns) != OUTSIDE) & (labels != UNKNOWN)
+        truth = judged & (labels >= 1)
+        block = scene.area.blocks(rows, columns)
+        return cls(
+            rows=rows,
+            outer=outer,
+            core=core,
+            halo=halo,
+            judged_outer=judged,
+            networks_outer=scene.area.networks(outer, columns),
+            judged=judged[core],
+            truth=truth[core],
+            boundary=boundary_band(truth, judged, halo)[core],
+            block=block,
+            judged_block=block[judged[core]],
+        )
+
+
+class _Graded:
+    """What the scores of a map say before any threshold is laid on them, summed by block."""
+
+    def __init__(self, bins: int) -> None:
+        self._bins = bins
+        self.totals: dict[str, Array] = {}
+        self.histogram = np.zeros((2, len(CURVE_THRESHOLDS)), dtype=np.int64)
+
+    def add(self, ground: _Ground, score: Array) -> None:
+        """Take the next rows."""
+        block, truth, score = ground.judged_block, ground.truth[ground.judged], score[ground.judged]
+        probability = np.nan_to_num(score)
+        level = levels(probability)
+        self.histogram += np.bincount(truth * self.histogram.shape[1] + level, minlength=self.histogram.size).reshape(
+            2, -1
+        )
+        probability = probability.astype(np.float64)
+        bin_ = np.minimum((probability * self._bins).astype(np.int64), self._bins - 1)
+        calibration = [by_block(block, bin_, self._bins, weights) for weights in (None, truth, probability)]
+        counts = {
+            "calibration": np.stack(calibration, -1),
+            "squared_error": by_block(block, 0, 1, np.square(probability - truth)),
+            "no_prediction": by_block(block, 0, 1, np.isnan(score)),
+        }
+        _add_all(self.totals, counts)
+
+
+class _Cut:
+    """What a map says at its thresholds, summed by block."""
+
+    def __init__(self, of: Map) -> None:
+        self._of = of
+        self.totals: dict[str, Array] = {}
+        self.patches = Patches()
+        self._hits = [np.zeros(0, np.int64)]
+
+    def add(self, ground: _Ground, score: Array, parts: Array) -> None:
+        """Take the next rows: ``score`` of the outer ones, and for each landslide pixel the number of its part of a landslide
+        among those of these rows ``(pixel,)``, from 0."""
+        outer = ground.judged_outer & (score >= self._of.thresholds[ground.networks_outer])
+        mapped, band = outer[ground.core], boundary_band(outer, ground.judged_outer, ground.halo)[ground.core]
+        judged, block, truth = ground.judged, ground.judged_block, ground.truth[ground.judged]
+        self.patches.add(mapped, ground.truth, ground.block)
+        self._hits.append(np.bincount(parts[mapped[ground.truth]], minlength=int(parts.max(initial=-1)) + 1))
+        counts = {"confusion": by_block(block, truth * 2 + mapped[judged], 4)}
+        for name, joined in (("boundary_both", np.logical_and), ("boundary_either", np.logical_or)):
+            counts[name] = by_block(block, 0, 1, joined(ground.boundary, band)[judged])
+        if self._of.uncertainty is not None:
+            predicted = ~np.isnan(score[ground.core][judged])
+            wrong = (truth != mapped[judged])[predicted]
+            unsure = self._of.uncertainty(ground.rows)[judged][predicted]
+            counts["uncertainty"] = _count_errors(block[predicted], wrong, unsure)
+        _add_all(self.totals, counts)
+
+    def hits(self, whole: Array) -> Array:
+        """How many pixels of each landslide are mapped ``(landslide,)``; ``whole``: the landslide of each part."""
+        return np.bincount(whole, np.concatenate(self._hits)).astype(np.int64)
+
+
+def _tally(scene: Scene, graded: _Graded, cut: _Cut, landslides: pd.DataFrame, settings: EvaluateSettings) -> Tally:
+    """The sum of all rows."""
+    table = _sized(landslides, scene, settings)
     table["mapped_frac"] = table["hit_pixels"] / table["pixels"]
     found = table[table["mapped_frac"] >= settings.object_found_frac]
-    false_patches = _sized(mapped_patches.table(), scene, settings).query("hit_pixels == 0")
-    blocks = _blocks(totals, table, found, false_patches, scene)
-    return Tally(blocks, histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]])
+    false_patches = _sized(cut.patches.table(), scene, settings).query("hit_pixels == 0")
+    blocks = _blocks(graded.totals | cut.totals, table, found, false_patches, scene)
+    return Tally(blocks, graded.histogram, table[["block", "row_px", "column_px", "area_m2", "mapped_frac"]])
 
 
 def levels(probability: Array) -> Array:
@@ -163,35 +272,6 @@ def levels(probability: Array) -> Array:
     if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
         raise MetricsError("the map holds scores outside 0..1, so it is no probability; make it again.")
     return np.asarray(np.searchsorted(CURVE_THRESHOLDS, probability, side="right") - 1)
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """Some rows of a scene and of its map, each array ``(row, column)``."""
-
-    judged: Array
-    """What is scored."""
-    truth: Array
-    mapped: Array
-    boundaries: tuple[Array, Array]
-    """The boundary bands of truth and map."""
-    block: Array
-    score: Array
-
-
-def _strip(scene: Scene, of: Map, halo: int, rows: slice) -> _Strip:
-    """Read with ``halo`` more rows on either side, without which boundaries would end where strips do."""
-    height, width = scene.labels.shape
-    outer, columns = slice(max(rows.start - halo, 0), min(rows.stop + halo, height)), slice(0, width)
-    core = slice(rows.start - outer.start, rows.stop - outer.start)
-    labels, values = np.asarray(scene.labels[outer]), of.score(outer)
-    judged = (scene.area.codes(outer, columns) != OUTSIDE) & (labels != UNKNOWN)
-    truth = judged & (labels >= 1)
-    mapped = judged & (values >= of.thresholds[scene.area.networks(outer, columns)])
-    of_truth, of_map = (boundary_band(mask, judged, halo)[core] for mask in (truth, mapped))
-    return _Strip(
-        judged[core], truth[core], mapped[core], (of_truth, of_map), scene.area.blocks(rows, columns), values[core]
-    )
 
 
 def _blocks(
@@ -223,17 +303,6 @@ def _blocks(
     )
 
 
-def _count_pixels(block: Array, truth: Array, mapped: Array, probability: Array, bins: int) -> dict[str, Array]:
-    """Counts of some pixels, all ``(pixel,)``, summed by block: ``(block id, ...)``."""
-    level = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    calibration = [by_block(block, level, bins, weights) for weights in (None, truth, probability)]
-    return {
-        "confusion": by_block(block, truth * 2 + mapped, 4),
-        "calibration": np.stack(calibration, -1),
-        "squared_error": by_block(block, 0, 1, np.square(probability - truth)),
-    }
-
-
 def _count_errors(block: Array, wrong: Array, uncertainty: Array) -> Array:
     """Right and wrong pixels ``(pixel,)`` by level of uncertainty: ``(block id, 2 * level)``."""
     level = np.searchsorted(UNCERTAINTIES, np.clip(uncertainty, 0, 1), side="right") - 1
@@ -244,6 +313,11 @@ def by_block(block: Array, key: Array | int, keys: int, weights: Array | None = 
     """How many pixels (or how much weight) each block has of each of ``keys`` keys: ``(block id, key)``."""
     size = (int(block.max(initial=-1)) + 1) * keys
     return np.bincount(block.astype(np.int64) * keys + key, weights, minlength=size).reshape(-1, keys)
+
+
+def _add_all(totals: dict[str, Array], counts: Mapping[str, Array]) -> None:
+    for name, part in counts.items():
+        totals[name] = _add(totals[name], part) if name in totals else part
 
 
 def _add(a: Array, b: Array) -> Array:

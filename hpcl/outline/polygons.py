@@ -22,7 +22,6 @@ from shapely.affinity import affine_transform
 
 from hpcl.core.records import Thresholds
 from hpcl.geo import raster
-from hpcl.outline import parts
 from hpcl.outline.mapped import Mapped
 from hpcl.settings.outline import OutlineSettings
 
@@ -110,6 +109,8 @@ def _vectorise(mapped: Mapped, settings: OutlineSettings) -> Array:
     patches = _joined(pieces, np.concatenate(pairs, axis=1))
     affine = mapped.source.grid.affine
     if settings.neck_frac:
+        from hpcl.outline import parts  # noqa: PLC0415  (scikit-image, a quarter of a second, where nothing is cut)
+
         fill_px = settings.minimum_area_m2 / abs(affine.determinant)
         patches = [part for patch in patches for part in parts.cut(patch, settings.neck_frac, fill_px)]
     outlines = [_corners(shape) for shape in patches]
