@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ruamel.yaml import YAML
-
+from stages import _inputs
 from stages._inputs import files_of, md5_of, remembered_md5s
 from stages.tracking.journal import folder
 
@@ -90,7 +89,7 @@ def md5(path: Path) -> str:
 @functools.lru_cache(maxsize=512)
 def parsed(text: str) -> dict[str, Any]:
     """YAML 1.2, as DVC and the stages read it."""
-    return YAML(typ="safe", pure=True).load(text) or {}
+    return _inputs.parsed(text) or {}
 
 
 def yaml_file(name: str) -> dict[str, Any]:
