@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_dvc_yaml import EXEMPT, ROOT, closure, modules, stages_of_the_project
+from test_dvc_yaml import PACKAGES, ROOT, stages_of_the_project
 from test_metrics import blob_scene, settings
 from test_report import Ground, write_project
 
@@ -25,7 +25,8 @@ from stages import illustrate, report
 CONSTANT = {"check", "survey"}
 """Stages whose out says the same, whatever the parameters are, so that nothing runs again after them."""
 AGAIN = {"check", "outline", "evaluate", "audit", "report", "page", "track"}
-HEAVY = {"dask", "distributed", "lightning_fabric", "mlflow", "skimage", "sklearn", "timm", "torch"}
+SLOW = {"dask", "distributed", "lightning_fabric", "mlflow", "skimage", "sklearn", "timm", "torch"}
+"""Packages of which each takes a quarter of a second or more."""
 
 
 def runs_again(parameter: str) -> set[str]:
@@ -58,20 +59,33 @@ def test_the_figures_that_stay_follow_what_they_show(parameter: str) -> None:
     assert {"illustrate", "report", "track"} <= runs_again(parameter)
 
 
-@pytest.mark.parametrize("module", sorted(AGAIN - {"track"}))
-def test_a_stage_that_runs_again_loads_no_package_of_seconds_at_its_start(module: str) -> None:
-    """Of those that our modules name at their top; `audit` classifies, with scikit-learn."""
-    assert module in modules()
-    loaded = set()
-    for path in closure(f"stages/{module}.py", ROOT) - EXEMPT:
-        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+def loaded_at_start(module: str) -> set[str]:
+    """The packages that a stage imports before it does anything, as its own and our other modules name them at their top."""
+    found, packages, todo = set[Path](), set[str](), {ROOT / "stages" / f"{module}.py"}
+    while todo:
+        path = todo.pop()
+        found.add(path)
+        names = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Import):
-                loaded |= {alias.name.partition(".")[0] for alias in node.names}
+                names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                loaded.add(str(node.module).partition(".")[0])
-    # what no path reaches at the start, but the closure does, is imported within a function, as parts.py is
-    lazy = {"outline": {"skimage"}, "evaluate": {"skimage"}, "audit": {"skimage", "sklearn"}}
-    assert loaded & HEAVY <= lazy.get(module, set())
+                names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        packages |= {name.partition(".")[0] for name in names}
+        ours = [ROOT.joinpath(*name.split(".")) for name in names if name.partition(".")[0] in PACKAGES]
+        todo |= {file for at in ours for file in (at.with_suffix(".py"), at / "__init__.py") if file.exists()} - found
+    return packages
+
+
+@pytest.mark.parametrize("module", sorted(AGAIN))
+def test_a_stage_that_runs_again_does_not_begin_by_importing_what_it_may_not_need(module: str) -> None:
+    classifies = {"audit": {"sklearn"}}  # whatever the operating point is
+    assert loaded_at_start(module) & SLOW == classifies.get(module, set())
+
+
+def test_the_search_for_imports_goes_deep() -> None:
+    assert {"sklearn", "pandas", "mlflow", "torch"} & loaded_at_start("audit") == {"sklearn", "pandas"}
+    assert {"torch", "timm"} <= loaded_at_start("predict")
 
 
 # ---- figures that stay
