@@ -12,7 +12,6 @@ from hpcl.core.trained import model_facts
 from hpcl.metrics.records import Metrics
 from hpcl.report import facts, lasting, page
 from hpcl.report.collect import (
-    DATA,
     REPORTS,
     area_figures,
     curves,
@@ -20,6 +19,7 @@ from hpcl.report.collect import (
     read_area,
     read_mapped,
 )
+from hpcl.report.ground import DATA
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 from stages._stage import params, progress, run
