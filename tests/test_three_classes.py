@@ -158,5 +158,6 @@ def test_or_mapped_with_the_bands_mean_and_said_so(project: Path) -> None:
     out = Path("data") / "predict" / "bare"
     with rasterio.open(out / "probability.tif") as source:
         assert np.isfinite(source.read(1)).mean() > 0.9
-    (finding,) = json.loads((out / "facts.json").read_text())["findings"]
-    assert "lacks thermal; the networks saw the mean" in finding
+    findings = json.loads((out / "facts.json").read_text())["findings"]
+    (lacking,) = [finding for finding in findings if not finding.startswith("The temperature")]  # of so short a training
+    assert "lacks thermal; the networks saw the mean" in lacking
