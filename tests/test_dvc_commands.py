@@ -135,7 +135,7 @@ class TestCommands:
             "report",
             "page",
         }
-        assert ran_after("hpcl/report/page.css", "margin: 0;", "margin: 1px;") == {"report"}
+        assert ran_after("hpcl/report/page.css", "margin: 0;", "margin: 1px;") == {"illustrate", "report"}
         ablation = YAML(typ="safe").load(ROOT / "ablation/dvc.yaml")["stages"]
         assert "outline" not in str([stage["params"] for stage in ablation.values()])
         for training in ("train_variant", "train_share"):

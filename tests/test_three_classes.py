@@ -159,5 +159,7 @@ def test_or_mapped_with_the_bands_mean_and_said_so(project: Path) -> None:
     with rasterio.open(out / "probability.tif") as source:
         assert np.isfinite(source.read(1)).mean() > 0.9
     findings = json.loads((out / "facts.json").read_text())["findings"]
-    (lacking,) = [finding for finding in findings if not finding.startswith("The temperature")]  # of so short a training
+    (lacking,) = [
+        finding for finding in findings if not finding.startswith("The temperature")
+    ]  # of so short a training
     assert "lacks thermal; the networks saw the mean" in lacking
