@@ -217,7 +217,7 @@ def peaks(folder: Path, side_px: int) -> Row:
 def coregistration(folder: Path) -> Row:
     """Finding a planted shift: xDEM's Nuth and Kaab alone, on all pixels, over ours with its sampling and its judgement."""
     from xdem import DEM  # noqa: PLC0415  (6 s of import)
-    from xdem.coreg import NuthKaab  # noqa: PLC0415  (likewise)
+    from xdem.coreg import NuthKaab  # noqa: PLC0415  (6 s of import)
 
     reference, moved = folder / "reference.tif", folder / "moved.tif"
     make_dem(reference, 2000)

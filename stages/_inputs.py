@@ -66,9 +66,9 @@ class Inputs:
         return {file: _stamp(file) for path in self._paths for file in files_of(path)}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=512)
 def parsed(text: str) -> Any:
-    """YAML 1.2 as DVC reads it. Kept, for a stage asks for many sections and 30 ms a time add up; not to be changed."""
+    """YAML 1.2 as DVC reads it. Kept, for a stage asks for many sections, and tracking for many commits; not to be changed."""
     return YAML(typ="safe", pure=True).load(text)
 
 

@@ -59,7 +59,7 @@ def model_facts(places: Mapping[str, str], **changes: Any) -> ModelFacts:
         for name, place in places.items()
     }  # fmt: skip
     given = vars(examples.trained(areas=areas, trained_on=list(places), pixel_m=[PIXEL_M])) | {
-        "settings": {"architecture": "hpcl_net", "encoder": "tiny", "pretrained": False, "branches": {"optical": ["red"]}},
+        "settings": {"architecture": "hpcl_net", "encoder": "tiny", "pretrained": False, "weights": {}, "branches": {"optical": ["red"]}},
         "embedding_dim": 4, "weights_sha256": "12" * 32,
     }  # fmt: skip
     return ModelFacts(**given | changes)

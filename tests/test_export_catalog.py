@@ -127,6 +127,28 @@ def test_the_model_is_described_as_its_graph_is(items: dict[str, pystac.Item]) -
     assert item.geometry is None  # it learnt ground on two planets
 
 
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        ({"pretrained": False, "weights": {}}, None),
+        ({"pretrained": True, "weights": {}}, "timm's weights of tiny"),
+        (
+            {
+                "pretrained": False,
+                "weights": {b: {"file": f"{b}.bin", "sha256": b * 8} for b in ("optical", "terrain")},
+            },
+            f"optical: optical.bin (SHA-256 {'optical' * 8}); terrain: terrain.bin (SHA-256 {'terrain' * 8})",
+        ),
+    ],
+)
+def test_what_the_encoders_started_from_is_told(tmp_path: Path, start: dict[str, Any], told: str | None) -> None:
+    settings = {"architecture": "hpcl_net", "encoder": "tiny", "branches": {"optical": ["red"]}} | start
+    folder, _ = exported.write(tmp_path, {"valley": "UTM"}, settings=settings)
+    properties = pystac.Item.from_file(str(folder / "model.json")).properties
+    assert properties["mlm:pretrained"] is (told is not None)
+    assert properties["mlm:pretrained_source"] == told
+
+
 @pytest.mark.parametrize("classes", [["landslide"], ["debris", "rock fall", "甘肃 slide"]])
 @pytest.mark.parametrize("bands", [["red"], ["red", "slope", "n_east"]])
 def test_shapes_follow_bands_and_classes(tmp_path: Path, classes: list[str], bands: list[str]) -> None:

@@ -24,7 +24,7 @@ def said(*counts: DecisionCount) -> str:
 
 def test_the_report_counts_decisions() -> None:
     assert said() == ""
-    assert _answers(SimpleNamespace(ingest=examples.area())) == ""  # type: ignore[arg-type]  # as above
+    assert _answers(SimpleNamespace(ingest=examples.area())) == ""  # type: ignore[arg-type]  # all that it reads of an area
     assert said(REDRAWN) == "<p>A mapper answered 1 row of an earlier audit: 1 of the outlines redrawn.</p>"
     text = said(ACCEPTED, REDRAWN, UNSURE)
     assert (

@@ -88,10 +88,8 @@ def onnx_model(ensemble: Ensemble, settings: InferenceSettings, metadata: Mappin
     example = torch.zeros((2, len(ensemble.facts.bands), window_px, window_px))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         file = Path(folder) / "model.onnx"
-        # The exporter by traces is announced as deprecated, but the other one needs onnxscript and onnx-ir. The size of windows
-        # that a trace freezes, and warns of, is the one that is meant.
-        warnings.simplefilter("ignore", DeprecationWarning)  # see above
-        warnings.simplefilter("ignore", TracerWarning)  # likewise
+        warnings.simplefilter("ignore", DeprecationWarning)  # the other exporter needs onnxscript and onnx-ir
+        warnings.simplefilter("ignore", TracerWarning)  # the window's size is frozen, as it should be
         torch.onnx.export(
             NewGround(ensemble, settings).cpu().eval(),
             (example,),

@@ -197,8 +197,7 @@ def _is_xml_of(content: Any, roots: tuple[str, ...]) -> bool:
 def _ogr(path: Path, suffix: str, findings: list[str]) -> tuple[dict[str, Any], pyproj.CRS | None]:
     """Columns and CRS of a file that GDAL reads; geometries as WKB."""
     with warnings.catch_warnings(), _source(path, suffix, findings) as source:
-        # GDAL warns of what it doubts in a geometry or a text; what comes of it is counted here, in words of our own.
-        warnings.simplefilter("ignore", RuntimeWarning)  # see above
+        warnings.simplefilter("ignore", RuntimeWarning)  # what comes of GDAL's doubts is counted here
         try:
             layer = vector.polygon_layer(source, path)
             info = pyogrio.read_info(source, layer=layer, encoding=_raw(suffix))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,19 @@ from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 
 FOLDER = DATA / "illustrate"
+ALWAYS = "training_loss.png"
+"""Which there is whatever the areas are."""
 
 
 def read() -> dict[str, bytes]:
     """The figures that the stage `illustrate` left, by file name. Raises `ArtifactError` where one is not whole."""
     found = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.png"))}
-    for name in {"training_loss.png": 0} | found:  # which there is always
+    if ALWAYS not in found:
+        raise ArtifactError(f"{FOLDER / ALWAYS} does not exist; {remedy(FOLDER / ALWAYS)}.")
+    for name, data in found.items():
         try:
-            with Image.open(FOLDER / name) as picture:
+            with Image.open(BytesIO(data)) as picture:
                 picture.verify()
-        except FileNotFoundError as error:
-            raise ArtifactError(f"{FOLDER / name} does not exist; {remedy(FOLDER / name)}.") from error
         except (OSError, SyntaxError) as error:
             raise ArtifactError(f"{FOLDER / name} is no whole picture; {remedy(FOLDER / name)}.") from error
     return found
@@ -48,7 +51,7 @@ def training(table: pd.DataFrame, settings: ReportSettings) -> dict[str, bytes]:
         "separation": "separation of classes",
     }
     drawn = {
-        "training_loss.png": charts.training(table, charts.Curves("Losses", losses, "loss [-]", True)),
+        ALWAYS: charts.training(table, charts.Curves("Losses", losses, "loss [-]", True)),
         "training_watch.png": charts.training(table, charts.Curves("Watches", watches, "value [-]", False)),
     }
     return style.pngs(drawn, settings)

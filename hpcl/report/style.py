@@ -35,7 +35,8 @@ BLUE, ORANGE, VERMILION, YELLOW, GREY = "#0072B2", "#E69F00", "#D55E00", "#F0E44
 INK, QUIET = "#222222", "#666666"
 
 COARSE = 8
-"""Steps of red, green and blue, of 256, between which a palette is chosen."""
+"""To which steps of red, green and blue, of 256 each, colours are rounded before a palette is chosen."""
+
 STYLE = {
     "font.family": "DejaVu Sans",  # matplotlib brings it along, so a page looks the same on every machine
     "font.size": 8,
@@ -128,8 +129,8 @@ def _packed(rgb: Array) -> bytes:
     """A picture as PNG in 256 colours, chosen so that even the rarest comes out right (a small legend patch too): a third of the
     bytes, so that the page can be sent by mail.
 
-    They are chosen among the colours to `COARSE`: the time that this takes grows with their number (25 times less, and what is
-    drawn with them differs from the picture by a tenth more).
+    They are chosen among rounded colours (`COARSE`), for the time that it takes grows with how many there are: a 25th of it, and
+    the picture differs from what was drawn by a tenth more.
     """
     image, coarse = Image.fromarray(rgb), Image.fromarray(rgb // COARSE * COARSE + COARSE // 2)
     palette = Image.new("P", (1, 1))

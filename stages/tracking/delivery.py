@@ -145,7 +145,7 @@ def monitor(root: Path, journal: Path) -> Any:
     sent = journal.with_suffix(".sent")
     if not sent.exists():
         return None
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415  # see connect
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor  # noqa: PLC0415  # 3-5 s of import
 
     _, uri, _ = connect(root)
     run_id = json.loads(sent.read_text())["run_id"]

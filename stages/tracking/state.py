@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import getpass
 import hashlib
 import json
@@ -86,9 +85,8 @@ def md5(path: Path) -> str:
     return md5_of(path)
 
 
-@functools.lru_cache(maxsize=512)
 def parsed(text: str) -> dict[str, Any]:
-    """YAML 1.2, as DVC and the stages read it."""
+    """YAML 1.2, as DVC and the stages read it; empty of an empty text."""
     return _inputs.parsed(text) or {}
 
 

@@ -31,7 +31,7 @@ class Store:
 
     def __init__(self, root: Path, client: MlflowClient, uri: str, experiment: str) -> None:
         """See `opened`."""
-        from mlflow import entities  # noqa: PLC0415  # see connect
+        from mlflow import entities  # noqa: PLC0415  # 3-5 s of import
 
         self.entities = entities
         self.root, self.client, self.uri, self.experiment = root, client, uri, experiment
@@ -107,7 +107,7 @@ def _own_store(root: Path) -> Iterator[None]:
     store, draft = root / OWN_STORE, root / f"{OWN_STORE}.draft"
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback beside our sentence
     if not store.exists():
-        from mlflow import MlflowClient  # noqa: PLC0415  # see connect
+        from mlflow import MlflowClient  # noqa: PLC0415  # 3-5 s of import
 
         draft.unlink(missing_ok=True)
         MlflowClient(local(root, draft.name)).search_experiments(max_results=1)  # makes all tables

@@ -48,9 +48,8 @@ def catalogue(
     items |= {f"{area.facts.area}/{MAP_ITEM}": area_item(area, origin) for area in areas}
     for item in items.values():
         made.add_item(item)
-    made.set_self_href(
-        f"{ROOT}/{NAME}"
-    )  # now: a catalogue with a place would give each item one of its own, and move its assets
+    # Only now: a catalogue that has a place gives each new item one of its own, and moves its assets.
+    made.set_self_href(f"{ROOT}/{NAME}")
     for name, item in items.items():
         item.set_self_href(f"{ROOT}/{name}")
     kept = _Kept()

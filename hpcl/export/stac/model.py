@@ -44,7 +44,7 @@ def model_item(model: ModelFacts, files: Mapping[str, Content], weights: str, or
 
 def _mlm(model: ModelFacts) -> dict[str, Any]:
     """The fields of the extension."""
-    pretrained = bool(model.settings["pretrained"])
+    source = _start(model.settings)
     channels = {"landslide": 1, "classes": len(model.classes) + 1}
     meanings = {
         "landslide": "Probability of landslide of any class, -1 where nothing is known",
@@ -56,8 +56,8 @@ def _mlm(model: ModelFacts) -> dict[str, Any]:
         "mlm:architecture": str(model.settings["architecture"]),
         "mlm:tasks": ["semantic-segmentation"],
         "mlm:framework": "PyTorch",
-        "mlm:pretrained": pretrained,
-        **({} if pretrained else {"mlm:pretrained_source": None}),
+        "mlm:pretrained": source is not None,
+        "mlm:pretrained_source": source,
         "mlm:input": [
             {
                 "name": INPUT,
@@ -76,6 +76,14 @@ def _mlm(model: ModelFacts) -> dict[str, Any]:
             for name in outputs(model.classes)
         ],
     }
+
+
+def _start(settings: Mapping[str, Any]) -> str | None:
+    """What encoders started from; None if all of them did from random weights."""
+    if settings["pretrained"]:
+        return f"timm's weights of {settings['encoder']}"
+    files = [f"{encoder}: {of['file']} (SHA-256 {of['sha256']})" for encoder, of in settings["weights"].items()]
+    return "; ".join(files) or None
 
 
 def _array(shape: list[int], layers: str) -> dict[str, Any]:
