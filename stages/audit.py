@@ -14,18 +14,21 @@ from hpcl.audit import area as asking
 from hpcl.audit import next_ground, rows
 from hpcl.audit.area import MappedArea, Questions
 from hpcl.audit.rows import Answered
+from hpcl.calibration import counts, points
 from hpcl.core import artifacts
 from hpcl.core.areas import Names, distinct
 from hpcl.core.codes import UNKNOWN
-from hpcl.core.records import Answers, AuditFacts, LayerFacts, MapFacts, OutlineFacts, Promise
+from hpcl.core.records import Answers, AuditFacts, LayerFacts, MapFacts, Promise, Thresholds
 from hpcl.core.review import DOUBTFUL, LAYERS, NEXT, OMISSIONS, OUTLINES
 from hpcl.geo import raster, vector
+from hpcl.outline import polygons
 from hpcl.outline.mapped import Mapped
 from hpcl.qgis_project.area import project
 from hpcl.settings.audit import AuditSettings
+from hpcl.settings.outline import OutlineSettings
 from stages._stage import params, progress, run
 
-INGEST, PREDICT, OUTLINE, OUT = Path("data/ingest"), Path("data/predict"), Path("data/outline"), Path("data/audit")
+INGEST, PREDICT, OUT = Path("data/ingest"), Path("data/predict"), Path("data/audit")
 PROMISES = Path("reports/audit/promises.json")
 SAID = {
     OMISSIONS: ("candidates that are not in the inventory", "landslides"),
@@ -38,13 +41,14 @@ def main() -> None:
     """Write data/audit/<area>/review.gpkg with a layer for each kind of question, a QGIS project to answer them in, and
     reports/audit/promises.json."""
     settings, names = params("audit", AuditSettings), list(distinct(params("areas", Names)))
-    minimum_area_m2 = params("outline.minimum_area_m2", float)
+    drawing = _drawing()
+    thresholds, _ = points.chosen(counts.read(Path("data/calibrate")), drawing.operating_point)
     asked: dict[str, dict[str, Questions]] = {layer: {} for layer in SAID}
     tables: dict[str, dict[str, gpd.GeoDataFrame]] = {name: {} for name in names}
     done = progress("audit")
     for number, name in enumerate(names, 1):
-        with _ground(name) as ground:
-            asked[OMISSIONS][name] = asking.missing(ground, minimum_area_m2)
+        with _ground(name, thresholds, drawing) as ground:
+            asked[OMISSIONS][name] = asking.missing(ground, drawing.minimum_area_m2)
             asked[DOUBTFUL][name] = asking.doubted(ground)
             asked[OUTLINES][name] = asking.misdrawn(ground)
             tables[name][NEXT] = _next(ground, settings)
@@ -75,14 +79,33 @@ def main() -> None:
     )
 
 
+def _drawing() -> OutlineSettings:
+    """How candidates are drawn: as polygons are, but at the threshold that tells most, and the unsure ones too."""
+    return OutlineSettings(
+        operating_point="best_iou",
+        neck_frac=params("outline.neck_frac", float),
+        minimum_area_m2=params("outline.minimum_area_m2", float),
+        simplify_px=params("outline.simplify_px", float),
+        minimum_mean_probability=0.0,
+    )
+
+
 @contextmanager
-def _ground(name: str) -> Iterator[MappedArea]:
-    """The area with its files open."""
-    thresholds = artifacts.read_json(OUTLINE / name / "facts.json", OutlineFacts).thresholds
-    labels = INGEST / name / "labels.tif"
+def _ground(name: str, thresholds: Thresholds, drawing: OutlineSettings) -> Iterator[MappedArea]:
+    """The area with its files open, and what is mapped there at these thresholds."""
+    probability, labels = PREDICT / name / "probability.tif", INGEST / name / "labels.tif"
+    classes = artifacts.read_json(PREDICT / name / "facts.json", MapFacts).classes
+    table = polygons.landslides(
+        probability,
+        thresholds,
+        drawing,
+        classes=classes,
+        provenance={},
+        terrain=Path("data/terrain") / name / "terrain.tif",
+        elevation=Path("data/coregister") / name / "dem.tif",
+    )
     with ExitStack() as files:
-        mapped = files.enter_context(Mapped(PREDICT / name / "probability.tif", thresholds))
-        table = vector.read(OUTLINE / name / "landslides.gpkg")
+        mapped = files.enter_context(Mapped(probability, thresholds))
         inventory = _inventory(name, table)
         if not labels.exists():
             yield MappedArea(table, inventory, mapped, _unlabelled)

@@ -14,13 +14,14 @@ import pytest
 import shapely
 from affine import Affine
 from rasterio.features import rasterize
-from rasterio.features import shapes as shapes_of_patches
 from scipy import ndimage
 from shapely import affinity
 
 from hpcl.audit import area, mixture, next_ground, omissions, outlines, placed, rows, shift
 from hpcl.audit.mixture import Mixture, Objects
 from hpcl.audit.rows import Answered
+from hpcl.calibration import counts
+from hpcl.calibration.counts import LEVELS, Counts
 from hpcl.core import artifacts
 from hpcl.core.codes import UNKNOWN
 from hpcl.core.records import AuditFacts
@@ -33,6 +34,7 @@ from stages import audit as stage
 SIDE, PIXEL_M = 450, 2.0
 AFFINE = Affine(PIXEL_M, 0, 500000, 0, -PIXEL_M, 4000000)
 GRID = raster.Grid((SIDE, SIDE), AFFINE, examples.CRS)
+TERRAIN = [raster.Band(name) for name in ("slope", "n_east", "n_north", "hillshade")]
 EXTENT = shapely.box(500000, 4000000 - SIDE * PIXEL_M, 500000 + SIDE * PIXEL_M, 4000000)
 
 
@@ -79,10 +81,14 @@ class Planted:
             cog.create(root / "data/predict/place/probability.tif", GRID, [raster.Band("probability"), raster.Band("uncertainty")]) as sink,
             cog.create(root / "data/predict/place/network.tif", GRID, [raster.Band("network")], "uint8", 255) as codes,
             cog.create(root / "data/ingest/place/labels.tif", GRID, [raster.Band("label")], "uint8", UNKNOWN) as labels,
+            cog.create(root / "data/terrain/place/terrain.tif", GRID, TERRAIN) as terrain,
+            cog.create(root / "data/coregister/place/dem.tif", GRID, [raster.Band("elevation")]) as dem,
         ):  # fmt: skip
             everything = slice(0, SIDE), slice(0, SIDE)
             sink.write(np.stack([self.probability, np.sqrt(self.probability * (1 - self.probability)) / 4]), everything)
             codes.write(network[None], everything)
+            terrain.write(np.full((4, SIDE, SIDE), 0.5, "float32"), everything)
+            dem.write(np.full((1, SIDE, SIDE), 100.0, "float32"), everything)
             label = drawn(self.inventory).astype(np.uint8)
             label[:, unlabelled] = UNKNOWN
             labels.write(label[None], everything)
@@ -92,23 +98,16 @@ class Planted:
             crs=examples.CRS,
         )
         vector.write(root / "data/ingest/place/landslides.gpkg", table)
-        mask, _ = ndimage.label(self.probability >= 0.4)
-        shapes = []
-        for shape, _ in shapes_of_patches(mask.astype("int32"), mask > 0, transform=AFFINE):
-            polygon = shapely.geometry.shape(shape)
-            if polygon.area >= 200:
-                shapes.append(polygon)
-        table = gpd.GeoDataFrame(
-            {"id": np.arange(1, len(shapes) + 1), "class": "landslide", "mean_slope_deg": 20.0},
-            geometry=shapes,
-            crs=examples.CRS,
-        )
-        vector.write(root / "data/outline/place/landslides.gpkg", table)
-        thresholds = examples.thresholds(0.4, 0.4, 0.4)
-        artifacts.write_json(
-            root / "data/outline/place/facts.json", examples.outlined(area="place", thresholds=thresholds)
-        )
+        counts.write(root / "data/calibrate", best_at(0.4))
         artifacts.write_json(root / "data/predict/place/facts.json", examples.mapped(area="place"))
+
+
+def best_at(probability: float) -> Counts:
+    """Counts of three folds of which the best threshold is this one."""
+    found = Counts(np.zeros((3, 2, LEVELS), np.int64), np.zeros((4, LEVELS), np.int64))
+    level = round(probability * (LEVELS - 1))
+    found.histogram[:, 0, level - 1] = found.histogram[:, 1, level] = 100
+    return found
 
 
 @pytest.fixture
@@ -116,7 +115,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_stage, "_inputs", [])
     (tmp_path / "params.yaml").write_text(
-        "areas: [place]\naudit: {promise_frac: 0.9, next_cells: 4, next_cell_px: 100}\noutline: {minimum_area_m2: 200.0}\n"
+        "areas: [place]\naudit: {promise_frac: 0.9, next_cells: 4, next_cell_px: 100}\n"
+        "outline: {neck_frac: 0.0, minimum_area_m2: 200.0, simplify_px: 0.0}\n"
     )
     return tmp_path
 

@@ -138,12 +138,18 @@ def test_the_tree_names_each_layer_once_and_review_comes_first(tmp_path: Path) -
     assert all(len(each or "") > 10 for each in ids)  # QGIS gives another to a shorter one, and the tree loses it
 
 
+def test_polygons_of_the_map_may_follow_later(tmp_path: Path) -> None:
+    before = plant(tmp_path).read_bytes()
+    (tmp_path / "data/outline/valley/landslides.gpkg").unlink()
+    assert write(tmp_path / "data", "valley").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "gone",
     [
         {"ingest/valley/landslides.gpkg": ["landslides of the inventory"]},
         {"terrain/valley/terrain.tif": ["hillshade"]},
-        {"ingest/valley/image.tif": ["image"], "outline/valley/landslides.gpkg": ["landslides of the map"]},
+        {"ingest/valley/image.tif": ["image"]},
     ],
 )
 def test_what_is_absent_is_left_out(gone: dict[str, list[str]], tmp_path: Path) -> None:

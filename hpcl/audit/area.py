@@ -72,11 +72,9 @@ def missing(ground: MappedArea, minimum_area_m2: float) -> Questions:
     facts = [name for name in ("class", "mean_slope_deg", "aspect_deg", "relief_m") if name in parents]
     reasons = [
         f"Mapped with a mean probability of {inside:.2f} ({ring:.2f} around it) and not in the inventory"
-        + ("" if whole else f"; part of mapped landslide {number}, which reaches beyond the inventory's")
+        + ("" if whole else "; part of a mapped landslide that reaches beyond the inventory's")
         + ("; nobody has mapped this ground." if bare else ".")
-        for inside, ring, whole, number, bare in zip(
-            seen.probability, seen.ring, found.whole, parents["id"], unlabelled, strict=True
-        )
+        for inside, ring, whole, bare in zip(seen.probability, seen.ring, found.whole, unlabelled, strict=True)
     ]
     columns = {"reason": reasons, "inventory_id": 0, **_told(seen), "unlabelled_frac": unlabelled_frac}
     columns |= {name: parents[name].to_numpy() for name in facts}

@@ -24,11 +24,14 @@ class Files:
         """The map of probabilities; there is no audit without it."""
         return self.data / "predict" / self.name / "probability.tif"
 
-    def outlines(self, title: str, stage: str, colour: str) -> Iterator[Layer]:
-        """The landslides of a stage, if it has any."""
-        path = self.data / stage / self.name / "landslides.gpkg"
-        if path.exists():
-            yield Layer(title, VECTOR, self._seen(path), ground.outlines(colour))
+    def outlines(self, title: str, stage: str, colour: str) -> Layer:
+        """The landslides of a stage."""
+        return Layer(title, VECTOR, self._seen(self._outlines(stage)), ground.outlines(colour))
+
+    def inventory(self) -> Iterator[Layer]:
+        """The landslides that were given, if there are any."""
+        if self._outlines("ingest").exists():
+            yield self.outlines("landslides of the inventory", "ingest", qgis.INVENTORY)
 
     def raster(
         self, title: str, path: Path, draw: Callable[[raster.Source], str], shown: bool = True
@@ -38,6 +41,9 @@ class Files:
             with raster.Source(path) as source:
                 yield Layer(title, RASTER, self._seen(path), ground.pipe(draw(source)), shown=shown)
 
+    def _outlines(self, stage: str) -> Path:
+        return self.data / stage / self.name / "landslides.gpkg"
+
     def _seen(self, path: Path) -> str:
         """From data/audit/<area>."""
         return f"../../{path.relative_to(self.data).as_posix()}"
@@ -46,7 +52,7 @@ class Files:
 def project(name: str, data: Path, asked: Mapping[str, Sequence[str]]) -> str:
     """The project for data/audit/<area>, in whose review.gpkg there are layers ``asked`` with these columns.
 
-    A layer whose file is not there is left out.
+    A layer whose file is not there is left out; the map's polygons may follow later, for no question depends on them.
     """
     files = Files(name, data)
     with raster.Source(files.mapped) as source:
@@ -55,8 +61,8 @@ def project(name: str, data: Path, asked: Mapping[str, Sequence[str]]) -> str:
     groups = {
         "Review": [questions.layer(layer, columns) for layer, columns in asked.items()],
         "Map": [
-            *files.outlines("landslides of the inventory", "ingest", qgis.INVENTORY),
-            *files.outlines("landslides of the map", "outline", qgis.CLASS_COLOURS[1]),
+            *files.inventory(),
+            files.outlines("landslides of the map", "outline", qgis.CLASS_COLOURS[1]),
             *files.raster("probability", files.mapped, ground.probability, shown=False),
             *files.raster("uncertainty", files.mapped, ground.uncertainty, shown=False),
         ],
