@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from hpcl.audit import area as asking
-from hpcl.audit import next_ground, rows
+from hpcl.audit import next_ground, rows, told
 from hpcl.audit.area import MappedArea, Questions
+from hpcl.audit.mixture import joined
 from hpcl.audit.rows import Answered
 from hpcl.calibration import counts, points
 from hpcl.core import artifacts
@@ -54,10 +55,18 @@ def main() -> None:
             tables[name][NEXT] = _next(ground, settings)
         done(number, len(names))
     answered = {name: _answered(name) for name in names}
+    doubted = asked[DOUBTFUL].values()
+    findings = told.findings(
+        told.told_apart(joined([one.asked for one in doubted]), joined([one.known for one in doubted]))
+    )
     facts = {}
     for layer, questions in asked.items():
         found, promise = rows.layer_rows(
-            layer, questions, {name: one for name, one in answered.items() if one}, settings.promise_frac
+            layer,
+            questions,
+            {name: one for name, one in answered.items() if one},
+            settings.promise_frac,
+            told=not findings,
         )
         for name, table in found.items():
             tables[name][layer] = table
@@ -65,6 +74,8 @@ def main() -> None:
             rows=sum(map(len, found.values())), promise=promise, answers=_answers(layer, answered)
         )
         print(f"audit: {_sentence(layer, facts[layer].rows, promise, settings)}")
+    for finding in findings:
+        print(f"audit: {finding}")
     for name, layers in tables.items():
         inventory, weights = (
             _inventory(name),
@@ -75,7 +86,8 @@ def main() -> None:
         columns = {layer: [*table.columns.drop("geometry")] for layer, table in ordered.items()}
         artifacts.write_bytes(OUT / name / f"{name}.qgs", project(name, Path("data"), columns).encode())
     artifacts.write_json(
-        PROMISES, AuditFacts(omissions=facts[OMISSIONS], doubtful=facts[DOUBTFUL], outlines=facts[OUTLINES])
+        PROMISES,
+        AuditFacts(omissions=facts[OMISSIONS], doubtful=facts[DOUBTFUL], outlines=facts[OUTLINES], findings=findings),
     )
 
 
@@ -168,7 +180,7 @@ def _answers(layer: str, answered: Mapping[str, Answered | None]) -> Answers | N
 def _sentence(layer: str, count: int, promise: Promise | None, settings: AuditSettings) -> str:
     what, right = SAID[layer]
     if promise is None:
-        return f"{count} {what}; too few to say how many are {right}."
+        return f"{count} {what}; too little is known to say how many are {right}."
     sure = f"{settings.promise_frac:.0%}"
     return (
         f"of {promise.rows} {what} {promise.expected:.0f} are probably {right}"

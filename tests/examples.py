@@ -142,7 +142,7 @@ def training(**changes: Any) -> records.TrainingSummary:
 
 def audit(**changes: Any) -> records.AuditFacts:
     layer = records.LayerFacts(rows=5, promise=records.Promise(rows=5, expected=2.4, low=1.0, high=4.0))
-    given: dict[str, Any] = {"omissions": layer, "doubtful": layer, "outlines": layer}
+    given: dict[str, Any] = {"omissions": layer, "doubtful": layer, "outlines": layer, "findings": []}
     return records.AuditFacts(**given | changes)
 
 

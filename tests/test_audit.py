@@ -247,7 +247,24 @@ def test_too_few_landslides_promise_nothing(project: Path, capsys: pytest.Captur
     assert facts.doubtful.promise is None
     assert facts.doubtful.rows == 3
     assert review(project)["doubtful"]["probability"].isna().all()
-    assert "too few to say" in capsys.readouterr().out
+    assert "too little is known to say" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seen_frac", [0.0, 0.15])
+def test_a_map_that_hardly_tells_landslides_from_background_promises_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], seen_frac: float
+) -> None:
+    planted, rng = Planted(project, 10), np.random.default_rng(0)
+    blurred = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 8)
+    seen = drawn(planted.truth[: int(seen_frac * len(planted.truth))])
+    planted.probability = np.clip(0.35 + blurred / blurred.std() * 0.1 + 0.3 * seen, 0.01, 0.99).astype("float32")
+    planted.write(project)
+    stage.main()
+    facts = artifacts.read_json(Path("reports/audit/promises.json"), AuditFacts)
+    assert [facts.layer(layer).promise for layer in ("omissions", "doubtful", "outlines")] == [None] * 3
+    assert "hardly tells the landslides of the inventory" in facts.findings[0]
+    assert facts.findings[0] in capsys.readouterr().out
+    assert review(project)["doubtful"]["probability"].isna().all()
 
 
 def test_an_area_without_inventory_is_all_unlabelled(project: Path) -> None:
@@ -405,8 +422,22 @@ def test_directions() -> None:
 
 def test_ids_are_those_of_the_question() -> None:
     table = gpd.GeoDataFrame(
-        {"probability": [0.4, 0.9]}, geometry=[shapely.box(0, 0, 1, 1), shapely.box(3, 0, 4, 1)], crs=examples.CRS
+        {"probability": [0.4, 0.9], "likeness": 0.0},
+        geometry=[shapely.box(0, 0, 1, 1), shapely.box(3, 0, 4, 1)],
+        crs=examples.CRS,
     )
     ids = rows._ranked("doubtful", table)["id"].tolist()
     assert ids == rows._ranked("doubtful", table.iloc[::-1])["id"].tolist()
     assert all(one.startswith("doubtful-") for one in ids)
+
+
+@pytest.mark.parametrize("probability", [1.0, np.nan])
+def test_what_is_equally_probable_is_ranked_by_likeness(probability: float) -> None:
+    table = gpd.GeoDataFrame(
+        {"probability": [probability] * 4, "likeness": [-1.0, 3.0, 0.5, 2.0], "inventory_id": range(4)},
+        geometry=[shapely.box(x, 0, x + 1, 1) for x in range(4)],
+        crs=examples.CRS,
+    )
+    ranked = rows._ranked("doubtful", table)
+    assert ranked["inventory_id"].tolist() == [1, 3, 2, 0]
+    assert "likeness" not in ranked

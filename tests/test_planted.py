@@ -246,6 +246,7 @@ def test_an_audit_is_scored_by_layer(project: Path) -> None:
         omissions=LayerFacts(rows=3, promise=held),
         doubtful=LayerFacts(rows=2, promise=broken),
         outlines=LayerFacts(rows=2),
+        findings=[],
     )
     write_json(project / "reports/audit/promises.json", facts)
     found = {one.layer: one for one in scored.scored(Project(project, ("north",)))}

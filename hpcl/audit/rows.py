@@ -47,20 +47,21 @@ class Answered:
 
 
 def layer_rows(
-    layer: str, asked: Mapping[str, Questions], answered: Mapping[str, Answered], promise_frac: float
+    layer: str, asked: Mapping[str, Questions], answered: Mapping[str, Answered], promise_frac: float, told: bool
 ) -> tuple[dict[str, gpd.GeoDataFrame], Promise | None]:
     """The rows of one layer by area, ranked, and how many of them the audit promises to be right; None where too little is known
-    to tell, and then no row has a probability."""
+    to tell, or the map is not ``told`` from a blind one, and then no row has a probability and their likeness ranks them."""
     open_ = {name: ~_settled(layer, one, answered.get(name)) for name, one in asked.items()}
     known = joined([one.known for one in asked.values()])
     mixed = joined([one.asked.of(one.mixed & open_[name]) for name, one in asked.items()])
-    mixture = _mixture(known, mixed)
+    mixture = _mixture(known, mixed) if told else None
     graded = {name: _Graded(one.mixed, likeness(known, mixed, one.asked)) for name, one in asked.items()}
     tables, listed = {}, {}
     for name, one in asked.items():
         probability = graded[name].probability(mixture)
         listed[name] = open_[name] & ~(probability < LEAST_PROBABILITY)
-        table = _ranked(layer, one.table.assign(probability=probability)[listed[name]])
+        table = one.table.assign(probability=probability, likeness=graded[name].likeness)
+        table = _ranked(layer, table[listed[name]])
         tables[name] = _carried(layer, table, answered[name]) if name in answered else table
     if mixture is None:
         return tables, None
@@ -123,10 +124,11 @@ def _carried(layer: str, table: gpd.GeoDataFrame, answered: Answered) -> gpd.Geo
 
 
 def _ranked(layer: str, table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """The rows in their order, with ids, ranks and places for answers."""
+    """The rows in their order, with ids, ranks and places for answers; by likeness where equally probable, or nobody knows."""
     shapes = shapes_of(table)
     table = table.assign(id=_ids(layer, shapes), area_m2=shapely.area(shapes), decision="", note="")
-    table = table.sort_values(["probability", "id"], ascending=[False, True], ignore_index=True)
+    order = ["probability", "likeness", "id"]
+    table = table.sort_values(order, ascending=[False, False, True], ignore_index=True).drop(columns="likeness")
     return table.assign(rank=np.arange(1, len(table) + 1))
 
 

@@ -560,6 +560,7 @@ class AuditFacts:
     omissions: LayerFacts
     doubtful: LayerFacts
     outlines: LayerFacts
+    findings: list[str]
 
     def layer(self, name: str) -> LayerFacts:
         """A layer by its name."""

@@ -13,7 +13,8 @@ def findings(report: Report) -> list[tuple[str, str, str]]:
     """Of all areas that params.yaml lists: area, stage and sentence."""
     out = [(area.name, *told) for area in report.areas for told in of_area(area, report)]
     out += [("all areas", "tile", sentence) for sentence in report.tiles.findings]
-    return out + [("all areas", "calibrate", sentence) for sentence in report.calibration.findings]
+    out += [("all areas", "calibrate", sentence) for sentence in report.calibration.findings]
+    return out + [("all areas", "audit", sentence) for sentence in report.audit.findings]
 
 
 def of_area(area: Area, report: Report) -> Iterator[tuple[str, str]]:
