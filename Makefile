@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review export test lint types ui clean requirements
+.PHONY: help setup demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -85,6 +85,10 @@ lint: setup  ## style, formatting, and the walls between packages
 
 types: setup  ## static types
 	mypy
+
+docs: setup  ## build the documentation as a site, docs/html/index.html, which needs no network; a broken link is an error
+	rm -rf docs/html
+	python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/site . docs/html
 
 ui: setup  ## start the MLflow UI on http://127.0.0.1:5000
 	python -m stages.tracking ui
