@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import TypeAliasForwardRef
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -46,6 +47,7 @@ default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("Array", "Codes", "Float32")}
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]  # within tuple[...] it names itself
 
 
 def _add(app: Sphinx, page: str, text: list[str]) -> None:
