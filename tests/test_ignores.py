@@ -65,6 +65,8 @@ def test_git_tracks_no_out_of_dvc() -> None:
         ("data/raw/my_area.dvc", False),
         ("data/predict/my_area/landslides.gpkg", True),
         ("data/export/model.onnx", True),
+        ("docs/html/index.html", True),
+        ("docs/library.md", False),
         ("mlflow.db", True),
         ("mlflow.db-journal", True),
         ("mlartifacts/1/figures/a.png", True),

@@ -40,6 +40,11 @@ def said(body: str) -> list[refusals.Refusal]:
             "<var>a</var> has more than that",
             "give 3",
         ),
+        (
+            "raise IngestError(f\"Its name is '{name}'{hint}; write '{other}' there.\")",
+            "Its name is '<var>name</var>' <var>hint</var>",
+            "write '<var>other</var>' there",
+        ),
         ("raise NamedError(path)", "<var>path</var> is no file of that name <var>why</var>", "call it otherwise"),
         (
             "raise IngestError(f\"{' and '.join(paths)} lie apart{' (far)' if far else ''}, or {'so' if a else 'not'}.\")",

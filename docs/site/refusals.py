@@ -270,7 +270,7 @@ def _as_markdown(text: str) -> str:
         if i % 2:
             parts[i] = re.sub(f"{_OPEN}(.*?){_CLOSE}", lambda found: found[1].upper(), part)
         else:
-            spaced = re.sub(f"(?<=\\w){_OPEN}", f" {_OPEN}", part)
+            spaced = re.sub(f"(?<=[\\w')]){_OPEN}(?=[^{_CLOSE}]*{_CLOSE}(?!'))", f" {_OPEN}", part)
             words = re.sub(f"{_OPEN}.*?{_CLOSE}", lambda found: found[0].replace("_", " "), spaced)
             escaped = re.sub(r"([\\*_<>\[\]|])", r"\\\1", words)
             parts[i] = escaped.replace(_OPEN, "<var>").replace(_CLOSE, "</var>")
