@@ -7,29 +7,33 @@ BIN := $(VENV)/bin
 override AREA := $(value AREA)
 override FILE := $(value FILE)
 override COUNTS := $(value COUNTS)
-export AREA FILE COUNTS
+override TORCH := $(value TORCH)
+override WHEELHOUSE := $(value WHEELHOUSE)
+export AREA FILE COUNTS TORCH WHEELHOUSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review export test lint types docs ui clean requirements
+.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking store
+setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking store: make setup [TORCH=cpu] [WHEELHOUSE=<folder>]
 
-$(VENV)/.ready: requirements.txt
+$(BIN)/python:
 	@# -I: stages/ holds an inspect.py, which is not that of Python.
 	@$(PYTHON) -I stages/_clone.py
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.txt $(if $(TORCH),asked) | $(BIN)/python
 	@$(BIN)/python -I stages/_clone.py
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
-	@echo "setup: installing the pinned packages into $(VENV) (about 7 GB)"
-	@# Compiled now: where Python may not write bytecode, every process would compile all that it imports.
-	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt
+	@$(BIN)/python -I stages/_packages.py install
 	@$(BIN)/python -m stages.tracking init
 	@touch $@
+
+wheelhouse: | $(BIN)/python  ## fill a folder for machines without a network: make wheelhouse [WHEELHOUSE=<folder>]
+	@$(BIN)/python -I stages/_packages.py collect
 
 demo: setup  ## run the whole pipeline on the built-in synthetic areas
 	dvc repro

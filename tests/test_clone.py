@@ -55,17 +55,25 @@ STUB = """\
 import json, os, pathlib, sys
 with open(os.environ["SEEN"], "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
+if "-" in sys.argv:
+    pathlib.Path(os.environ["SEEN"] + ".typed").write_text(sys.stdin.read())
 if sys.argv[1:3] == ["-m", "venv"]:
     place = pathlib.Path(sys.argv[3]) / "bin"
     place.mkdir(parents=True)
     (place / "python").symlink_to({stub!r})
-elif sys.argv[2] == "stages/_clone.py":
+elif sys.argv[2].startswith("stages/_"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 """
 
 
-def set_up(root: Path, tools: Path) -> tuple[int, str, list[list[str]]]:
-    """The real target `setup` with a stand-in for Python that installs nothing: exit code, words, calls of Python."""
+INSTALL = ["uv", "pip", "install", "--compile-bytecode", "--python", ".venv/bin/python"]
+
+
+def set_up(root: Path, tools: Path, *settings: str) -> tuple[int, str, list[list[str]]]:
+    """The real target `setup` with a stand-in for Python that installs nothing: exit code, words, calls of Python.
+
+    What uv was given to read lies in ``seen.typed`` of ``tools``.
+    """
     tools.mkdir(exist_ok=True)
     stub = tools / "python-stub"
     # Through a shell, because the first line of a script takes no path with a blank.
@@ -74,11 +82,11 @@ def set_up(root: Path, tools: Path) -> tuple[int, str, list[list[str]]]:
     stub.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(script)])} "$@"\n')
     stub.chmod(0o755)
     (root / "stages").mkdir(exist_ok=True)
-    for path in ("Makefile", "requirements.txt", "stages/_clone.py"):
+    for path in ("Makefile", "requirements.txt", "stages/_clone.py", "stages/_packages.py"):
         shutil.copy(ROOT / path, root / path)
     seen = tools / "seen"
     done = subprocess.run(
-        ["make", "setup", f"PYTHON={stub}"],
+        ["make", "setup", f"PYTHON={stub}", *settings],
         cwd=root,
         env={**os.environ, "SEEN": str(seen)},
         capture_output=True,
@@ -94,8 +102,8 @@ def test_set_up_in_any_folder(name: str, tmp_path: Path) -> None:
     root = repository(tmp_path / "home" / name)
     code, said, calls = set_up(root, tmp_path / "tools")
     assert code == 0, said
-    uv = ["-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", ".venv/bin/python"]
-    assert [*uv, "-r", "requirements.txt"] in calls
+    assert ["-m", *INSTALL, "-r", "-", "--quiet"] in calls
+    assert (tmp_path / "tools" / "seen.typed").read_text() == (ROOT / "requirements.txt").read_text()
     assert calls[-1] == ["-m", "stages.tracking", "init"]
     assert (root / ".venv" / ".ready").exists()
     assert [path.name for path in (tmp_path / "home").iterdir()] == [name]

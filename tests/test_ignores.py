@@ -73,6 +73,7 @@ def test_git_tracks_no_out_of_dvc() -> None:
         (".ckpt/0/latest.safetensors", True),
         (".dvc/config", False),
         (".dvc/config.local", True),
+        ("wheelhouse/uv-1.whl", True),
         (".dvc/site_cache/repo", True),
         (".dvc/tmp/hpcl_track/lock", True),
         ("dvc.lock", False),
@@ -96,7 +97,9 @@ def dvcignore(tmp_path_factory: pytest.TempPathFactory):
         yield lambda path: repo.dvcignore.is_ignored_dir(str(root / path))
 
 
-@pytest.mark.parametrize("path", ["stages/__pycache__", "hpcl/__pycache__", ".venv", ".ckpt", "mlartifacts"])
+@pytest.mark.parametrize(
+    "path", ["stages/__pycache__", "hpcl/__pycache__", ".venv", "wheelhouse", ".ckpt", "mlartifacts"]
+)
 def test_dvc_ignores(path: str, dvcignore) -> None:
     assert dvcignore(path)
 
