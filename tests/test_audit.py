@@ -306,22 +306,34 @@ def objects(rng: np.random.Generator, count: int, far: float) -> Objects:
     return Objects(features, rng.integers(1, 4, count))
 
 
+@pytest.mark.parametrize("selected", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_the_promise_holds_as_often_as_it_says(share: float) -> None:
+def test_the_promise_holds_as_often_as_it_says(share: float, selected: bool) -> None:
     held, expected, rng = [], [], np.random.default_rng(0)
     for _ in range(20):
         count = int(rng.binomial(40, share))
         known = objects(rng, 45, 2.5)
         like, other = objects(rng, count, 2.5), objects(rng, 40 - count, -0.5)
         unknown = mixture.joined([like, other])
-        both = Mixture(mixture.likeness(known, unknown, known), mixture.likeness(known, unknown, unknown))
+        likenesses = [mixture.likeness(known, unknown, some) for some in (known, unknown)]
+        both = Mixture(*likenesses, selected)
         chances = [both.probability(both.unknown, one) for one in both.shares]
         draws = np.array([(rng.random(40) < chance).sum() for chance in chances])
         low, high = np.quantile(draws, [0.05, 0.95], method="nearest")
         held.append(low <= count <= high)
         expected.append(np.mean(chances, axis=0).sum() - count)
     assert np.mean(held) >= 0.75
-    assert abs(np.mean(expected)) < 3
+    assert abs(np.mean(expected)) < (4 if selected else 3)
+
+
+def test_where_others_look_like_the_known_a_promise_of_selected_objects_reaches_down_to_the_truth_more_often() -> None:
+    held: dict[bool, list[bool]] = {False: [], True: []}
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        known, unknown = rng.normal(0.5, 1, 60), np.concatenate([rng.normal(0.5, 1, 15), rng.normal(0, 1, 45)])
+        for selected, found in held.items():
+            found.append(np.quantile(Mixture(known, unknown, selected).shares, 0.05) <= 15 / 60)
+    assert np.mean(held[True]) >= np.mean(held[False]) + 0.3
 
 
 def test_no_fold_is_judged_by_what_was_learnt_on_it() -> None:

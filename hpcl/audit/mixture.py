@@ -24,6 +24,8 @@ LEAST = 5
 """Fewer known or unknown objects to learn from tell nothing."""
 DRAWS = 1000
 """Of what a count leaves open."""
+TURNS = 100
+"""After which the share of the known that is mistaken has long settled."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Mixture:
     """Likeness of each of the known, and..."""
     unknown: Array
     """...of each of the unknown; both without NaN."""
+    selected: bool = False
+    """Whether the unknown were selected for being like the known, as a map selects. Then the others among them may be as often taken for
+    the known as the reverse, or never; nobody can tell which, so half of the `shares` are drawn for either."""
 
     @property
     def above(self) -> int:
@@ -86,7 +91,31 @@ class Mixture:
         rng = np.random.default_rng(0)
         parts = rng.beta(self.above + 0.5, len(self.unknown) - self.above + 0.5, DRAWS)
         half = len(self.known) / 2 + 0.5
-        return np.asarray(np.minimum(parts / rng.beta(half, half, DRAWS), 1.0))
+        wholes = rng.beta(half, half, DRAWS)
+        never = np.minimum(parts / wholes, 1.0)
+        if not self.selected:
+            return np.asarray(never)
+        least = 0.5 / len(self.unknown)
+        mistaken = np.minimum(self.mistaken_frac, wholes - least)
+        return np.concatenate([never, np.clip((parts - mistaken) / (wholes - mistaken), least, 1.0)])
+
+    @cached_property
+    def mistaken_frac(self) -> float:
+        """What share of the known is less like them than half of the others are, and of the others more than half of the known, if the
+        two mirror each other. The others are what the known leave over of the unknown, which depends on this share, so it is found by
+        turns."""
+        known, unknown = np.sort(self.known), np.sort(self.unknown)
+        levels = np.unique(np.concatenate([known, unknown]))
+        below_known, below_unknown = (np.searchsorted(one, levels, side="right") / len(one) for one in (known, unknown))
+        mistaken = 0.0
+        for _ in range(TURNS):
+            share = min(max((self.above / len(unknown) - mistaken) / (0.5 - mistaken), 0.0), 1.0)
+            if (1 - share) * len(unknown) < 1:
+                return 0.0  # no others
+            below_others = np.maximum.accumulate((below_unknown - share * below_known) / (1 - share))
+            median = levels[min(int(np.searchsorted(below_others, 0.5)), len(levels) - 1)]
+            mistaken = (mistaken + min(float(np.searchsorted(known, median)) / len(known), 0.45)) / 2
+        return float(mistaken)
 
     def probability(self, likenesses: Array, share_frac: float) -> Array:
         """The probability of objects among the unknown of being like the known, by their likeness, if this share of them is."""

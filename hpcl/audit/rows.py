@@ -15,7 +15,7 @@ from hpcl.audit.area import Questions, shapes_of
 from hpcl.audit.mixture import LEAST, Mixture, Objects, joined, likeness
 from hpcl.audit.next_ground import Squares
 from hpcl.core.records import Promise
-from hpcl.core.review import COLUMNS, NEXT
+from hpcl.core.review import COLUMNS, NEXT, OMISSIONS
 from hpcl.geo import vector
 
 Array = npt.NDArray[Any]
@@ -54,7 +54,7 @@ def layer_rows(
     open_ = {name: ~_settled(layer, one, answered.get(name)) for name, one in asked.items()}
     known = joined([one.known for one in asked.values()])
     mixed = joined([one.asked.of(one.mixed & open_[name]) for name, one in asked.items()])
-    mixture = _mixture(known, mixed) if told else None
+    mixture = _mixture(known, mixed, selected=layer == OMISSIONS) if told else None
     graded = {name: _Graded(one.mixed, likeness(known, mixed, one.asked)) for name, one in asked.items()}
     tables, listed = {}, {}
     for name, one in asked.items():
@@ -100,10 +100,10 @@ class _Graded:
         return found
 
 
-def _mixture(known: Objects, mixed: Objects) -> Mixture | None:
+def _mixture(known: Objects, mixed: Objects, selected: bool) -> Mixture | None:
     known_scores, mixed_scores = likeness(known, mixed, known), likeness(known, mixed, mixed)
     known_scores, mixed_scores = (scores[np.isfinite(scores)] for scores in (known_scores, mixed_scores))
-    return Mixture(known_scores, mixed_scores) if min(len(known_scores), len(mixed_scores)) >= LEAST else None
+    return Mixture(known_scores, mixed_scores, selected) if min(len(known_scores), len(mixed_scores)) >= LEAST else None
 
 
 def _settled(layer: str, one: Questions, answered: Answered | None) -> Array:
