@@ -19,6 +19,7 @@ Trees = Mapping[str, ast.Module]
 """Code by its path from the root of the project."""
 
 GROUPS = {
+    "Set-up": ("stages/_packages.py",),
     "Names and parameters": (
         "hpcl/core/areas.py", "hpcl/scale.py", "hpcl/settings/", "stages/_params_file.py", "stages/_stage.py", "stages/inspect.py",
     ),
