@@ -90,7 +90,7 @@ def refusals(trees: Trees) -> list[Refusal]:
             error = own.get(ast.unparse(call.func))
             if error and call.args:
                 text = _Text(trees, tree, function).of(_message(call, error))
-                if len(re.sub(f"{_OPEN}.*?{_CLOSE}", "", text).split()) >= FEWEST:
+                if len(re.findall(r"\w+", re.sub(f"{_OPEN}.*?{_CLOSE}", "", text))) >= FEWEST:
                     wrong, _, remedy = _as_markdown(text).partition("; ")
                     found.append(Refusal(path, wrong, remedy))
     return list(dict.fromkeys(found))
