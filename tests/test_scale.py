@@ -249,10 +249,12 @@ def test_the_report_lists_what_each_stage_found_by_area() -> None:
     report = facts.Report(
         areas=[place], figures={}, tiles=examples.tiles({}, findings=["poor fold"]), models=[], baselines=none,
         calibration=records.CalibrationFacts(areas=["place"], objects=3, findings=["no tell"]),
-        training=examples.training(findings={"place": ["stride"]}), metrics=examples.metrics(findings={"place": ["band"]}), audit=none,
+        training=examples.training(findings={"place": ["stride"]}), metrics=examples.metrics(findings={"place": ["band"]}),
+        audit=examples.audit(findings=["blind"]),
         objects=none, blocks=none, ablation=none, budget=none,
     )  # fmt: skip
     assert [found[1:] for found in findings(report)] == [
         ("coregister", "Accepted: Moved."), ("coregister", "shift"), ("terrain", "smooth"), ("tile", "window"),
         ("train", "stride"), ("outline", "polygon"), ("evaluate", "band"), ("tile", "poor fold"), ("calibrate", "no tell"),
+        ("audit", "blind"),
     ]  # fmt: skip
