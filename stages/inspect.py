@@ -61,6 +61,7 @@ def main() -> None:
     for line in (
         *words.of_ground(ground, suited),
         *words.of_folds(ground, suited, len(blocks), _shares(blocks, suited)),
+        *words.of_encoders(ground, suited),
         *words.of_cost(ground, suited),
         *words.of_proposals(found),
         *words.of_doubts(doubts),
@@ -81,6 +82,8 @@ def _values() -> dict[str, Any]:
         "synthesize.areas": params("synthesize", SynthesizeSettings).areas,
         "model.branches": params("model.branches", Branches),
         "model.output_stride": params("model.output_stride", int),
+        "model.pretrained": params("model.pretrained", bool),
+        "model.weights": params("model.weights", dict[str, Any]),
     }
     for section, record in RECORDS.items():
         values |= {f"{section}.{name}": value for name, value in vars(params(section, record)).items()}

@@ -92,7 +92,7 @@ def test_a_newcomer_goes_from_files_to_parameters_that_check_passes(capsys: pyte
     for words in (
         "1000 x 1200 px of 10 m", "EPSG:32643", "bands B2 B3 B4 B8 = blue green red nir (Sentinel-2)", "= 2.9 image pixels",
         "300 of 300 polygons", "hyper-pixel", "most cannot be outlined at 10 m", "terrain.smoothing_m", "6 -> 30",
-        "relief_30m, relief_120m -> relief_100m, relief_400m", "Nothing was written",
+        "relief_30m, relief_120m -> relief_100m, relief_400m", "Nothing was written", "encoders    start from random weights",
     ):  # fmt: skip
         assert words in said
     assert stopped("kaghan", "--write") == ""
@@ -106,6 +106,20 @@ def test_a_newcomer_goes_from_files_to_parameters_that_check_passes(capsys: pyte
     assert stopped("kaghan", "--write") == ""
     assert files() == after, "a second --write changes nothing"
     assert "nothing: params.yaml suits this area" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changed", [("pretrained: false", "pretrained: true"), ("weights: {}", "weights: {optical: {file: here}}")]
+)
+def test_who_starts_from_weights_is_told_of_no_others(
+    changed: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_area()
+    text = Path("params.yaml").read_text()
+    assert changed[0] in text
+    Path("params.yaml").write_text(text.replace(*changed))
+    assert stopped("kaghan") == ""
+    assert "random weights" not in capsys.readouterr().out
 
 
 def test_a_wish_that_check_would_refuse_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,6 +115,16 @@ def of_cost(ground: Ground, values: Values) -> Iterator[str]:
     )
 
 
+def of_encoders(ground: Ground, values: Values) -> Iterator[str]:
+    """What the encoders start from, if that is nothing."""
+    if ground.polygons and not values["model.pretrained"] and not values["model.weights"]:
+        yield from _line(
+            "encoders",
+            "start from random weights; one with ImageNet weights for each source is the best start measured so far (README, With"
+            " pretrained encoders)",
+        )
+
+
 def of_proposals(proposals: Sequence[Proposal]) -> Iterator[str]:
     """Every parameter that is to change: now, proposed, why."""
     if not proposals:
