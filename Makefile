@@ -24,7 +24,7 @@ setup: $(VENV)/.ready  ## make .venv with every package pinned, and the tracking
 $(BIN)/python:
 	@# -I: stages/ holds an inspect.py, which is not that of Python.
 	@$(PYTHON) -I stages/_clone.py
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; exit 1; }
 
 $(VENV)/.ready: requirements.txt $(if $(TORCH),asked) | $(BIN)/python
 	@$(BIN)/python -I stages/_clone.py

@@ -42,11 +42,15 @@ def install(torch: str, wheelhouse: str) -> None:
             f"{VENV} holds the torch for GPUs; remove it first ('rm -rf {VENV}'), then call this again."
         )
     if any(VENV.glob("lib/python*/site-packages/torch-*+cpu.dist-info")):
+        if wheelhouse:
+            raise PackagesError(
+                f"{VENV} holds a torch without GPUs, which no WHEELHOUSE has; remove it first ('rm -rf {VENV}'), or give no WHEELHOUSE."
+            )
         torch = "cpu"  # once chosen, it holds for every later requirements.txt
     pins = PINS.read_text()
     if wheelhouse:
         folder = _folder(wheelhouse)
-        source = ["--no-index", "--find-links", str(folder)]
+        source = ["--no-index", "--find-links", folder.resolve().as_uri()]  # a path ends at a comma or a # for uv
         backend = ["--offline"]
         cost = f"from {folder}, without a network (up to 6.9 GB on disk; about 2 minutes)"
         hint = f"{folder} does not hold all that this needs: fill it with 'make wheelhouse', at the same commit, on {_machine()}"

@@ -40,7 +40,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     try:
-        for sentence in gather(given.area, given.file, given.counts):
+        for sentence in gather(given.area, given.file and given.file.expanduser(), given.counts):
             print(sentence)
     except (ReviewError, IngestError, ArtifactError, areas.AreaNameError, vector.VectorError) as error:
         sys.exit(f"review: {error}")

@@ -267,6 +267,22 @@ def test_a_map_that_hardly_tells_landslides_from_background_promises_nothing(
     assert review(project)["doubtful"]["probability"].isna().all()
 
 
+def test_where_nothing_says_whether_the_map_is_blind_nothing_is_promised(project: Path) -> None:
+    planted = Planted(project, 11)
+    near = drawn([shape.buffer(8) for shape in planted.inventory]) > 0
+    columns = slice(0, SIDE)
+    planted.write(project, columns)  # nobody knows anything
+    with raster.Source(project / "data/ingest/place/labels.tif") as source:
+        grid = source.grid
+    label = np.where(near, drawn(planted.inventory), UNKNOWN).astype(np.uint8)  # but for a narrow rim
+    with cog.create(project / "data/ingest/place/labels.tif", grid, [raster.Band("label")], "uint8", UNKNOWN) as sink:
+        sink.write(label[None], (columns, columns))
+    stage.main()
+    facts = artifacts.read_json(Path("reports/audit/promises.json"), AuditFacts)
+    assert [facts.layer(layer).promise for layer in ("omissions", "doubtful", "outlines")] == [None] * 3
+    assert "nobody can tell whether the map knows one from the other" in facts.findings[0]
+
+
 def test_an_area_without_inventory_is_all_unlabelled(project: Path) -> None:
     Planted(project, 8)
     for name in ("landslides.gpkg", "labels.tif"):

@@ -61,8 +61,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_folder_of_wheels_is_enough(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, number in (("hollow", "1.0"), ("slope", "2.0")):
-        wheel(tmp_path / "a stick", name, number)
-    _packages.install(torch="", wheelhouse=str(tmp_path / "a stick"))
+        wheel(tmp_path / "a stick, #1", name, number)
+    _packages.install(torch="", wheelhouse=str(tmp_path / "a stick, #1"))
     assert "GB on disk" in capsys.readouterr().out
     asked = [".venv/bin/python", "-c", "import hollow, slope; print(hollow.VERSION, slope.VERSION)"]
     assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == "1.0 2.0\n"
@@ -155,3 +155,9 @@ def test_an_environment_keeps_its_kind_of_torch(clone: Path, monkeypatch: pytest
 def test_what_make_cannot_mean_is_refused(torch: str, wheelhouse: str, said: str) -> None:
     with pytest.raises(PackagesError, match=said):
         _packages.install(torch, wheelhouse)
+
+
+def test_a_torch_without_gpus_is_not_mixed_with_a_wheelhouse(clone: Path) -> None:
+    (Path(".venv/lib/python3.11/site-packages") / "torch-2.15.0+cpu.dist-info").mkdir(parents=True)
+    with pytest.raises(_packages.PackagesError, match="holds a torch without GPUs, which no WHEELHOUSE has"):
+        _packages.install("", "stick")
