@@ -63,6 +63,9 @@ def test_git_tracks_no_out_of_dvc() -> None:
     [
         ("data/raw/my_area/optical.tif", True),
         ("data/raw/my_area.dvc", False),
+        ("data/raw/my_area/optical.tif.dvc", False),
+        ("data/raw/my_area/tiles/a.tif", True),
+        ("data/raw/.gitignore", False),
         ("data/predict/my_area/landslides.gpkg", True),
         ("data/export/model.onnx", True),
         ("docs/html/index.html", True),

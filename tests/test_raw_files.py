@@ -162,7 +162,7 @@ def test_a_raster_that_shows_itself(area):
 
 
 @pytest.mark.parametrize("name", ["optical.tif", "dem.tif", "thermal.tif"])
-@pytest.mark.parametrize("how", ["vsicurl", "wms", "wms shown", "mask"])
+@pytest.mark.parametrize("how", ["vsicurl", "http", "wms", "wms shown", "mask"])
 def test_nothing_is_fetched(area, name, how):
     """A server counts who comes."""
     came = []
@@ -191,6 +191,10 @@ def test_nothing_is_fetched(area, name, how):
         try:
             if how == "vsicurl":
                 virtual(area / name, f"/vsicurl/{address}/a.tif")
+            elif how == "http":  # a file of that name lies there, but GDAL knows an address when it sees one
+                decoy = area / f"{address}/a.tif"
+                decoy.parent.mkdir(parents=True)
+                virtual(area / name, f"{address}/a.tif").rename(decoy)
             elif how == "wms":
                 (area / name).write_text(wms)
             elif how == "wms shown":
@@ -206,6 +210,19 @@ def test_nothing_is_fetched(area, name, how):
             stop.set()
             thread.join()
     assert not came
+
+
+def test_an_address_in_the_tags_of_a_raster_is_not_followed(area):
+    """GDAL looks there for the name of a file with overviews."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        with rasterio.open(area / "optical.tif", "r+") as file:
+            file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=f"http://127.0.0.1:{server.getsockname()[1]}/a.tif")
+        with opening.open_raster(area / "optical.tif") as file:
+            assert file.tags(ns="OVERVIEWS")
+            assert file.overviews(1) == []
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 # ------------------------------------------------------------------------------------------------------ sizes

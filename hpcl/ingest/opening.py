@@ -70,6 +70,9 @@ BESIDE: dict[str, Callable[[Any], Any]] = {
 
 # In the environment, where GDAL looks whenever it opens something: no file on the network bears this name.
 os.environ.setdefault("CPL_VSIL_CURL_ALLOWED_FILENAME", "none")
+# These fetch by another road. GDAL would take them for any name within a file that is an address, such as that of an overview
+# in a GeoTIFF's tags.
+os.environ.setdefault("GDAL_SKIP", "HTTP,WMS,WCS,WMTS,OGCAPI,EEDA,EEDAI,PLMOSAIC,DAAS,NGW,PLSCENES")
 
 
 def open_raster(path: Path) -> DatasetReader:
@@ -217,6 +220,10 @@ def _sources(path: Path) -> list[Path]:
             )
         if element.tag == "SourceFilename":
             name = (element.text or "").strip()
+            if ":" in name:  # GDAL may take it for an address or a command, though a file of that name lies there
+                raise IngestError(
+                    f"{path} shows {name}, which is no plain name of a file (it holds a colon); {refused}."
+                )
             relative = any(k.lower() == "relativetovrt" and v != "0" for k, v in element.items())
             # GDAL follows the link that a virtual raster may be, and takes other names from where it runs.
             found[path.resolve().parent / name if relative else Path(name)] = None
