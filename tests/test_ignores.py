@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import shutil
 import stat
 import subprocess
+import threading
 import warnings
 from pathlib import Path
 
@@ -50,6 +52,51 @@ def test_dvc_sees_raw_data_that_was_put_under_it(tmp_path: Path) -> None:
             repo.add(str(tmp_path / "data/raw/valley"))
     with Repo(str(tmp_path)) as repo:
         assert [out.def_path for stage in repo.index.stages for out in stage.outs] == ["valley"]
+
+
+class Served(http.server.BaseHTTPRequestHandler):
+    """A file with its ETag."""
+
+    content = b"an image"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{self.content.hex()}"')
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_dvc_imports_a_file_into_an_area_and_notices_another_etag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    area = tmp_path / "data/raw/valley"
+    area.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Served) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of DVC's own packages
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Repo.init() as repo:
+            repo.imp_url(f"http://127.0.0.1:{server.server_port}/a.tif", out="data/raw/valley/optical.tif")
+            for content in (b"an image", b"an Image"):  # as long as the first
+                monkeypatch.setattr(Served, "content", content)
+                repo.update(["data/raw/valley/optical.tif.dvc"])
+                assert (area / "optical.tif").read_bytes() == content
+                assert content.hex() in (area / "optical.tif.dvc").read_text()
+        server.shutdown()
+    listed = subprocess.run(
+        ["git", "ls-files", "--others", "--exclude-standard", "data"], capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.split() == ["data/raw/valley/optical.tif.dvc"]
 
 
 def test_git_tracks_no_out_of_dvc() -> None:
