@@ -17,6 +17,7 @@ from hpcl.ablation.records import VariantScores
 from hpcl.core import artifacts
 from hpcl.core.records import LabelShare, TileFacts
 from hpcl.report.budget import HEADS, rows, worth
+from hpcl.report.html import counted
 from hpcl.settings.evaluate import EvaluateSettings
 from stages._ablation import ABLATION, ALL, FILE, Training, variants
 from stages._stage import ParameterError, params, run
@@ -125,7 +126,9 @@ def summarised(table: pd.DataFrame) -> str:
     """All curves as tables of Markdown, and what they say."""
     lines = []
     for ground, curves in table.groupby("ground", sort=False):
-        lines += [f"\n*{ground}* ({int(curves['steps'].iloc[0])} steps, {int(curves['seeds'].iloc[0])} seeds)\n"]
+        lines += [
+            f"\n*{ground}* ({int(curves['steps'].iloc[0])} steps, {counted(int(curves['seeds'].iloc[0]), 'seed')})\n"
+        ]
         lines += [f"| {' | '.join(HEADS)} |", f"|{'---|' * len(HEADS)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows(curves)]
         lines += ["", *(f"- {told}" for told in sentences(curves))]

@@ -26,8 +26,12 @@ def fixed(value: float | None, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A number with its sign, for differences."""
-    return fixed(value, digits) if value is None or value < 0 else f"+{fixed(value, digits)}"
+    """A number with its sign, for differences.
+
+    >>> signed(0.25), signed(-0.25), signed(float("nan"))
+    ('+0.250', '−0.250', '–')
+    """
+    return f"+{fixed(value, digits)}" if value is not None and value >= 0 else fixed(value, digits)
 
 
 def short(value: float | None, digits: int = 3) -> str:
