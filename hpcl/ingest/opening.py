@@ -71,8 +71,8 @@ BESIDE: dict[str, Callable[[Any], Any]] = {
 # In the environment, where GDAL looks whenever it opens something: no file on the network bears this name.
 os.environ.setdefault("CPL_VSIL_CURL_ALLOWED_FILENAME", "none")
 # These fetch by another road. GDAL would take them for any name within a file that is an address, such as that of an overview
-# in a GeoTIFF's tags.
-os.environ.setdefault("GDAL_SKIP", "HTTP,WMS,WCS,WMTS,OGCAPI,EEDA,EEDAI,PLMOSAIC,DAAS,NGW,PLSCENES")
+# in a GeoTIFF's tags. All that rasterio's GDAL has, and no more: it complains of names that it does not know.
+os.environ.setdefault("GDAL_SKIP", "HTTP,WMS,WCS,WMTS,EEDA,EEDAI,PLMOSAIC,DAAS")
 
 
 def open_raster(path: Path) -> DatasetReader:
