@@ -211,8 +211,9 @@ def score_intervals(metrics: Metrics) -> Figure:
 def label_budget(curves: pd.DataFrame) -> Figure:
     """Landslide IoU of each variant by the landslides that its networks learnt from, with intervals; curves of one ground."""
     groups = list(curves.groupby("label", sort=False))
-    title = f"Landslide IoU by landslides learnt from: {curves['ground'].iloc[0]}"
-    figure, axes = _chart(3.6, title, "reports/budget.csv", legend_rows=-(-len(groups) // 2))
+    figure, axes = _chart(
+        3.6, "Landslide IoU by landslides learnt from", "reports/budget.csv", legend_rows=-(-len(groups) // 2)
+    )
     span = curves["landslides"].max()
     for number, (label, mine) in enumerate(groups):
         colour, marker = COLOURS[number % len(COLOURS)], "os^Dv"[number % 5]
@@ -233,5 +234,6 @@ def label_budget(curves: pd.DataFrame) -> Figure:
         )
     axes.set(xlabel="landslides that each network learnt from (mean over folds and seeds)", ylabel="landslide IoU [-]")
     axes.set_xlim(0, 1.04 * span)
+    axes.margins(y=0.1)  # room for the shares below the intervals
     legend(figure, axes.get_legend_handles_labels()[0], 2)
     return figure
