@@ -33,6 +33,7 @@ GIVEN: dict[str, Any] = {
     "reference_noise_m": 0.3,
     "landslide_frac": 0.09,
     "landslide_length_m": [120.0, 340.0],
+    "landslide_age": [0.0, 1.0],
     "mapper_jitter_m": 4.0,
     "sun_azimuth_deg": 148.0,
     "sun_altitude_deg": 42.0,
@@ -148,6 +149,19 @@ def test_landslides_face_downhill_and_lie_below_a_steep_wall() -> None:
         change, wiped = landforms.slide_change(slide, *far.T)
         assert np.abs(change).max() == 0
         assert wiped.max() == 0
+
+
+def test_age_blurs_landslides_and_moves_none() -> None:
+    worlds = [scene("synthetic_small", landslide_age=[age, age]) for age in (0.0, 1.0, 2.0)]
+    for slides in zip(*(world.slides for world in worlds), strict=True):
+        assert [slide.age for slide in slides] == [0.0, 1.0, 2.0]
+        (east, north), line = slides[0].centre, np.arange(-1, 1, 0.01) * 1.3 * slides[0].reach_m
+        x, y = np.meshgrid(east + line, north + line)
+        assert len({slide.centre for slide in slides}) == 1
+        inside = landforms.outline_distance(slides[0], x, y) < 0
+        steep = [np.hypot(*np.gradient(landforms.slide_change(slide, x, y)[0]))[inside] for slide in slides]
+        walls = [np.percentile(each, 90) for each in steep]
+        assert walls[0] > 1.1 * walls[1] > 1.2 * walls[2]
 
 
 def test_look_alikes_are_as_steep_as_back_walls() -> None:

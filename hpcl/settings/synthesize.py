@@ -33,7 +33,9 @@ class SynthesizeSettings:
     """What all synthetic areas share. Their names begin with ``synthetic_``, so that no map of one is taken for real.
 
     ``landslide_frac`` is the share of the ground inside landslides, ``landslide_length_m`` the range of their lengths
-    from crown to toe (short ones are frequent), ``mapper_jitter_m`` the standard deviation of a mapped vertex.
+    from crown to toe (short ones are frequent), ``landslide_age`` that of their ages: 0 is fresh, at 1 walls and hummocks have
+    faded and gullies come back, at 2 little but a hollow is left. ``mapper_jitter_m`` is the standard deviation of a mapped
+    vertex.
     """
 
     areas: dict[Annotated[str, Field(pattern="^synthetic_[A-Za-z0-9_-]+$")], AreaSettings]
@@ -44,6 +46,7 @@ class SynthesizeSettings:
     reference_noise_m: float
     landslide_frac: float
     landslide_length_m: tuple[float, float]
+    landslide_age: tuple[Annotated[float, Field(ge=0, le=2)], Annotated[float, Field(ge=0, le=2)]]
     mapper_jitter_m: float
     sun_azimuth_deg: float
     sun_altitude_deg: float

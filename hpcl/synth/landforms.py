@@ -83,7 +83,7 @@ def _stripes(x: Array, y: Array, across_x: Array, across_y: Array, salt: int) ->
 class Feature:
     """A landform of limited extent: where its highest point lies, which way it faces, and its size in metres.
 
-    ``depth_m`` is the drop of its wall, ``floor_m`` the elevation below it, ``age`` runs from 0 (fresh) to 1 (faded).
+    ``depth_m`` is the drop of its wall, ``floor_m`` the elevation below it, ``age`` runs from 0 (fresh) over 1 (faded) to 2.
     """
 
     east_m: float
@@ -203,7 +203,7 @@ def place_landslides(area: AreaSettings, settings: SynthesizeSettings, rng: np.r
         good = (fall > 0.20) & (fall < 0.50) & (low - toe > 0.0) & (rise - low > 0.6 * (rise - toe))
         for i in np.flatnonzero(good).tolist():
             width, depth = length[i] * rng.uniform(0.45, 0.8), length[i] * rng.uniform(0.075, 0.095)
-            slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5)
+            slide = _feature(drawn, i, (length[i], width, depth, 0.0), rng, up=0.5, ages=settings.landslide_age)
             small = area_m2(slide) < 1.15 * (wanted_m2 - placed_m2)
             if small and ground.holds(slide, 10.0) and _is_apart(slide, [placed]):
                 placed.add(slide)
@@ -259,13 +259,18 @@ class _Ground:
 
 
 def _feature(
-    at: _Drawn, i: int, size: tuple[float, float, float, float], rng: np.random.Generator, up: float = 0.0
+    at: _Drawn,
+    i: int,
+    size: tuple[float, float, float, float],
+    rng: np.random.Generator,
+    up: float = 0.0,
+    ages: tuple[float, float] = (0.0, 1.0),
 ) -> Feature:
     """A feature of (length, width, depth, floor) whose highest point lies ``up`` of its length uphill of the i-th place."""
     x, y = at.x[i] - up * size[0] * at.down_east[i], at.y[i] - up * size[0] * at.down_north[i]
     length_m, width_m, depth_m, floor_m = map(float, size)
     down_east, down_north = float(at.down_east[i]), float(at.down_north[i])
-    age, salt = float(rng.uniform(0, 1)), int(rng.integers(2**31))
+    age, salt = float(rng.uniform(*ages)), int(rng.integers(2**31))
     return Feature(float(x), float(y), down_east, down_north, length_m, width_m, depth_m, floor_m, age, salt)
 
 
