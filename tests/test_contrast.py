@@ -14,7 +14,7 @@ from hpcl.training.pairs import candidates, class_fractions, sample_pairs
 
 def settings(**changes: object) -> ContrastSettings:
     numbers = {
-        "weight": 0.1, "temperature": 0.1, "queue_size": 8, "momentum": 0.99, "embedding_dim": 4, "start_frac": 0.0,
+        "weight": 0.1, "temperature": 0.1, "queue_size": 8, "momentum": 0.99, "embedding_dim": 4, "start_frac": 0.0, "alone_frac": 0.0,
         "positive_frac": 0.5, "negative_frac": 0.1, "inside_blocks": 1, "outside_blocks": 2, "random_background_frac": 0.25,
         "per_class_per_window": 32, "hard_frac": 0.5, "sampling": "boundary",
     }  # fmt: skip

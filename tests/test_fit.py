@@ -35,7 +35,7 @@ MODEL: dict[str, Any] = {
 }  # fmt: skip
 CONTRAST: dict[str, Any] = {
     "weight": 0.1, "temperature": 0.1, "queue_size": 64, "momentum": 0.99, "embedding_dim": 8, "sampling": "boundary", "start_frac": 0.2,
-    "positive_frac": 0.5, "negative_frac": 0.1, "inside_blocks": 1, "outside_blocks": 2, "random_background_frac": 0.25,
+    "alone_frac": 0.0, "positive_frac": 0.5, "negative_frac": 0.1, "inside_blocks": 1, "outside_blocks": 2, "random_background_frac": 0.25,
     "per_class_per_window": 8, "hard_frac": 0.5,
 }  # fmt: skip
 TRAIN: dict[str, Any] = {
@@ -118,6 +118,21 @@ def test_momentum_encoder_and_queues_leave_the_network_alone_until_the_loss_acts
     assert warm.metrics["queue_fill_frac"] > 0
     acting = train(tiles_folder, start_frac=0.0, epochs=1)[0]
     assert not torch.equal(weights(plain)["head.weight"], weights(acting)["head.weight"])
+
+
+@BITS
+def test_while_the_contrast_teaches_alone_the_decoder_rests(tiles_folder: Path) -> None:
+    chosen = recipe(start_frac=0.0)
+    begun = dict(new_network(chosen, Tiles(tiles_folder, chosen.model.branches, 1)).state_dict())
+    alone = train(tiles_folder, start_frac=0.0, alone_frac=0.99, epochs=1)[0]
+    for name, weight in weights(alone).items():
+        if name.endswith(".weight"):
+            rests = name.startswith(("head", "decoder", "fuse_skip"))
+            assert torch.equal(weight, begun[name]) == rests, name
+    without_dice = train(tiles_folder, start_frac=0.0, alone_frac=0.99, dice_weight=0.0, epochs=1)[0]
+    assert_same(weights(alone), weights(without_dice))  # the pixels' loss reaches no weight
+    joined = train(tiles_folder, start_frac=0.0, alone_frac=0.5, epochs=1)[0]
+    assert not torch.equal(weights(joined)["head.weight"], begun["head.weight"])
 
 
 @BITS

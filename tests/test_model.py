@@ -140,6 +140,19 @@ def test_contrast_head_leaves_the_rest_of_the_network_alone() -> None:
     assert torch.equal(plain, again(x, contrast=True).logits)
 
 
+@pytest.mark.parametrize("fusion", ["coordinate_attention", "decision"])
+def test_heads_are_what_either_loss_does_not_reach(fusion: str) -> None:
+    net = build(settings(fusion=fusion), 2, 8).train()
+    reached = {}
+    for loss in ("logits", "embeddings"):
+        net.zero_grad()
+        getattr(net(bands(), contrast=True), loss).sum().backward()
+        reached[loss] = {id(weight) for weight in net.parameters() if weight.grad is not None}
+    every = {id(weight) for weight in net.parameters()}
+    assert {id(weight) for weight in net.contrast_head()} == every - reached["logits"]
+    assert {id(weight) for weight in net.pixel_head()} == every - reached["embeddings"]
+
+
 def test_saved_and_loaded_network_gives_the_same_map(tmp_path: Path) -> None:
     net = network().eval()
     save(tmp_path, net, facts())

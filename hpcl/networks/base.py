@@ -46,6 +46,10 @@ class Network(nn.Module):
         """The weights that only the contrast's loss reaches."""
         raise NotImplementedError
 
+    def pixel_head(self) -> Iterator[nn.Parameter]:
+        """The weights that the contrast's loss does not reach."""
+        raise NotImplementedError
+
     def check_size(self, bands: Mapping[str, Tensor], multiple_px: int) -> tuple[int, int]:
         """Height and width of a batch, which must be multiples of ``multiple_px``."""
         height, width = next(iter(bands.values())).shape[2:]

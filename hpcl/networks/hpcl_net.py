@@ -126,6 +126,11 @@ class HPCLNet(Network):
         """The projection's weights."""
         yield from self.project.parameters()
 
+    def pixel_head(self) -> Iterator[nn.Parameter]:
+        """The weights of what follows the encoders at stride 4, and of the decoder."""
+        for part in (self.fuse_skip, self.decoder, self.head):
+            yield from part.parameters()
+
 
 class LateFusion(Network):
     """One whole network per branch, each by itself; only their decisions meet, as the mean of their logits."""
@@ -158,6 +163,11 @@ class LateFusion(Network):
         """The projections' weights."""
         for _, part in self._parts():
             yield from part.contrast_head()
+
+    def pixel_head(self) -> Iterator[nn.Parameter]:
+        """Those of the branches' networks."""
+        for _, part in self._parts():
+            yield from part.pixel_head()
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         yield from self.parts.items()

@@ -71,3 +71,7 @@ class SmpNetwork(Network):
     def contrast_head(self) -> Iterator[nn.Parameter]:
         """None: a baseline network has no contrast."""
         yield from ()
+
+    def pixel_head(self) -> Iterator[nn.Parameter]:
+        """All: a baseline network has no contrast."""
+        yield from self.parameters()

@@ -65,5 +65,15 @@ def check_training(model: ModelSettings, contrast: ContrastSettings, train: Trai
         raise FitError(f"tile.window_px is {window_px}, but the network needs a multiple of {multiple_px}.")
     if contrast.weight == 0 and train.predictor == "ema":
         raise FitError("train.predictor is ema, but contrastive.weight 0 makes no momentum encoder; set it to network.")
+    if contrast.weight == 0 and contrast.alone_frac > 0:
+        raise FitError(
+            f"contrastive.alone_frac is {contrast.alone_frac:g}, but contrastive.weight 0 makes no contrast that could teach alone;"
+            " set alone_frac to 0."
+        )
+    if contrast.alone_frac > 0 and contrast.start_frac > 0:
+        raise FitError(
+            f"contrastive.alone_frac is {contrast.alone_frac:g}, but until contrastive.start_frac {contrast.start_frac:g} the contrast"
+            " does not act, so nothing would be learnt; set one of them to 0."
+        )
     if contrast.weight > 0 and baseline:
         raise FitError(f"model.architecture {model.architecture} has no contrast; set contrastive.weight to 0.")

@@ -177,7 +177,7 @@ class Trainer:
     def step(self, batch: Sample, step: int) -> dict[str, Tensor]:
         """One step of the optimiser; the losses before it."""
         contrast, train = self.recipe.contrast, self.recipe.train
-        acting = step >= contrast.start_frac * self.recipe.steps
+        acting, alone = step >= contrast.start_frac * self.recipe.steps, step < contrast.alone_frac * self.recipe.steps
         for group in self.optimizer.param_groups:
             peak = train.learning_rate * group["learning_rate_frac"]
             group["lr"] = peak * learning_rate_at(step, self.recipe.steps, train.warmup_frac)
@@ -189,12 +189,12 @@ class Trainer:
                 extra, more = self.contrast.loss(output, batch, step)
             facts |= more
             if acting:
-                loss = loss + contrast.weight * extra
+                loss = contrast.weight * extra if alone else loss + contrast.weight * extra
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        if not acting:  # several processes leave zeros there, and AdamW would let those weights decay
-            for parameter in self.network.contrast_head():
-                parameter.grad = None
+        idle = self.network.pixel_head() if alone else () if acting else self.network.contrast_head()
+        for parameter in idle:  # several processes leave zeros there, and AdamW would let those weights decay
+            parameter.grad = None
         self.fabric.clip_gradients(self._run, self.optimizer, max_norm=train.gradient_norm, error_if_nonfinite=False)
         self.optimizer.step()
         if self.contrast is not None:
