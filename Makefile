@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review export test lint types docs ui clean requirements
+.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review embed export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ map: setup  ## map an area with the trained model as it is: make map AREA=<name>
 review: setup  ## take a mapper's answers into data/raw/<name>: make review AREA=<name> [FILE=<review.geojson>] [COUNTS=new]
 	@python -m stages.review "$${AREA%/}" $${FILE:+"$$FILE"} $${COUNTS:+--counts "$$COUNTS"}
 
+embed: setup  ## write what the networks have learnt of each landslide as columns, and which look alike, into data/embed
+	@python -m stages.embed
+
 export: setup  ## write model and maps for other programs into data/export: ONNX, model card, maps, STAC, RO-Crate, hashes
 	@python -m stages.export
 
@@ -101,4 +104,4 @@ requirements: setup  ## compile requirements.txt again from requirements.in
 	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
 
 clean:  ## remove everything the pipeline wrote and git does not track (the DVC cache and MLflow's store stay)
-	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,calibrate,outline,audit,explain,illustrate,export} reports/{train,evaluate,audit,figures} reports/{report,map}.html ablation/{results,shares}
+	git clean -fdxq -- data/{checked,surveyed,ingest,coregister,terrain,tiles,model,baselines,predict,calibrate,outline,audit,explain,illustrate,embed,export} reports/{train,evaluate,audit,figures} reports/{report,map}.html ablation/{results,shares}

@@ -45,6 +45,7 @@ COMMANDS = {
     "compare",
     "compare_inference",
     "coregister_pair",
+    "embed",
     "export",
     "inspect",
     "mend",

@@ -89,7 +89,7 @@ def predict(
         return _read_row(scene, window_px, *place)
 
     def forward(windows: list[Window]) -> Float32:
-        return _within_memory(lambda some: composed(speaking, scene, some, ways, ensemble.facts.sun), windows, settings)
+        return within_memory(lambda some: composed(speaking, scene, some, ways, ensemble.facts.sun), windows, settings)
 
     places = [(top, group) for panel in panels for top in tops for group in panel.groups]
     with closing(_predictions(places, read, forward, threads, settings.batch_size)) as predictions:
@@ -99,7 +99,7 @@ def predict(
             progress(number + 1, len(panels) * len(tops))
 
 
-def _within_memory(
+def within_memory(
     answer: Callable[[list[Window]], Float32], windows: list[Window], settings: InferenceSettings
 ) -> Float32:
     """The answer to a batch of windows. Raises `MemoryShortageError`, which says how many would fit."""
@@ -118,7 +118,7 @@ def passes_per_window(scene: Scene, ensemble: Ensemble, settings: InferenceSetti
     """How often a network looks at a window, on average, of a scene that has data everywhere: what a map costs. Roughly, from
     `PROBES` windows."""
     window_px, (height, width) = ensemble.facts.window_px, scene.shape
-    tops, lefts = _lattice(scene, ensemble, settings)
+    tops, lefts = lattice(scene, ensemble, settings)
     rng = np.random.default_rng(0)
     by_network = np.stack([shares(number, ensemble, settings) for number in range(len(ensemble.members))])
     asked = 0
@@ -130,7 +130,7 @@ def passes_per_window(scene: Scene, ensemble: Ensemble, settings: InferenceSetti
 
 def forward_passes(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> float:
     """How often networks look at windows for a map of the whole scene, roughly."""
-    tops, lefts = _lattice(scene, ensemble, settings)
+    tops, lefts = lattice(scene, ensemble, settings)
     return len(tops) * len(lefts) * passes_per_window(scene, ensemble, settings)
 
 
@@ -157,7 +157,7 @@ def seconds_per_pass(scene: Scene, ensemble: Ensemble, settings: InferenceSettin
     return (time.perf_counter() - began[-1]) / len(windows) / at_once
 
 
-def _lattice(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> tuple[list[int], list[int]]:
+def lattice(scene: Scene, ensemble: Ensemble, settings: InferenceSettings) -> tuple[list[int], list[int]]:
     """First rows and first columns of the windows."""
     window_px = ensemble.facts.window_px
     tops, lefts = (starts(side, window_px, _stride(window_px, settings)) for side in scene.shape)
