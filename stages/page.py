@@ -36,6 +36,8 @@ def main() -> None:
     bar = progress("page")
     for each, budget in zip(files, budgets, strict=True):
         areas.append(area.read(each, budget))
+        if each.embedded.exists() and areas[-1]["alike"] is None:
+            print(f"page: {each.embedded} is of another map and is not shown; run make embed again.")
         bar(len(areas), len(files))
     page = html.render(areas).encode()
     artifacts.write_bytes(OUT, page)

@@ -23,7 +23,7 @@ from hpcl import qgis
 from hpcl.core import artifacts, records
 from hpcl.core.review import ALLOWED, COLUMNS, DOUBTFUL, LAYERS, NEXT, OMISSIONS, OUTLINES
 from hpcl.geo import cog, raster, vector
-from hpcl.page import area, candidates, html, outlines
+from hpcl.page import alike, area, candidates, html, outlines
 from hpcl.page.pictures import Stretch, numbers
 from hpcl.page.shares import shares
 from hpcl.report import maps, style
@@ -49,7 +49,9 @@ def probability() -> np.ndarray:
     return values.astype(np.float32)
 
 
-def plant(data: Path, name: str = "valley", review: bool = True, inventory: bool = True) -> area.Files:
+def plant(
+    data: Path, name: str = "valley", review: bool = True, inventory: bool = True, embedded: bool = False
+) -> area.Files:
     """The files of an area that the page reads."""
     grid = raster.Grid((ROWS, COLUMNS_PX), raster_affine(), examples.CRS)
     image = np.tile(np.linspace(100, 200, COLUMNS_PX, dtype=np.float32), (3, ROWS, 1))
@@ -69,6 +71,8 @@ def plant(data: Path, name: str = "valley", review: bool = True, inventory: bool
     if inventory:
         vector.write(data / "ingest" / name / "landslides.gpkg", table([shapely.affinity.translate(BRIGHT, 6, 4)]))
     files = area.Files(name, data)
+    if embedded:
+        vector.write(files.embedded, table([BRIGHT, CORNER]).assign(alike=["2", "1"], embedding_01=0.5))
     if review:
         vector.write_layers(files.review, asked())
     return files
@@ -167,6 +171,31 @@ def test_ground_without_data_is_clear(tmp_path: Path) -> None:
     assert (np.delete(alpha.ravel(), np.flatnonzero(np.isnan(probability()).ravel())) == 255).all()
     for name in ("probability", "uncertainty"):
         assert ((picture_of(found[name]["url"]) == 0) == np.isnan(probability())).all()
+
+
+def test_what_looks_alike_is_shown_of_the_map_that_it_was_said_of(tmp_path: Path) -> None:
+    files = plant(tmp_path, embedded=True)
+    found = area.read(files, BUDGET)
+    assert (found["alike"]["ids"], found["alike"]["nearest"]) == (["1", "2"], [[1], [0]])
+    assert sum(found["alike"]["rings"]) == len(found["outlines"]["mapped"])
+    moved = table([shapely.affinity.translate(BRIGHT, 2), CORNER])
+    vector.write(tmp_path / "outline" / "valley" / "landslides.gpkg", moved)
+    assert area.read(files, BUDGET)["alike"] is None
+    assert area.read(plant(tmp_path, "hill"), BUDGET)["alike"] is None
+
+
+def test_rings_are_counted_by_landslide(tmp_path: Path) -> None:
+    """Of several parts and with holes, and drawn with few corners."""
+    parts = shapely.MultiPolygon(
+        [BRIGHT.difference(BRIGHT.buffer(-20)), shapely.box(WEST, NORTH - 90, WEST + 50, NORTH - 40)]
+    )
+    shapes = table([parts, CORNER]).assign(alike=["2", "1"])
+    vector.write(tmp_path / "alike.gpkg", shapes)
+    found = alike.read(tmp_path / "alike.gpkg", vector.read(tmp_path / "alike.gpkg").drop(columns="alike"))
+    grid = raster.Grid((ROWS, COLUMNS_PX), raster_affine(), examples.CRS)
+    assert found is not None
+    assert found["rings"] == [3, 1]
+    assert len(outlines.rings(shapes, grid, 40.0, 12)) == 4
 
 
 def test_grey_and_constant_images_are_shown() -> None:

@@ -12,7 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from test_page import BRIGHT, BUDGET, HOSTILE, asked, plant, probability
+from test_page import BRIGHT, BUDGET, CORNER, HOSTILE, NORTH, WEST, asked, plant, probability
 
 from hpcl.core.review import COLUMNS, DOUBTFUL, LAYERS, NEXT, OMISSIONS
 from hpcl.geo import vector
@@ -135,6 +135,36 @@ def test_a_candidate_is_chosen_on_the_map(opened: chromium.Page) -> None:
     )
     opened.drag((x, y), (x, y))
     assert opened.text("#name") == "Omissions, 1 of 3"
+
+
+def test_a_landslide_shows_those_that_look_like_it(browser: chromium.Page, tmp_path: Path) -> None:
+    found = area.read(plant(tmp_path / "data", review=False, embedded=True), BUDGET)
+    page = show(browser, [found], tmp_path)
+
+    def click(at: shapely.Point) -> None:
+        x, y = page.evaluate(
+            f"(() => {{ const p = ground.map.latLngToContainerPoint(ground.at([{at.x}, {at.y}]));"
+            " const r = element('map').getBoundingClientRect(); return [r.x + p.x, r.y + p.y]; })()"
+        )
+        page.drag((x, y), (x, y))
+
+    click(BRIGHT.centroid)
+    assert page.text("#alike-name") == "Landslide 1, 3,600 m²"
+    assert page.text("#alike-list").startswith("2, 163 m²")
+    assert page.evaluate("ground.layers.alike.rings.length") == 2
+    corner = f"ground.at([{CORNER.centroid.x}, {CORNER.centroid.y}])"
+    page.evaluate("ground.map.setView(ground.map.getCenter(), ground.map.getMaxZoom(), { animate: false }), 0")
+    assert not page.evaluate(f"ground.map.getBounds().contains({corner})")
+    page.click("#alike-list button")
+    assert page.evaluate(f"ground.map.getBounds().contains({corner})")
+    page.evaluate(f"ground.map.setView({corner}, ground.map.getMaxZoom(), {{ animate: false }}), 0")
+    page.keys("l")
+    assert page.text("#alike-name").startswith("Landslide 2")
+    page.keys("f")
+    click(shapely.Point(WEST + 30, NORTH - 200))
+    assert page.evaluate("element('alike').hidden && !ground.layers.alike")
+    assert page.requests() == []
+    assert page.complaints() == []
 
 
 def test_decisions_outlast_the_page_for_this_area_and_these_networks(

@@ -14,7 +14,7 @@ from hpcl import sensors
 from hpcl.core import artifacts
 from hpcl.core.records import AreaFacts, MapFacts, OutlineFacts
 from hpcl.geo import raster, vector
-from hpcl.page import candidates, outlines
+from hpcl.page import alike, candidates, outlines
 from hpcl.page.pictures import Stretch, numbers
 
 STEPS = 200
@@ -58,6 +58,11 @@ class Files:
         """Landslides that were there before the map; absent where nobody mapped any."""
         return self.data / "ingest" / self.name / "landslides.gpkg"
 
+    @property
+    def embedded(self) -> Path:
+        """What `make embed` says of the landslides of the map; absent where it was not asked."""
+        return self.data / "embed" / self.name / "landslides.gpkg"
+
     def size(self) -> tuple[int, int]:
         """Pixels of the image, and rows of the review."""
         with raster.Source(self.image) as source:
@@ -84,6 +89,7 @@ def read(files: Files, budget: Budget) -> dict[str, Any]:
         seen = image.thumbnail(most, bands)
         stretch = Stretch.of(seen)
         inventory = vector.read(files.inventory) if files.inventory.exists() else None
+        landslides = vector.read(data / "outline" / name / "landslides.gpkg")
         return {
             "name": name,
             "crs": _crs(grid),
@@ -95,9 +101,8 @@ def read(files: Files, budget: Budget) -> dict[str, Any]:
             "operating_point": outlined.operating_point,
             "thresholds": {"elsewhere": outlined.thresholds.elsewhere, "by_fold": outlined.thresholds.by_fold},
             "rasters": {"image": stretch.picture(seen)} | _rasters(relief, probability, most),
-            "outlines": _outlines(
-                vector.read(data / "outline" / name / "landslides.gpkg"), inventory, grid, shrink, budget
-            ),
+            "outlines": _outlines(landslides, inventory, grid, shrink, budget),
+            "alike": alike.read(files.embedded, landslides),
             **_review(files, candidates.Look(image, bands, stretch, budget.picture_px), inventory, budget),
         }
 

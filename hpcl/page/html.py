@@ -15,11 +15,20 @@ from hpcl import qgis
 from hpcl.core.review import COLUMNS, LAYERS
 
 WEB = Path(__file__).with_name("web")
-SCRIPTS = ("vendor/leaflet.js", "decisions.js", "rasters.js", "layers.js", "ground.js", "panel.js", "main.js")
+SCRIPTS = (
+    "vendor/leaflet.js",
+    "decisions.js",
+    "rasters.js",
+    "layers.js",
+    "ground.js",
+    "panel.js",
+    "alike.js",
+    "main.js",
+)
 """In the order in which they build on each other."""
 STYLES = ("vendor/leaflet.css", "page.css")
 
-COLOURS = {"mapped": qgis.CLASS_COLOURS[1], "inventory": qgis.INVENTORY, **qgis.DECISIONS}
+COLOURS = {"mapped": qgis.CLASS_COLOURS[1], "inventory": qgis.INVENTORY, "alike": "#e6007e", **qgis.DECISIONS}
 """Of outlines, and of candidates by decision."""
 
 

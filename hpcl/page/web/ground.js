@@ -12,7 +12,7 @@ class Ground {
       zoomSnap: 0.25, zoomDelta: 0.5, wheelPxPerZoomLevel: 120, minZoom: -20, preferCanvas: true,
     });
     L.control.scale({ imperial: false, position: "bottomright" }).addTo(this.map);
-    const panes = { left: 210, right: 211, cut: 300, inventory: 410, mapped: 411, rows: 412, selected: 413 };
+    const panes = { left: 210, right: 211, cut: 300, inventory: 410, mapped: 411, alike: 412, rows: 413, selected: 414 };
     for (const [name, order] of Object.entries(panes)) {
       const { style } = this.map.createPane(name);
       style.zIndex = order;
@@ -133,7 +133,10 @@ class Ground {
 
   // Move to a candidate: all of it, and ground around it.
   visit(row) {
-    const bounds = this.polygon(row.geometry).getBounds();
+    this.look(this.polygon(row.geometry).getBounds());
+  }
+
+  look(bounds) {
     this.map.fitBounds(bounds.pad(1.2), { animate: false, maxZoom: Math.log2(3 / this.area.transform[0]) });
   }
 

@@ -11,6 +11,7 @@ const ALL = new Map(); // decisions by area, so that those not kept by the brows
 let decisions = null;
 
 const ground = new Ground(COMMON, (row) => panel.pick(panel.rows.indexOf(row)));
+const alike = new Alike(ground, said);
 const panel = new Panel(COMMON, {
   opened: (rows, stateOf) => ground.candidates(rows, stateOf),
   selected(row, state, visit) {
@@ -58,6 +59,7 @@ async function show(area) {
   element("facts").textContent = `${area.crs_name} · ${area.shape[1]} x ${area.shape[0]} pixels of ${area.transform[0]} m`;
   element("inventory-choice").hidden = !area.outlines.inventory;
   element("rows-choice").hidden = !area.rows.length;
+  alike.open(-1);
   said("Reading the rasters…");
   if (!(await ground.show(area))) return;
   decisions = ALL.get(area);
@@ -127,6 +129,7 @@ const KEYS = {
   i: ["outlines of the inventory on and off", () => toggle("show-inventory")],
   c: ["candidates on the map on and off", () => toggle("show-rows")],
   t: ["ground from the threshold on, on and off", () => toggle("show-cut")],
+  l: ["landslides that look like the one in the middle of the map; a click on one does the same", () => alike.middle()],
   f: ["the whole area", () => ground.map.fitBounds(ground.bounds, { animate: false })],
   "?": ["this list", () => element("help").showModal()],
 };
