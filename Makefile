@@ -7,14 +7,15 @@ BIN := $(VENV)/bin
 override AREA := $(value AREA)
 override FILE := $(value FILE)
 override COUNTS := $(value COUNTS)
+override COLUMN := $(value COLUMN)
 override TORCH := $(value TORCH)
 override WHEELHOUSE := $(value WHEELHOUSE)
-export AREA FILE COUNTS TORCH WHEELHOUSE
+export AREA FILE COUNTS COLUMN TORCH WHEELHOUSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review embed export test lint types docs ui clean requirements
+.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review embed probe export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +79,9 @@ review: setup  ## take a mapper's answers into data/raw/<name>: make review AREA
 
 embed: setup  ## write what the networks have learnt of each landslide as columns, and which look alike, into data/embed
 	@python -m stages.embed
+
+probe: setup  ## say whether a column of the inventories can be read in that: make probe COLUMN=<name>
+	@python -m stages.probe "$$COLUMN"
 
 export: setup  ## write model and maps for other programs into data/export: ONNX, model card, maps, STAC, RO-Crate, hashes
 	@python -m stages.export

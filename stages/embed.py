@@ -23,6 +23,8 @@ from hpcl.settings.inference import InferenceSettings
 from stages._stage import params, progress, run
 
 DATA, OUT = Path("data"), Path("data/embed")
+SIDE_PX = 256
+"""Of the squares that stand for blocks in areas that the model does not divide."""
 OF_MAP, OF_INVENTORY = "landslides.gpkg", "inventory.gpkg"
 
 
@@ -84,9 +86,13 @@ def _seen(name: str, ensemble: Ensemble, settings: InferenceSettings) -> Area:
 
 
 def _place(footprint: Footprint, folded: FoldedArea | None) -> tuple[int, int]:
-    """The fold (0: none) and the block of ground in which most pixels of a landslide lie; both 0 where the model divides nothing."""
-    if folded is None or not footprint.inside.any():
+    """The fold (0: none) and the block of ground in which most pixels of a landslide lie; where the model divides nothing,
+    a square by its number."""
+    if not footprint.inside.any():
         return 0, 0
+    if folded is None:
+        rows, columns = footprint.roi
+        return 0, rows.start // SIDE_PX * SIDE_PX + columns.start // SIDE_PX
     block = int(np.bincount(folded.blocks(*footprint.roi)[footprint.inside]).argmax())
     return (folded.folds[block] + 1 if folded.folds[block] < MAX_FOLDS else 0), block
 

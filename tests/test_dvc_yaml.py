@@ -50,6 +50,7 @@ COMMANDS = {
     "inspect",
     "mend",
     "passport",
+    "probe",
     "review",
     "verify",
 }  # typed by hand, no stages

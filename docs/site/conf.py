@@ -19,7 +19,17 @@ import refusals  # noqa: E402  (it lies beside this file, which Sphinx reads as 
 logging.getLogger("rasterio").setLevel(logging.WARNING)
 
 NAVIGATION = {
-    "Use": ["setup", "tutorial", "input", "concepts", "tracking", "export", "gpu", "when_things_go_wrong"],
+    "Use": [
+        "setup",
+        "tutorial",
+        "input",
+        "concepts",
+        "tracking",
+        "embeddings",
+        "export",
+        "gpu",
+        "when_things_go_wrong",
+    ],
     "What was measured": ["ablation", "audit", "outlines", "coregistration", "benchmarks"],
     "Inside": ["../ARCHITECTURE", "library"],
 }

@@ -32,6 +32,7 @@ GROUPS = {
     "Mapping": ("hpcl/inference/", "hpcl/raster_scene.py"),
     "Operating points and outlines": ("hpcl/calibration/", "hpcl/outline/"),
     "Scores, and comparing them": ("hpcl/metrics/", "stages/evaluate.py", "stages/explain.py", "stages/tracking/earlier.py"),
+    "Embeddings": ("hpcl/embedding/", "stages/probe.py"),
     "Export": ("hpcl/export/", "stages/export.py"),
     "The ablation": ("hpcl/ablation/", "stages/_ablation.py", "stages/_trainings.py", "stages/ablation.py", "stages/budget.py"),
     "Runs, and edits while they run": ("stages/_inputs.py", "stages/_outs.py", "stages/tracking/"),

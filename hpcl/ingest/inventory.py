@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,15 @@ class Inventory:
         return self.heeded.table
 
 
-def _polygons(path: Path, image: Grid) -> tuple[gpd.GeoDataFrame, CRS, dict[str, int], list[str]]:
+def polygons(
+    path: Path, image: Grid, keep: Callable[[str], bool] | None = None
+) -> tuple[gpd.GeoDataFrame, CRS, dict[str, int], list[str]]:
     """The polygons of a vector file around the image, in the image's CRS, not yet repaired; the CRS they were drawn in; what
     was lost; sentences.
 
     What lies elsewhere is counted and left out first: a CRS need not know the other side of the world.
     """
-    raw = outlines.read(path)
+    raw = outlines.read(path, keep)
     table, crs = raw.table, crs_of(image)
     drawn_in = crs if table.crs == crs.proj else horizontal(table.crs)
     if drawn_in != crs:
@@ -93,11 +95,11 @@ def _around(table: gpd.GeoDataFrame, image: Grid, way: Operation) -> gpd.GeoData
         near |= found
     bounds = shapely.bounds(shapes)
     far = near & ((bounds[:, :2] < box[:2]) | (bounds[:, 2:] > box[2:])).any(axis=1)
-    shapes[far] = shapely.intersection(_repair(shapes[far]), shapely.box(*box))
+    shapes[far] = shapely.intersection(repair(shapes[far]), shapely.box(*box))
     return table.set_geometry(gpd.GeoSeries(shapes, index=table.index, crs=table.crs))[near]
 
 
-def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Valid polygons for invalid ones: crossings become corners, collapsed parts vanish; valid ones stay."""
     shapes = np.array(shapes, dtype=object)
     broken = ~shapely.is_valid(shapes)
@@ -107,7 +109,7 @@ def _repair(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _inventory(path: Path, files: VectorFiles, image: Grid, settings: IngestSettings) -> tuple[Inventory, list[str]]:
     """Read, repair and check an inventory, and heed the answers about it; returns it with the sentences to tell."""
-    table, crs, lost, findings = _polygons(path, image)
+    table, crs, lost, findings = polygons(path, image)
     drawn_in = {path.name: crs}
     if not len(table):
         raise _nowhere(path)
@@ -160,7 +162,7 @@ def _mended(
 ) -> tuple[npt.NDArray[Any], dict[str, Any], list[str]]:
     """The polygons repaired, facts and sentences about it; refused if that changes the mapped area too much."""
     broken = int((~shapely.is_valid(shapes)).sum())
-    repaired = _repair(shapes)
+    repaired = repair(shapes)
     area_m2 = float(shapely.area(repaired).sum())
     changed_m2 = float(np.abs(shapely.area(repaired) - shapely.area(shapes)).sum())
     if not area_m2:
@@ -226,8 +228,8 @@ def _counted(count: int) -> str:
 
 def _extent(path: Path, image: Grid) -> tuple[Any, CRS, list[str]]:
     """Where the inventory is complete, in the image's CRS; the CRS it was drawn in; what its file lost on the way."""
-    table, drawn_in, _, findings = _polygons(path, image)
-    extent = shapely.union_all(_repair(table.geometry.values))
+    table, drawn_in, _, findings = polygons(path, image)
+    extent = shapely.union_all(repair(table.geometry.values))
     if not extent.intersects(image.extent.geom):
         raise IngestError(f"{path} does not overlap the image; check its CRS, or take the file away.")
     return extent, drawn_in, findings

@@ -11,7 +11,7 @@ import tempfile
 import textwrap
 import warnings
 import xml.parsers.expat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +62,16 @@ LOSSES = {
 """What makes a feature useless before it is placed on the ground; the sentence says 'had ...'."""
 
 
-def read(path: Path) -> Outlines:
-    """The polygons of ``path``, with those of its columns that matter: id, class and what looks like a class.
+def read(path: Path, keep: Callable[[str], bool] | None = None) -> Outlines:
+    """The polygons of ``path``, with those of its columns that matter (id, class and what looks like a class), or those to ``keep``.
 
     Raises `IngestError` in one sentence for whatever is not a sound file of a kind that is read.
     """
-    suffix = check(path)
+    suffix, wanted = check(path), keep or _matters
     findings: list[str] = []
-    columns, crs = _parquet(path) if suffix in (".parquet", ".geoparquet") else _ogr(path, suffix, findings)
+    columns, crs = (
+        _parquet(path, wanted) if suffix in (".parquet", ".geoparquet") else _ogr(path, suffix, findings, wanted)
+    )
     shapes, lost, kinds = polygons(columns.pop("geometry"))
     if not len(shapes):
         if kinds:
@@ -85,8 +87,8 @@ def read(path: Path) -> Outlines:
         findings.append(
             f"{path.name}: of {lost['collections']} collections of geometries only the polygons were taken."
         )
-    keep = {name: values[shapes.index] for name, values in columns.items()}
-    return Outlines(gpd.GeoDataFrame(keep, geometry=shapes.to_numpy(), crs=crs), lost, tuple(findings))
+    kept = {name: values[shapes.index] for name, values in columns.items()}
+    return Outlines(gpd.GeoDataFrame(kept, geometry=shapes.to_numpy(), crs=crs), lost, tuple(findings))
 
 
 # --------------------------------------------------------------------------------------- before a library sees it
@@ -194,7 +196,9 @@ def _is_xml_of(content: Any, roots: tuple[str, ...]) -> bool:
 # ------------------------------------------------------------------------------------------- through the libraries
 
 
-def _ogr(path: Path, suffix: str, findings: list[str]) -> tuple[dict[str, Any], pyproj.CRS | None]:
+def _ogr(
+    path: Path, suffix: str, findings: list[str], keep: Callable[[str], bool]
+) -> tuple[dict[str, Any], pyproj.CRS | None]:
     """Columns and CRS of a file that GDAL reads; geometries as WKB."""
     with warnings.catch_warnings(), _source(path, suffix, findings) as source:
         warnings.simplefilter("ignore", RuntimeWarning)  # what comes of GDAL's doubts is counted here
@@ -203,7 +207,7 @@ def _ogr(path: Path, suffix: str, findings: list[str]) -> tuple[dict[str, Any], 
             info = pyogrio.read_info(source, layer=layer, encoding=_raw(suffix))
             if info["driver"] != _DRIVERS[suffix]:
                 raise VectorContentError(path)
-            wanted = [name for name in info["fields"] if _matters(name)]
+            wanted = [name for name in info["fields"] if keep(name)]
             options = {"layer": layer, "columns": wanted}
             try:
                 meta, _, shapes, values = pyogrio.raw.read(source, **options)
@@ -239,14 +243,18 @@ def _raw(suffix: str) -> str | None:
     return "ISO-8859-1" if suffix == ".shp" else None
 
 
-def _parquet(path: Path) -> tuple[dict[str, Any], pyproj.CRS | None]:
+def _parquet(path: Path, keep: Callable[[str], bool]) -> tuple[dict[str, Any], pyproj.CRS | None]:
     try:
         with np.errstate(invalid="ignore"):  # as in `polygons`
             table = gpd.read_parquet(path)
     # Damaged metadata end in errors of pyarrow, json, pyproj and shapely, of a dozen classes.
     except Exception as error:
         raise VectorContentError(path, str(error)) from error
-    columns = {name: table[name].reset_index(drop=True) for name in table.columns if _matters(str(name))}
+    columns = {
+        name: table[name].reset_index(drop=True)
+        for name in table.columns
+        if name != table.geometry.name and keep(str(name))
+    }
     shapes = pd.Series(list(shapely.to_wkb(table.geometry.values)), dtype=object)
     return {**columns, "geometry": shapes}, table.crs
 

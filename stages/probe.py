@@ -1,0 +1,87 @@
+"""Say whether a column of the inventories can be read in what the networks have learnt: class, age, whatever it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hpcl.besides import mapped_besides
+from hpcl.core.areas import Names
+from hpcl.embedding.probe import Probed, ProbeError, classes, probe, usable
+from hpcl.geo import raster, vector
+from hpcl.ingest import vector_files
+from hpcl.ingest.columns import columns
+from hpcl.settings.evaluate import EvaluateSettings
+from stages._stage import params, run
+
+DATA = Path("data")
+OURS = ("id", "source", "fold", "block", "alike", "place", "where")
+"""Columns that say nothing of a landslide."""
+
+
+def main(column: str) -> None:
+    """Print it, with interval and chance, for all areas in data/embed (`make embed`); writes nothing. Each landslide's vector is by
+    networks that never saw it, and the probe that is asked about a fold, or about an area outside of all folds, learnt on the others.
+    """
+    settings = params("evaluate", EvaluateSettings)
+    listed = params("areas", Names)
+    tables = [
+        table
+        for area in [*listed, *mapped_besides(DATA, listed)]
+        if (path := DATA / "embed" / area / "inventory.gpkg").exists()
+        for table in [_told(area, path)]
+    ]
+    if not tables:
+        raise ProbeError(
+            "There is no data/embed/<area>/inventory.gpkg to probe; run make embed in a project with an inventory."
+        )
+    table = pd.concat(tables, ignore_index=True)
+    vectors = [name for name in table if name.startswith("embedding_")]
+    if column not in table or column in (*OURS, *vectors):
+        others = [name for name in table if name not in (*OURS, *vectors) and _varies(table[name])]
+        there = (
+            f"those that could be probed: {', '.join(others)}"
+            if others
+            else "none that could be probed: all are of one value"
+        )
+        raise ProbeError(f"The inventories have no column '{column}' of their own; {there}.")
+    table = table[np.isfinite(table[vectors]).all(axis=1)]
+    names = usable(classes(table[column]), table["place"], column)
+    if left := len(table) - len(names):
+        print(f"probe: {left} of {len(table)} landslides have no value, or one of too few, and are left out")
+    table = table.loc[names.index]
+    counts = ", ".join(f"{name} ({count})" for name, count in names.value_counts().sort_index().items())
+    print(f"probe: {column} of {len(table)} landslides: {counts}; {table['place'].nunique()} folds or areas")
+    for what, features in {"the vectors": table[vectors], "their size alone": np.log(table[["area_m2"]])}.items():
+        place, where = (table[name].to_numpy() for name in ("place", "where"))
+        found = probe(features.to_numpy(), names.to_numpy(), place, where, settings)
+        print(f"probe: from {what} {_share(found)}; chance {1 / names.nunique():.2f}")
+
+
+def _varies(column: pd.Series) -> bool:
+    """Whether a column has several values, and is no name of each landslide."""
+    count = len(set(column.dropna()))
+    return count > 1 and (pd.api.types.is_numeric_dtype(column) or count < len(column))
+
+
+def _told(area: str, path: Path) -> pd.DataFrame:
+    """The landslides of an area with all that its raw inventory says of them, the place that is kept back together, and the block."""
+    table = vector.read(path)
+    with raster.Source(DATA / "ingest" / area / "image.tif") as image:
+        raw = vector_files.find(DATA / "raw" / area).inventory
+        more = pd.DataFrame(index=table.index) if raw is None else columns(raw, image.grid, table)
+    place = [f"fold {fold}" if fold else area for fold in table["fold"]]
+    where = [f"{area} {block}" for block in table["block"]]
+    own = table.drop(columns=table.geometry.name)
+    return own.join(more[[name for name in more if name not in own]]).assign(place=place, where=where)
+
+
+def _share(found: Probed) -> str:
+    low, high = found.interval
+    return f"{found.balanced_accuracy:.2f} [{low:.2f}, {high:.2f}] of each class told right"
+
+
+if __name__ == "__main__":
+    run(main)
