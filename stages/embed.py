@@ -49,8 +49,11 @@ def main() -> None:
     areas = [
         _seen(name, ensemble, settings)
         for name in [*listed, *mapped_besides(DATA, listed)]
-        if _is_mapped_by(ensemble, name)
+        if _is_mapped_by(ensemble, name) and any(map(len, _tables(name).values()))
     ]
+    if not areas:
+        print("embed: no area has landslides, so nothing is written.")
+        return
     for area, found in zip(areas, spaces.joined([area.seen for area in areas]), strict=True):
         ends = np.cumsum([len(table) for table in area.tables.values()])[:-1]
         for (name, table), own in zip(area.tables.items(), np.split(found, ends), strict=True):
@@ -67,12 +70,17 @@ def _is_mapped_by(ensemble: Ensemble, area: str) -> bool:
     return False
 
 
-def _seen(name: str, ensemble: Ensemble, settings: InferenceSettings) -> Area:
+def _tables(name: str) -> dict[str, gpd.GeoDataFrame]:
+    """The landslides of the map, and those of the inventory if there is one, by the file that is written of them."""
     files = {
         OF_MAP: DATA / "outline" / name / "landslides.gpkg",
         OF_INVENTORY: DATA / "ingest" / name / "landslides.gpkg",
     }
-    tables = {out: vector.read(path) for out, path in files.items() if out == OF_MAP or path.exists()}
+    return {out: vector.read(path) for out, path in files.items() if out == OF_MAP or path.exists()}
+
+
+def _seen(name: str, ensemble: Ensemble, settings: InferenceSettings) -> Area:
+    tables = _tables(name)
     rasters = [DATA / "ingest" / name / "image.tif", DATA / "terrain" / name / "terrain.tif"]
     with RasterScene(name, rasters, ensemble, settings.missing_bands) as scene:
         drawn = [footprints(table.geometry, scene.grid) for table in tables.values()]
