@@ -14,7 +14,7 @@ def nearest(vectors: npt.NDArray[np.float64]) -> list[list[int]]:
     """For each landslide the rows of the `NEAREST` others whose vectors point the same way from the mean of all, the most alike first;
     none for one without a vector (NaN), which is nobody's neighbour either."""
     known = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    centred = vectors[known] - vectors[known].mean(axis=0)
+    centred = vectors[known] - vectors[known].sum(axis=0) / max(len(known), 1)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(float).tiny)
     found: list[list[int]] = [[] for _ in vectors]
     for start in range(0, len(known), _ROWS):
