@@ -8,6 +8,7 @@ when they change.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpcl.core import areas
@@ -23,7 +24,7 @@ from hpcl.settings.model import ModelSettings, check_weights
 from hpcl.settings.outline import OutlineSettings
 from hpcl.settings.page import PageSettings
 from hpcl.settings.report import ReportSettings
-from hpcl.settings.synthesize import BANDS, SynthesizeSettings
+from hpcl.settings.synthesize import AreaSettings, SynthesizeSettings
 from hpcl.settings.terrain import TerrainSettings
 from hpcl.settings.tile import TileSettings, check_areas, check_labelled, check_sizes
 from hpcl.settings.train import TrainSettings, check_training
@@ -44,7 +45,8 @@ def main() -> None:
 def sound() -> list[str]:
     """Findings about params.yaml and data/raw; raises a sentence if the two, or sections of the one, do not fit each other."""
     names = params("areas", areas.Names)
-    synthetic = areas.distinct(params("synthesize", SynthesizeSettings).areas)
+    synthetic = params("synthesize", SynthesizeSettings).areas
+    areas.distinct(synthetic)
     tile = _sections()
     labelled = [area for area in names if _is_labelled(area, synthetic)]
     check_labelled(labelled)
@@ -74,10 +76,10 @@ def _sections() -> TileSettings:
     return tile
 
 
-def _is_labelled(area: str, synthetic: tuple[str, ...]) -> bool:
+def _is_labelled(area: str, synthetic: Mapping[str, AreaSettings]) -> bool:
     """Whether an area has an inventory; raises a sentence if params.yaml does not fit its files, or those it will have."""
     if area in synthetic and not (RAW / area).exists():
-        check_area(area, BANDS, labelled=True)
+        check_area(area, synthetic[area].bands, labelled=True)
         return True
     return look(area, others=synthetic)
 

@@ -87,15 +87,15 @@ def _decided(
     return _judged(fit, Light(band, _spread(bands[band]), before, after), grid, dem_px, settings)
 
 
-def _move_m(shift_px: Point, grid: raster.Grid) -> Point:
-    """Metres east and north by which the DEM must be moved if what stands at ``x + shift_px`` in it stands at ``x``."""
+def as_move_m(shift_px: Point, grid: raster.Grid) -> Point:
+    """Metres east and north by which a raster must be moved if what stands at ``x + shift_px`` in it stands at ``x``."""
     return rounded_m(-shift_px[1] * pixel_size_m(grid)[0], shift_px[0] * pixel_size_m(grid)[1])
 
 
 def _band_look(name: str, counts: bool, look: shading.Look | str, grid: raster.Grid) -> BandLook:
     if isinstance(look, str):
         return BandLook(name, counts, unseen=look)
-    return BandLook(name, counts, *_move_m(look.shift_px, grid), correlation=look.correlation)
+    return BandLook(name, counts, *as_move_m(look.shift_px, grid), correlation=look.correlation)
 
 
 def _overruled(counting: Collection[str], looks: Mapping[str, shading.Look | str], grid: raster.Grid) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _overruled(counting: Collection[str], looks: Mapping[str, shading.Look | str
     band, best = next(iter(_seen(looks, counting).items()), ("", None))
     for name, look in _seen(looks, looks.keys() - set(counting)).items():
         if best is not None and _elsewhere(look, best):
-            east_m, north_m = _move_m(look.shift_px, grid)
+            east_m, north_m = as_move_m(look.shift_px, grid)
             yield (
                 f"Band '{name}' shows the relief {math.dist(look.shift_px, best.shift_px):.1f} px from where '{band}' shows "
                 f"it, and would have the DEM moved by {east_m:+.1f} m east and {north_m:+.1f} m north; it is not in "
@@ -124,10 +124,10 @@ def _lit_patches(
             bright, lit = shading.brightness(layer)
             if (lit & known[reach:-reach, reach:-reach]).mean() > LEAST_LIT_FRAC:
                 patches.append(shading.Patch(normal, known, bright, lit))
-    return [_even(patches) for patches in bands]
+    return [even(patches) for patches in bands]
 
 
-def _even(patches: Sequence[shading.Patch]) -> list[shading.Patch]:
+def even(patches: Sequence[shading.Patch]) -> list[shading.Patch]:
     """Patches whose brightness is held within `OUTLIER` robust standard deviations of all of them."""
     spread = nmad(np.concatenate([patch.bright[patch.lit] for patch in patches])) if patches else 0.0
     most = OUTLIER * spread if spread > 0 else math.inf
@@ -153,7 +153,7 @@ def _unseen(bands: Mapping[str, list[shading.Patch]], reason: str, dem_px: Point
 
 def _judged(fit: shading.Fit, light: Light, grid: raster.Grid, dem_px: Point, settings: CoregisterSettings) -> Shift:
     """A shift that was found, believed if it is larger than its error and shows in the correlation."""
-    move_m = _move_m(fit.shift_px, grid)
+    move_m = as_move_m(fit.shift_px, grid)
     coarser = pixel_size_m(grid)[0] / dem_px[0]
     error_px = fit.standard_error_px * coarser
     certain = math.hypot(*fit.shift_px) > CERTAIN * fit.standard_error_px

@@ -47,7 +47,8 @@ GROUPS, AGREEING_FRAC, NEAR_PX = 8, 0.75, 1.5
 class Patch:
     """A piece of ground: band-passed ``normal`` (east, north, up; row, column) with a margin, and ``bright`` (row, column).
 
-    Both are 0 where they are not ``known`` or not ``lit``.
+    Both are 0 where they are not ``known`` or not ``lit``. Between images of two dates the bands of one stand for the normal, as
+    many as there are (`hpcl.coregister.dates`).
     """
 
     normal: Array
@@ -193,7 +194,7 @@ def _shaded(patch: Patch, at: Point) -> tuple[Array, Mask]:
 
 
 def _equations(patch: Patch, at: Point, toward: Array) -> tuple[Array, Array]:
-    """Least squares of one patch: normal and gradient of the shading ``(5, pixel)``, brightness ``(pixel)``."""
+    """Least squares of one patch: normal and gradient of the shading ``(3 + 2, pixel)``, brightness ``(pixel)``."""
     normal, seen = _shaded(patch, at)
     shade = np.tensordot(toward, normal, 1)
     down, across = (shade[2:, 1:-1] - shade[:-2, 1:-1]) / 2, (shade[1:-1, 2:] - shade[1:-1, :-2]) / 2
@@ -202,10 +203,11 @@ def _equations(patch: Patch, at: Point, toward: Array) -> tuple[Array, Array]:
 
 def light(patches: Sequence[Patch], at: Point) -> tuple[Array, float]:
     """The light that explains most at a shift, and the correlation of brightness with the shading under it."""
-    own, lag, power = np.zeros((3, 3)), np.zeros(3), 0.0
+    size = len(patches[0].normal) if patches else 3
+    own, lag, power = np.zeros((size, size)), np.zeros(size), 0.0
     for patch in patches:
-        x, y = _equations(patch, at, np.zeros(3))
-        own, lag, power = own + x[:3] @ x[:3].T, lag + x[:3] @ y, power + float(y @ y)
+        x, y = _equations(patch, at, np.zeros(size))
+        own, lag, power = own + x[:-2] @ x[:-2].T, lag + x[:-2] @ y, power + float(y @ y)
     toward = np.linalg.pinv(own, rcond=1e-9, hermitian=True) @ lag
     return toward, math.sqrt(max(float(toward @ lag) / power, 0)) if power > 0 else 0.0
 
@@ -215,22 +217,23 @@ def refine(patches: Sequence[Patch], start_px: Point, steps: int = 12, enough_px
     at, reach = start_px, patches[0].margin_px - SPLINE_PX - 1
     for _ in range(steps):
         toward, _ = light(patches, at)
-        normal, score = np.zeros((5, 5)), np.zeros(5)
+        size = len(toward) + 2
+        normal, score = np.zeros((size, size)), np.zeros(size)
         for patch in patches:
             x, y = _equations(patch, at, toward)
             normal, score = normal + x @ x.T, score + x @ y
         fixed = (
-            normal[3:, 3:]
-            - normal[3:, :3] @ np.linalg.pinv(normal[:3, :3], rcond=1e-9, hermitian=True) @ normal[:3, 3:]
+            normal[-2:, -2:]
+            - normal[-2:, :-2] @ np.linalg.pinv(normal[:-2, :-2], rcond=1e-9, hermitian=True) @ normal[:-2, -2:]
         )
         weak, strong = np.linalg.eigvalsh(fixed)
         if not weak > 1e-4 * strong:
             return "the relief runs in one direction, along which nothing can be seen"
         step = np.linalg.pinv(normal, rcond=1e-12, hermitian=True) @ score
-        at = (at[0] + float(step[3]), at[1] + float(step[4]))
+        at = (at[0] + float(step[-2]), at[1] + float(step[-1]))
         if max(abs(at[0] - start_px[0]), abs(at[1] - start_px[1])) > NEAR_PX or max(map(abs, at)) > reach:
             return "no shift near the best whole pixel is better than its neighbours"
-        if np.abs(step[3:]).max() < enough_px:
+        if np.abs(step[-2:]).max() < enough_px:
             break
     toward, after = light(patches, at)
     toward_before, before = light(patches, (0.0, 0.0))
@@ -239,12 +242,12 @@ def refine(patches: Sequence[Patch], start_px: Point, steps: int = 12, enough_px
 
 def _standard_error(patches: Sequence[Patch], at: Point, toward: Array) -> float:
     """Of the shift, in the worse direction, from how the patches disagree (cluster-robust, White 1984)."""
-    normal, meat = np.zeros((5, 5)), np.zeros((5, 5))
+    normal, meat = (np.zeros((len(toward) + 2,) * 2) for _ in range(2))
     for patch in patches:
         x, y = _equations(patch, at, toward)
-        score = x @ (y - toward @ x[:3])
+        score = x @ (y - toward @ x[:-2])
         normal, meat = normal + x @ x.T, meat + np.outer(score, score)
     bread = np.linalg.pinv(normal, rcond=1e-12, hermitian=True)
     count = len(patches)
-    covariance = (bread @ meat @ bread)[3:, 3:] * count / max(count - 1, 1)
+    covariance = (bread @ meat @ bread)[-2:, -2:] * count / max(count - 1, 1)
     return math.sqrt(max(float(np.linalg.eigvalsh(covariance)[-1]), 0))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.enums import ColorInterp
 
+from hpcl.core.dates import before
 from hpcl.geo.raster import Band
 from hpcl.ingest import remedies
 from hpcl.ingest.raw import Raw
@@ -23,6 +24,8 @@ COLOURS = {
     if hasattr(ColorInterp, name)  # all but the first three are known from GDAL 3.10 on
 }
 """Colours that name a band. Gray does not: GDAL says it of the first band of most files."""
+BEFORE = "optical_before.tif"
+"""The image of an earlier date."""
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
@@ -149,13 +152,18 @@ def palette_finding(raw: Raw) -> list[str]:
     return [said] if raw.palette is not None else []
 
 
-def further_bands(raw: Raw) -> tuple[Band, ...]:
-    """The bands of any other raster: by their own names, else by that of the file."""
+def further_bands(raw: Raw, settings: IngestSettings) -> tuple[tuple[Band, ...], list[str]]:
+    """The bands of a raster beside the image, and findings about them: those of an earlier image are called as the image's, and marked;
+    those of any other by their own names, else by that of the file."""
+    if raw.path.name == BEFORE:
+        bands, findings = optical_bands(raw, settings)
+        return tuple(Band(before(band.name), band.unit) for band in bands), findings
     stem = raw.path.stem
     names = [stem] if len(raw.bands) == 1 else [f"{stem}_{i + 1}" for i in range(len(raw.bands))]
     if raw.palette is not None:
         names = [f"{stem}_{colour.name}" for colour in raw.colours]
-    return tuple(Band(band.name or name, band.unit) for band, name in zip(raw.bands, names, strict=True))
+    bands = tuple(Band(band.name or name, band.unit) for band, name in zip(raw.bands, names, strict=True))
+    return bands, palette_finding(raw)
 
 
 def flat_bands(layers: Sequence[Layer], low: Any, high: Any) -> list[str]:

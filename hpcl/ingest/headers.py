@@ -46,7 +46,7 @@ def read(folder: Path, settings: IngestSettings, others: Iterable[str] = ()) -> 
         named.append((optical_path, optical_bands(optical, settings)[0]))
     for path in further_rasters(folder):
         with Raw(path) as raw:
-            named.append((path, further_bands(raw)))
+            named.append((path, further_bands(raw, settings)[0]))
     reference = folder / REFERENCE
     with ExitStack() as stack:
         for path in (dem_path, reference):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from affine import Affine
 from rasterio.enums import Resampling
 
 from hpcl.geo.raster import Grid
@@ -25,6 +30,18 @@ def read_onto(raw: Raw, layer: Layer, target: Grid, how: Resampling) -> Floats:
     nodata neither bleeds into its surroundings nor grows. Memory stays below a few times ``MOST_PX`` however fine the
     source is.
     """
+    east_m, north_m = layer.move_m
+    return _read(raw, layer, Grid(target.shape, Affine.translation(-east_m, -north_m) * target.affine, target.crs), how)
+
+
+@contextmanager
+def opened(layer: Layer, grid: Grid) -> Iterator[Callable[[Grid], Floats]]:
+    """The file of a layer, to be asked for its values on ``grid`` or on parts and surroundings of it."""
+    with Raw(layer.path, roll=layer.roll) as raw:
+        yield partial(read_onto, raw, replace(layer, target=grid), how=Resampling.bilinear)
+
+
+def _read(raw: Raw, layer: Layer, target: Grid, how: Resampling) -> Floats:
     grid, (height, width) = layer.grid, target.shape
     offset = offset_px(grid, target)
     if offset is not None:
@@ -35,6 +52,6 @@ def read_onto(raw: Raw, layer: Layer, target: Grid, how: Resampling) -> Floats:
         return np.full((len(raw.bands), height, width), np.nan, np.float32)
     size = len(raw.bands) * math.prod(s.stop - s.start for s in window)
     if size > MOST_PX and max(height, width) > 1:
-        return in_halves(target, lambda part: read_onto(raw, layer, part, how))
+        return in_halves(target, lambda part: _read(raw, layer, part, how))
     warp = Warp(how, layer.zoom, layer.way.pipeline if grid.crs != target.crs else None)
     return resample(raw.read(window), grid[window], target, warp)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pyproj.exceptions import ProjError
 
 from hpcl.geo.raster import Band, Grid, Roi
-from hpcl.ingest.bands import further_bands, optical_bands, palette_finding
+from hpcl.ingest.bands import BEFORE, further_bands, optical_bands
 from hpcl.ingest.checks import check_values, count_blocks
 from hpcl.ingest.grids import (
     covered_frac,
@@ -57,6 +57,8 @@ class Layer:
     """From the file's own CRS to that of the target."""
     roll: tuple[int, int] | None = None
     """How the columns of a raster that goes round the globe are rolled (`Raw.roll`)."""
+    move_m: tuple[float, float] = (0.0, 0.0)
+    """East and north, by which the file is moved before it is laid on its target."""
 
     @cached_property
     def zoom(self) -> float:
@@ -82,6 +84,22 @@ class Plan:
     def grid(self) -> Grid:
         """The image grid."""
         return self.image[0].target
+
+    @property
+    def before(self) -> Layer | None:
+        """The image of an earlier date."""
+        return next((layer for layer in self.image if layer.path.name == BEFORE), None)
+
+    def common_grid(self, layer: Layer) -> Grid:
+        """The image grid, made as coarse as one of the layers if that is coarser."""
+        zoom = zoom_of(self.grid, layer.grid, layer.way)
+        return self.grid if zoom == 1 else self.grid.zoom_out(1 / zoom)
+
+    def moved(self, layer: Layer, move_m: tuple[float, float], findings: Sequence[str]) -> Plan:
+        """The plan with one of the image's layers moved east and north, and what is to be said of that."""
+        image = tuple(replace(of, move_m=move_m) if of == layer else of for of in self.image)
+        names = dict.fromkeys((*self.reprojected, layer.path.name)) if any(move_m) else self.reprojected
+        return replace(self, image=image, findings=(*self.findings, *findings), reprojected=tuple(names))
 
 
 @dataclass(frozen=True)
@@ -189,9 +207,12 @@ def _laid(folder: Path, settings: IngestSettings, stack: ExitStack) -> tuple[Pla
     reads.append(_Read(optical, whole, whole))
     for path in further_rasters(folder):
         raw = stack.enter_context(Raw(path))
-        findings += palette_finding(raw)
+        bands, told = further_bands(raw, settings)
         layer, read = _place(raw, image, optical_path, 3)
-        layers.append(replace(layer, bands=further_bands(raw)))
+        layers.append(replace(layer, bands=bands))
+        findings += told
+        if path.name == BEFORE and (covered := covered_frac(layer.grid, image, layer.way)) < 0.9995:
+            findings.append(f"{path.name} covers {covered:.1%} of the image; on the rest nothing tells what is new.")
         reads.append(read)
     elevations = {}
     for path in (dem_path, reference_path):

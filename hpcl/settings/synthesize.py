@@ -7,8 +7,22 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from hpcl.core import dates
+
 BANDS = ("red", "green", "blue", "nir")
-"""Of the image of each synthetic area."""
+"""Of each image of each synthetic area."""
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class BeforeSettings:
+    """An earlier image of a synthetic area, and the DEM of that date: ``new_frac`` of the landslides are younger than both.
+
+    The image shows the ground ``shift_east_m`` and ``shift_north_m`` away from where the later image has it.
+    """
+
+    new_frac: Annotated[float, Field(gt=0, lt=1)]
+    shift_east_m: float
+    shift_north_m: float
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
@@ -16,7 +30,8 @@ class AreaSettings:
     """One synthetic area: its random ``seed``, its size in image pixels, and what is wrong with its DEM.
 
     The DEM shows the ground ``shift_east_m`` and ``shift_north_m`` away from where the image has it, and
-    ``shift_up_m`` too high. ``reference_dem`` says whether a coarser DEM without these errors comes along.
+    ``shift_up_m`` too high. ``reference_dem`` says whether a coarser DEM without these errors comes along, ``before`` whether an
+    earlier image does.
     """
 
     seed: int = Field(ge=0)
@@ -26,6 +41,12 @@ class AreaSettings:
     shift_north_m: float
     shift_up_m: float
     reference_dem: bool
+    before: BeforeSettings | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Of its image, those of the earlier date included."""
+        return (*BANDS, *map(dates.before, BANDS)) if self.before else BANDS
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))

@@ -5,7 +5,7 @@ is negative inside it). Noise is hashed from lattice points and features have an
 computed alone and in any order; only the short tables of features are made for the whole area. No number here was
 measured on real ground: shapes follow textbook sketches of loess country and of rotational slides, sizes are chosen.
 
-The files are those of a user's raw area, plus ``truth.json``, which no later stage reads.
+The files are those of a user's raw area, perhaps with an image of an earlier date, plus ``truth.json``, which no later stage reads.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def inventory(world: Scene, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame,
         if i in missed:
             continue
         drawn = _sloppy(outline(slide), world.settings.mapper_jitter_m, rng)
-        rows.append({"id": i + 1, "geometry": Polygon(_crossed(drawn) if i == crossed else drawn)})
+        kind = {"class": "new" if i in world.new else "old"} if world.new else {}
+        rows.append({"id": i + 1, **kind, "geometry": Polygon(_crossed(drawn) if i == crossed else drawn)})
     table = gpd.GeoDataFrame(rows, geometry="geometry", crs=CRS)
     table.geometry = table.translate(*world.corner)
     return table, {"mapped": len(rows), "missed_ids": [i + 1 for i in missed], "invalid_ids": [crossed + 1]}
@@ -177,11 +178,14 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
     colours = tuple(raster.Band(n, "reflectance x 10000") for n in BANDS)
     files: dict[str, tuple[raster.Grid, tuple[raster.Band, ...], str, float, Callable[[raster.Roi], Array]]] = {
         "optical": (image, colours, "uint16", OPTICAL_NODATA, partial(optical, world, image)),
+        "optical_before": (image, colours, "uint16", OPTICAL_NODATA, partial(optical, world.earlier(), image)),
         "dem": (elevation, metres, "float32", DEM_NODATA, partial(dem, world, elevation, shifted=True)),
         "reference_dem": (reference, metres, "float32", DEM_NODATA, partial(dem, world, reference, shifted=False)),
     }
     if not area.reference_dem:
         del files["reference_dem"]
+    if area.before is None:
+        del files["optical_before"]
     sizes = [len(list(blocks.walk(grid.shape))) for grid, *_ in files.values()]
     before = 0
     for (name, (grid, bands, dtype, nodata, compute)), size in zip(files.items(), sizes, strict=True):
@@ -202,4 +206,13 @@ def _write(folder: Path, world: Scene, progress: Callable[[int, int], None]) -> 
             **mistakes,
         },
         "look_alikes": {"cut_banks": len(world.banks), "gully_heads": len(world.heads)},
+        **_before(world),
     }
+
+
+def _before(world: Scene) -> dict[str, Any]:
+    """What is true of the earlier image, where there is one."""
+    if world.area.before is None:
+        return {}
+    shift = {"east_m": world.area.before.shift_east_m, "north_m": world.area.before.shift_north_m}
+    return {"before": {"shift": shift, "new_ids": [number + 1 for number in sorted(world.new)]}}
