@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from hpcl.core.areas import distinct
 from hpcl.core.artifacts import remedy, write_json
 from hpcl.core.records import BaselineFacts, MapFacts, OutlineFacts, Thresholds, TiledArea, TileFacts
 from hpcl.geo import raster
-from hpcl.metrics import instances, uncertainty
+from hpcl.metrics import classes, instances, uncertainty
 from hpcl.metrics.ground import ground
 from hpcl.metrics.intervals import summarise
-from hpcl.metrics.records import Counts, Interval, Maps, Metrics, PointScores
+from hpcl.metrics.records import ClassScores, Counts, Interval, Maps, Metrics, PointScores
 from hpcl.metrics.tables import Tallies
 from hpcl.metrics.tally import Array, Blocks, Map, MetricsError, Scene, Tally, tally_all
 from hpcl.outline.drawn import Drawn
@@ -75,6 +76,7 @@ def main() -> None:
         transfer=_transfer({area: facts for area, facts in areas.items() if facts.test}, drawn_from, settings),
         weights_sha256=_weights_sha256(areas),
         findings=_findings(areas, settings),
+        classes=_classes({area: facts for area, facts in areas.items() if not facts.test}, tiles.classes, settings),
     )
     write_json(REPORTS / "metrics.json", summary)
     tables = {
@@ -261,6 +263,20 @@ def _transfer(
     return _maps(tallies, settings)
 
 
+def _classes(areas: Mapping[str, TiledArea], names: Sequence[str], settings: EvaluateSettings) -> list[ClassScores]:
+    """The map of each class by itself, where there are several."""
+    if len(names) < 2:
+        return []
+    found = []
+    for area, facts in areas.items():
+        (labels,) = stored.arrays(area, facts, "labels")
+        grid = stored.grid(facts)
+        known = Drawn(INGEST / area / "landslides.gpkg", grid).numbers
+        with _opened(OUTLINE / area / "class.tif", grid) as source:
+            found.append(classes.count(Scene(labels, facts), partial(_rows, source), known, len(names), settings))
+    return classes.scores(found, names, settings)
+
+
 def _choices(counted: counts.Counts, in_use: OperatingPoint) -> dict[str, tuple[Thresholds, bool]]:
     """The thresholds of each operating point that is scored, by its name, and whether they reach it. Without the points for which
     there is nothing to choose by."""
@@ -307,6 +323,12 @@ def _tell(summary: Metrics) -> None:
         print(
             f"at {row.point}{nearest}: precision {scores.precision:.3f}, recall {scores.recall:.3f}, landslides found"
             f" {scores.object_detection_rate:.3f}"
+        )
+    for of in summary.classes:
+        shares = ", ".join(f"{share:.1%} as {name}" for name, share in of.mapped_as.items())
+        iou = "not defined" if of.iou is None else f"{of.iou:.3f}{_interval(of.iou_interval)}"
+        print(
+            f"class {of.name}: IoU {iou}; {of.found} of {of.objects} landslides found as such; of its ground {shares}"
         )
     unsure = summary.uncertainty
     print(f"uncertainty tells wrong pixels from right ones with an AUROC of {unsure.error_auroc:.3f}")

@@ -167,7 +167,7 @@ def test_new_landslides_are_in_the_later_image_alone_and_the_dem_is_the_earlier_
     old = [slide for number, slide in enumerate(scene.slides) if number not in scene.new]
     assert new
     assert old == list(earlier.slides)
-    roi = tuple(map(slice, grid.shape))
+    roi = slice(0, grid.shape[0]), slice(0, grid.shape[1])
     x, y = scene.coordinates(grid, roi)
     changed = np.abs(scene.elevation(x, y) - earlier.elevation(x, y)) > 0.5
 

@@ -174,6 +174,22 @@ class AreaInstances:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """The map of one class against its landslides alone."""
+
+    name: str
+    iou: float | None
+    """Of its pixels; None where the ground has none."""
+    iou_interval: Interval
+    objects: int
+    """Landslides of the class, and of them..."""
+    found: int
+    """...those mapped as this class."""
+    mapped_as: dict[str, float]
+    """The share of its ground that is mapped as each class, and as background."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Maps:
     """The scores of four maps of the same ground."""
 
@@ -211,3 +227,5 @@ class Metrics(Maps, Sparse):
     """Of all networks together that made the map."""
     findings: dict[str, list[str]] = field(default_factory=dict)
     """By area."""
+    classes: list[ClassScores] = field(default_factory=list)
+    """Where there are several, each by itself, at the operating point of the map."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcl.core.codes import MAX_FOLDS
-from hpcl.metrics.records import Maps, MapScores, PartScores
+from hpcl.metrics.records import ClassScores, Maps, MapScores, PartScores
 from hpcl.report.facts import Report
 from hpcl.report.html import (
     NONE,
@@ -44,6 +44,7 @@ def scores_section(report: Report) -> Section:
         _score_figures(Plates(report.figures)),
         all_scores(metrics, "Scores on labelled ground, with intervals"),
         one_by_one(metrics),
+        _by_class(metrics.classes),
         paired(metrics),
         _objects(report),
         _by_fold(report),
@@ -107,6 +108,28 @@ def one_by_one(scored: Maps) -> str:
     head = ["area", "landslides", "polygons", "match", "landslides split", "polygons that merge"]
     note = "Split: several polygons lie mostly in one landslide. Merge: several landslides lie mostly in one polygon."
     return table_html("Polygons and landslides, one by one", head, rows, note=note)
+
+
+def _by_class(classes: Sequence[ClassScores]) -> str:
+    """Each of several classes by itself; nothing where there is one."""
+    if not classes:
+        return ""
+    shares = list(classes[0].mapped_as)
+    rows = [
+        [
+            of.name,
+            f"{fixed(of.iou)}{interval(of.iou_interval)}",
+            f"{of.found} of {of.objects}",
+            *(percent(of.mapped_as[name]) for name in shares),
+        ]
+        for of in classes
+    ]
+    head = ["class", "IoU", "found as such", *(f"its ground: as {name}" for name in shares)]
+    note = (
+        "A landslide that is mapped as another class is a mistake here, and none in the scores above, which are of landslide against "
+        "the rest."
+    )
+    return table_html("Class by class", head, rows, note=note)
 
 
 def paired(scored: Maps) -> str:
