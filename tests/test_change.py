@@ -11,7 +11,9 @@ from test_dvc_yaml import merged, tiny_params, write_yaml
 from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import FoldedArea
 from hpcl.metrics import classes
+from hpcl.metrics.records import ClassScores
 from hpcl.metrics.tally import Scene
+from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
 from stages import (
     _stage,
@@ -92,6 +94,15 @@ def test_new_landslides_are_found_and_old_ones_are_not_called_new(project: Path)
     assert of["new"]["found"] >= 0.4 * of["new"]["objects"] > 3
     assert of["new"]["mapped_as"]["new"] > 0.4
     assert of["old"]["mapped_as"]["new"] < 0.1
+
+
+def test_the_report_shows_each_class_by_itself() -> None:
+    shares = {"background": 0.3, "new": 0.01, "old": 0.69}
+    row = ClassScores(name="old", iou=0.5, iou_interval=(0.4, 0.6), objects=9, found=7, mapped_as=shares)
+    table = results._by_class([row])
+    for said in ("its ground: as new", "0.500 [0.400, 0.600]", "7 of 9", "1.0"):
+        assert said in table
+    assert results._by_class([]) == ""
 
 
 def test_classes_are_counted_as_by_hand() -> None:

@@ -24,6 +24,7 @@ NAVIGATION = {
         "tutorial",
         "input",
         "concepts",
+        "change",
         "tracking",
         "embeddings",
         "export",
