@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-audit bench-loop inspect map review embed probe export test lint types docs ui clean requirements
+.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-peers bench-audit bench-loop inspect map review embed probe export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,11 @@ bench: setup  ## measure speed side by side (about 10 minutes), and keep reports
 
 bench-large: setup  ## the same for scenes of 20,000 x 20,000 pixels (an hour; GDAL's gdaldem beside it, if it is there)
 	python -m benchmarks.rasters
+
+bench-peers: setup  ## measure mapping, terrain, co-registration and training beside other libraries (30 minutes; installs them in .bench-peers)
+	python -m venv .bench-peers
+	uv pip install --quiet --python .bench-peers/bin/python -r benchmarks/peers/requirements.txt
+	python -m benchmarks.peers.side_by_side
 
 bench-audit: setup  ## measure what the audit finds of planted errors (hours; says so first; goes on in .bench-planted), and keep docs/audit.md
 	python -m benchmarks.planted.audit

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -112,12 +113,12 @@ def terrain(folder: Path, side_px: int) -> list[Row]:
     return [*rows, row("terrain_peak_mib", peaks, f"peak memory in MiB, slope and hillshade, {size}")]
 
 
-def make_scene(folder: Path, side_px: int, *, noise: bool) -> Ensemble:
+def make_scene(folder: Path, side_px: int, *, noise: bool, architecture: str = "hpcl_net") -> Ensemble:
     """An area's rasters and an untrained network for them, which maps alone; without noise they are one repeated value."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = params("model", ModelSettings)
+    model = replace(params("model", ModelSettings), architecture=architecture)
     torch.manual_seed(0)
-    names = sorted({name for bands in model.branches.values() for name in bands})
+    names = list(dict.fromkeys(name for bands in model.branches.values() for name in bands))
     network = store.build(model, 2, 8)
     facts = TrainedFacts(
         bands=[BandFacts(name, "scalar", 0.0, 1.0) for name in names],

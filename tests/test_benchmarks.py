@@ -1,11 +1,14 @@
 """The table of benchmarks: medians with their spread, rows that replace their elders and leave others alone."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmarks import gpu, measure, training
+from benchmarks.peers import side_by_side
+from benchmarks.peers.side_by_side import Cost, PeersError
 from hpcl.training.dataset import Tiles
 from hpcl.training.recipe import Recipe
 from stages._stage import params
@@ -54,3 +57,25 @@ def test_without_a_gpu_its_benchmark_says_so(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch sees no GPU here"):
         gpu.main()
+
+
+def test_a_process_tells_what_its_work_alone_cost() -> None:
+    told = Path(side_by_side.__file__).parent
+    program = (
+        f"import sys, time; sys.path.insert(0, {str(told)!r}); from told import tell;"
+        " tell(lambda: time.sleep(0.5), lambda: bytearray(200 * 2**20))"
+    )
+    found = side_by_side.cost([sys.executable, "-c", program])
+    assert found.seconds < 0.5
+    assert 200 < found.peak_mib < 400
+
+
+def test_a_peer_that_fails_is_told_with_its_last_line() -> None:
+    with pytest.raises(PeersError, match=r"no such library$"):
+        side_by_side.cost([sys.executable, "-c", "raise SystemExit('first\\nno such library')"])
+
+
+def test_a_peer_is_compared_in_time_and_memory() -> None:
+    own, other = [Cost(2.0, 4.0, 100.0)] * 2, [Cost(3.0, 4.0, 150.0)] * 2
+    rows = side_by_side.compared("map_vs_x", own, other, "mapping by x")
+    assert {r.name: r.ratio for r in rows} == {"map_vs_x_time": 1.5, "map_vs_x_cpu": 1.0, "map_vs_x_memory": 1.5}

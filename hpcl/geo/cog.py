@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,11 +76,16 @@ def halve(values: npt.NDArray[Any], nodata: float) -> npt.NDArray[Any]:
 
 @contextmanager
 def create(
-    path: Path, grid: Grid, bands: Sequence[Band], dtype: str = "float32", nodata: float = np.nan
+    path: Path,
+    grid: Grid,
+    bands: Sequence[Band],
+    dtype: str = "float32",
+    nodata: float = np.nan,
+    compression: Literal["deflate", "zstd"] = "deflate",
 ) -> Iterator[Sink]:
     """Write a Cloud-Optimised GeoTIFF by windows; it appears under ``path`` complete or not at all.
 
-    The layers are collected in a tiled GeoTIFF and copied once to the COG layout (tiles of 512, overviews, deflate),
+    The layers are collected in a tiled GeoTIFF and copied once to the COG layout (tiles of 512, overviews, compressed),
     because only that road keeps band names and units. Their overviews are collected beside it, each as the ``.ovr`` of
     the finer one: the copy takes those, and need not make its own in a further pass.
     """
@@ -101,7 +106,7 @@ def create(
             _check_whole(drafted)
         with _small_cache():
             rasterio.shutil.copy(
-                draft, final, driver="COG", blocksize=TILE_PX, compress="deflate",
+                draft, final, driver="COG", blocksize=TILE_PX, compress=compression,
                 predictor="floating_point" if floating else "standard", level=1, num_threads="all_cpus", bigtiff="if_safer",
             )  # fmt: skip
         _check_whole(final)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -20,6 +20,7 @@ class TerrainSettings:
     ``smoothing_m``: standard deviation of the Gaussian that precedes differentiation, 0 for none. ``sun_azimuth_deg``
     (clockwise from north) and ``sun_altitude_deg`` (above the horizon) light the hillshade. ``relief_radii_m``: half
     sides of the squares over which elevation is averaged; ``roughness_radius_m``: the same for the local texture.
+    ``compression`` of terrain.tif: ``deflate``, which every GIS reads, or ``zstd``, which is faster and which old ones do not.
     """
 
     smoothing_m: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -27,6 +28,7 @@ class TerrainSettings:
     sun_altitude_deg: Annotated[float, Field(ge=0, le=90)]
     relief_radii_m: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
     roughness_radius_m: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    compression: Literal["deflate", "zstd"]
 
 
 BANDS = (
@@ -39,7 +41,7 @@ def names(settings: TerrainSettings) -> tuple[str, ...]:
     """The bands of terrain.tif, in order.
 
     >>> names(TerrainSettings(smoothing_m=0, sun_azimuth_deg=315, sun_altitude_deg=45, relief_radii_m=(20, 80.5),
-    ...                       roughness_radius_m=10))[-3:]
+    ...                       roughness_radius_m=10, compression="deflate"))[-3:]
     ('relief_20m', 'relief_80.5m', 'roughness')
     """
     return tuple(
