@@ -39,7 +39,7 @@ from stages._stage import params
 
 HERE = Path(__file__).parent
 PYTHON = Path(".bench-peers") / "bin" / "python"
-SIDE_PX, DEM_PX, WIDE_PX, ROUNDS = 2048, 6000, 12_000, 5
+SIDE_PX, DEM_PX, WIDE_PX, ROUNDS = 2048, 6000, 12_000, 3
 ARCHITECTURE = "DeepLabV3Plus"
 MAPPERS = ("terratorch", "terratorch_channels_last", "geoai", "torchgeo")
 RELIEFS = ("xdem", "xarray_spatial")
@@ -258,7 +258,10 @@ def step(folder: Path) -> Row:
 
 def _in_turn(works: Sequence[Callable[[], Cost]]) -> list[list[Cost]]:
     """Costs of each work in each round."""
-    rounds = [[work() for work in works] for _ in range(ROUNDS)]
+    rounds = []
+    for number in range(ROUNDS):
+        print(f"bench: round {number + 1} of {ROUNDS}", flush=True)
+        rounds.append([work() for work in works])
     return [list(each) for each in zip(*rounds, strict=True)]
 
 
@@ -289,4 +292,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PeersError as error:
+        sys.exit(f"bench: {error}")
