@@ -1,5 +1,6 @@
 """Two dates from raw files to scores: new landslides that were planted between them are found, and old ones are not called new."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The recipe of docs/change.md at a tiny size; the folder of this process."""
     folder = tmp_path_factory.mktemp("change")
     params = merged(
-        tiny_params(),
+        copy.deepcopy(tiny_params()),  # which is one for all tests
         {
             "synthesize": {
                 "landslide_frac": 0.12,

@@ -39,7 +39,7 @@ from stages._stage import params
 
 HERE = Path(__file__).parent
 PYTHON = Path(".bench-peers") / "bin" / "python"
-SIDE_PX, DEM_PX, WIDE_PX, ROUNDS = 2048, 6000, 12_000, 3
+SIDE_PX, DEM_PX, WIDE_PX, ROUNDS = 2048, 6000, 8192, 3
 ARCHITECTURE = "DeepLabV3Plus"
 MAPPERS = ("terratorch", "terratorch_channels_last", "geoai", "torchgeo")
 RELIEFS = ("xdem", "xarray_spatial")
