@@ -54,6 +54,8 @@ def main() -> None:
     if not areas:
         print("embed: no area has landslides, so nothing is written.")
         return
+    for earlier in (*OUT.glob(f"*/{OF_MAP}"), *OUT.glob(f"*/{OF_INVENTORY}")):
+        earlier.unlink()  # of another space
     for area, found in zip(areas, spaces.joined([area.seen for area in areas]), strict=True):
         ends = np.cumsum([len(table) for table in area.tables.values()])[:-1]
         for (name, table), own in zip(area.tables.items(), np.split(found, ends), strict=True):
@@ -89,6 +91,7 @@ def _seen(name: str, ensemble: Ensemble, settings: InferenceSettings) -> Area:
         )
     folded = ensemble.areas.get(name)
     for table, own in zip(tables.values(), drawn, strict=True):
+        table["weights_sha256"] = ensemble.weights_sha256  # which the map's own table has already, and the same
         table[["fold", "block"]] = np.array([_place(one, folded) for one in own]).reshape(-1, 2)
     return Area(name, tables, seen)
 

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from hpcl.besides import mapped_besides
+from hpcl.core import artifacts
 from hpcl.core.areas import Names
+from hpcl.core.records import MapFacts
 from hpcl.embedding.probe import Probed, ProbeError, classes, probe, usable
 from hpcl.geo import raster, vector
-from hpcl.ingest import vector_files
+from hpcl.ingest import headers, vector_files
 from hpcl.ingest.columns import columns
 from hpcl.settings.evaluate import EvaluateSettings
 from stages._stage import params, run
 
 DATA = Path("data")
-OURS = ("id", "source", "fold", "block", "alike", "place", "where")
+OURS = ("id", "source", "fold", "block", "alike", "place", "where", "weights_sha256")
 """Columns that say nothing of a landslide."""
 
 
@@ -68,7 +70,11 @@ def _varies(column: pd.Series) -> bool:
 
 def _told(area: str, path: Path) -> pd.DataFrame:
     """The landslides of an area with all that its raw inventory says of them, the place that is kept back together, and the block."""
+    headers.area_folder(DATA / "raw" / area)
     table = vector.read(path)
+    mapped = artifacts.read_json(DATA / "predict" / area / "facts.json", MapFacts).weights_sha256
+    if "weights_sha256" not in table or set(table["weights_sha256"]) - {mapped}:
+        raise ProbeError(f"{path} was made with other networks than the map of {area}; run make embed again.")
     with raster.Source(DATA / "ingest" / area / "image.tif") as image:
         raw = vector_files.find(DATA / "raw" / area).inventory
         more = pd.DataFrame(index=table.index) if raw is None else columns(raw, image.grid, table)

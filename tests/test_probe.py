@@ -63,3 +63,14 @@ def test_columns_follow_their_landslides(tmp_path: Path) -> None:
     grid = Grid((100, 200), Affine(2, 0, 500_000, 0, -2, 4_000_000), examples.CRS)
     found = columns(tmp_path / "landslides.gpkg", grid, table)["Age"]
     np.testing.assert_array_equal(found, [1, 2, 3, np.nan])
+
+
+def test_a_landslide_within_another_keeps_its_own_columns(tmp_path: Path) -> None:
+    outer, inner = (shapely.box(500_010, 3_999_900, 500_010 + side, 3_999_900 + side) for side in (60, 50))
+    raw = gpd.GeoDataFrame({"Age": [1.0, 2.0]}, geometry=[outer, inner], crs=examples.CRS)
+    vector.write(tmp_path / "landslides.gpkg", raw)
+    grid = Grid((100, 200), Affine(2, 0, 500_000, 0, -2, 4_000_000), examples.CRS)
+    table = gpd.GeoDataFrame({"id": [1, 2]}, geometry=[outer, inner], crs=examples.CRS)
+    for turned in (table, table[::-1]):
+        found = columns(tmp_path / "landslides.gpkg", grid, turned)["Age"]
+        np.testing.assert_array_equal(found, turned["id"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -187,8 +188,10 @@ def relief(folder: Path, side_px: int) -> list[Row]:
     rasters.make_dem(folder / "small.tif", 512)
     own: dict[str, Callable[[], Cost]] = {name: partial(ours, f"terrain_{name}", folder) for name in COMPRESSIONS}
     others: dict[str, tuple[str, Callable[[], Cost]]] = {
-        f"gdaldem_{name}": (name, partial(gdaldem, folder, name)) for name in COMPRESSIONS
+        f"gdaldem_{name}": (name, partial(gdaldem, folder, name)) for name in COMPRESSIONS if shutil.which("gdaldem")
     }
+    if not others:
+        print("bench: gdaldem (Debian's gdal-bin) is not here; terrain is measured without it")
     others |= {library: ("deflate", partial(theirs, "reliefs.py", library, folder)) for library in RELIEFS}
     costs = dict(zip([*own, *others], _in_turn([*own.values(), *(work for _, work in others.values())]), strict=True))
     rows = []

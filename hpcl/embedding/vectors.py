@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hpcl.core.codes import NO_NETWORK
+from hpcl.core.codes import ALL_NETWORKS, NO_NETWORK
 from hpcl.embedding.footprint import Footprint
 from hpcl.inference.compose import Voice, Window, voices
 from hpcl.inference.predict import lattice, within_memory
@@ -60,6 +60,7 @@ def see(
     down, along = (_weights(at, side, window_px) for at, side in zip((tops, lefts), scene.shape, strict=True))
     shown = _shown(footprints, tops, lefts, window_px)
     common = _common(scene, speaking, settings, footprints, shown, window_px)
+    folded = [_in_fold(scene, footprint) for footprint in footprints]
     sums = np.zeros((len(speaking), len(footprints), common.shape[2]), np.float32)
     pixels = np.zeros(sums.shape[:2], np.float32)
     done = 0
@@ -71,12 +72,21 @@ def see(
                 top, left = place = places[at]
                 share = voice.shares[windows[at].networks] * np.outer(down[top], along[left])
                 for landslide in shown[place]:
-                    weights = _by_cell(_inside(footprints[landslide], place, window_px) * share, cells)
+                    inside = _inside(footprints[landslide], place, window_px) * share
+                    if folded[landslide]:
+                        inside = np.where(windows[at].networks == ALL_NETWORKS, 0, inside)
+                    weights = _by_cell(inside, cells)
                     sums[number, landslide] += cells.reshape(len(cells), -1) @ weights.ravel()
                     pixels[number, landslide] += weights.sum()
         done += len(places)
         progress(done, len(shown))
     return Seen(sums, pixels, common)
+
+
+def _in_fold(scene: Scene, footprint: Footprint) -> bool:
+    """Whether any of a landslide lies in a fold: networks that learnt there then have no say in the rest of it either."""
+    codes = scene.networks(*footprint.roi)[footprint.inside]
+    return bool(((codes != ALL_NETWORKS) & (codes != NO_NETWORK)).any())
 
 
 def _weights(starts: Sequence[int], length: int, window_px: int) -> dict[int, Float32]:

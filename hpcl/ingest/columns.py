@@ -25,7 +25,9 @@ def columns(path: Path, image: Grid, table: gpd.GeoDataFrame) -> pd.DataFrame:
     own, other = shapely.STRtree(theirs).query(ours, predicate="intersects")
     both = shapely.area(shapely.intersection(ours[own], theirs[other]))
     iou = both / (shapely.area(ours[own]) + shapely.area(theirs[other]) - both)
-    matched = dict(zip(own[iou > LEAST_IOU].tolist(), other[iou > LEAST_IOU].tolist(), strict=True))
+    rising = np.lexsort((-other, iou))  # the best comes last and stays; of outlines drawn twice the first, as in ingest
+    near = rising[iou[rising] > LEAST_IOU]
+    matched = dict(zip(own[near].tolist(), other[near].tolist(), strict=True))
     rows = [matched.get(row, -1) for row in range(len(table))]
     found = raw.drop(columns=raw.geometry.name).reindex(rows)
     return found.set_axis(table.index)
