@@ -6,9 +6,7 @@ transform and CRS), with a name and a unit for every band. Codes (labels) stay u
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from hpcl.core import freed_memory
 from hpcl.core.artifacts import remedy
 
 __all__ = [
@@ -51,19 +50,7 @@ CACHE_MIB = 512
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MIB))
 
 
-def _keep_freed_memory() -> None:
-    """Have glibc keep up to 64 MiB of freed memory for the next block, in one heap for all threads.
-
-    By itself it hands the arrays of each block back to the system, which must clear every page that it gives out again:
-    terrain then took a fifth longer.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option, value in ((-8, 1), (-1, 64 * 2**20), (-3, 32 * 2**20)):  # M_ARENA_MAX, M_TRIM_, M_MMAP_THRESHOLD
-            libc.mallopt(option, value)
-
-
-_keep_freed_memory()
+freed_memory.keep()
 
 
 class RasterError(ValueError):

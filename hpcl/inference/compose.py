@@ -13,6 +13,7 @@ from hpcl.core.codes import ALL_NETWORKS, NO_NETWORK
 from hpcl.core.records import BandFacts, Sun
 from hpcl.inference.adabn import adapted
 from hpcl.inference.scene import Scene
+from hpcl.inference.without_batch_norm import without_batch_norm
 from hpcl.networks.base import Network
 from hpcl.networks.d4 import turn, turn_back
 from hpcl.networks.ensemble import Ensemble
@@ -55,6 +56,7 @@ def voices(ensemble: Ensemble, scene: Scene, settings: InferenceSettings, where:
     for number, member in enumerate(ensemble.members):
         network = member.network.to(where).to(memory_format=torch.channels_last).eval()
         network = adapted(replace(member, network=network), scene, settings.adapt_windows)
+        network = without_batch_norm(network, member.facts.window_px).to(memory_format=torch.channels_last)
         found.append(Voice(network, member.facts.bands, shares(number, ensemble, settings), temperatures))
     return found
 

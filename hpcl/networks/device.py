@@ -8,6 +8,10 @@ from pathlib import Path
 
 import torch
 
+from hpcl.core import freed_memory
+
+freed_memory.keep()
+
 DRIVERS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"))
 """What Linux shows where there is a GPU of NVIDIA or of AMD, whether torch can use it or not."""
 
