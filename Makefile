@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup asked wheelhouse demo ablation budget inference bench bench-large bench-peers bench-audit bench-loop inspect map review embed probe export test lint types docs ui clean requirements
+.PHONY: help setup asked wheelhouse demo ablation budget trial inference bench bench-large bench-peers bench-audit bench-loop inspect map review embed probe export test lint types docs ui clean requirements
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ ablation: setup  ## measure what each component buys on your areas (hours; says 
 
 budget: setup  ## measure what more landslides in the inventory would bring (hours; says so first), and keep reports/budget.csv
 	python -m stages.budget
+
+trial: setup  ## train the variants of one study of ablation/params.yaml, and keep its table in docs/ablation.md: make trial STUDY=<name> [NOTE=<words>]
+	@python -m stages.trial "$$STUDY" "$$NOTE"
 	@python -m stages.tracking sync
 
 inference: setup  ## measure whether TTA or AdaBN pays with the trained model (says first how long), and keep reports/inference.csv

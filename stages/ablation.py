@@ -88,14 +88,19 @@ def _line(
     head = {"ground": ground, "variant": name, "label": variant.label, "status": "run" if found else "not run"}
     if not found or scores is None:
         return head
-    probes = [one.probe_auc for one in found if one.probe_auc is not None]
     means = {
         "steps": max(one.steps for one in found),
         "parameters": found[0].parameters,
         "held_iou": sum(one.held_iou for one in found) / len(found),
-        "probe_auc": sum(probes) / len(probes) if probes else None,
+        "probe_auc": probe_auc(found),
     }
     return head | scores | means
+
+
+def probe_auc(found: Sequence[VariantScores]) -> float | None:
+    """The mean over trainings, of those that have one."""
+    probes = [one.probe_auc for one in found if one.probe_auc is not None]
+    return sum(probes) / len(probes) if probes else None
 
 
 def summarised(page: str, table: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from hpcl.settings.evaluate import EvaluateSettings
 from stages._ablation import ABLATION, ALL, FILE, Training, variants
 from stages._stage import ParameterError, params, run
 from stages._trainings import UnfinishedError, dvc, make, tiles_of, unfinished
-from stages.ablation import PAGE, distinct, put
+from stages.ablation import PAGE, distinct, probe_auc, put
 
 TABLE = Path("reports/budget.csv")
 
@@ -48,7 +48,7 @@ def main() -> None:
     wanted = [Training(name, seed, percent) for name in asked.variants for percent in shares for seed in seeds]
     what = f"{len(asked.variants)} variants x {len(shares)} shares of the labels x {len(seeds)} seeds"
     missing = make("budget", what, wanted, len(facts.folds))
-    table = collect([one for one in wanted if not _lacks(one, missing)], facts)
+    table = collect([one for one in wanted if not lacks(one, missing)], facts)
     artifacts.write_csv(TABLE, table, "%.4f")
     PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), "budget", summarised(table)), encoding="utf-8")
     for told in sentences(table[table["ground"] == compare.ground(facts)]):
@@ -72,35 +72,48 @@ def _asked() -> Labels:
     return asked
 
 
-def _lacks(training: Training, missing: Sequence[Training]) -> bool:
-    """Whether a point of the curve, which all seeds make together, has no result yet."""
+def lacks(training: Training, missing: Sequence[Training]) -> bool:
+    """Whether a point of a curve, which all seeds make together, has no result yet."""
     return any((one.variant, one.percent) == (training.variant, training.percent) for one in missing)
 
 
 def collect(finished: Sequence[Training], facts: TileFacts) -> pd.DataFrame:
-    """The table: the curves on this ground, from all seeds of each of their points, and what it knew of other grounds. Test areas are
-    a ground of their own."""
+    """The table: the curves on this ground, and what it knew of other grounds."""
+    table, counts = curves(finished, facts, TABLE), _landslides(params("labels", Labels, file=FILE))
+    table.insert(4, "landslides", [counts[percent] for percent in table["percent"]])
+    return beside_others(TABLE, table.drop(columns="probe_auc"), ["ground"])
+
+
+def curves(finished: Sequence[Training], facts: TileFacts, kept: Path) -> pd.DataFrame:
+    """Scores by ground, variant and share, from all seeds of each. Test areas are a ground of their own. Raises `UnfinishedError`,
+    which says that the table ``kept`` stays as it is, if there are none."""
     if not finished:
-        raise UnfinishedError(f"No training has a result; DVC said above why. {TABLE} stays as it is.")
-    here = [ground for ground in (compare.ground(facts), compare.transfer_ground(facts)) if ground]
+        raise UnfinishedError(f"No training has a result; DVC said above why. {kept} stays as it is.")
     found: dict[tuple[str, int], list[VariantScores]] = {}
     for one in finished:
         found.setdefault((one.variant, one.percent), []).append(artifacts.read_json(one.scores, VariantScores))
-    known, counts = variants(), _landslides(params("labels", Labels, file=FILE))
-    tables = []
-    for ground in here:
+    known, tables = variants(), []
+    for ground in filter(None, (compare.ground(facts), compare.transfer_ground(facts))):
         blocks = {point: [pd.DataFrame(one.blocks[ground]) for one in each] for point, each in found.items()}
         against = {name: variant.against for name, variant in known.items()}
         table = curve(blocks, against, params("evaluate", EvaluateSettings))
-        points = list(zip(table["variant"], table["percent"], strict=True))
+        points = [found[point] for point in zip(table["variant"], table["percent"], strict=True)]
         table.insert(0, "ground", ground)
-        table.insert(2, "label", [known[variant].label for variant, _ in points])
-        table.insert(4, "landslides", [counts[percent] for _, percent in points])
-        table["steps"] = [max(one.steps for one in found[point]) for point in points]
+        table.insert(2, "label", [known[name].label for name in table["variant"]])
+        table["steps"] = [max(one.steps for one in point) for point in points]
+        table["probe_auc"] = [probe_auc(point) for point in points]
         tables.append(table)
-    before = artifacts.read_csv(TABLE, {"ground": str}) if TABLE.exists() else pd.DataFrame({"ground": []})
-    others = before[~before["ground"].isin(here)]
-    return pd.concat([others, *tables] if len(others) else tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def beside_others(path: Path, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The rows of a file that have none of the table's ``keys``, and the table under them."""
+    if not path.exists():
+        return table
+    before = artifacts.read_csv(path, dict.fromkeys(keys, str))
+    ours = set(table[keys].itertuples(index=False, name=None))
+    others = [key not in ours for key in before[keys].itertuples(index=False, name=None)]
+    return pd.concat([before[others], table], ignore_index=True) if any(others) else table
 
 
 def _shares(percent: int) -> list[LabelShare]:

@@ -42,6 +42,7 @@ PACKAGES = ("hpcl", "stages")
 COMMANDS = {
     "ablation",
     "budget",
+    "trial",
     "compare",
     "compare_inference",
     "coregister_pair",

@@ -34,7 +34,9 @@ GROUPS = {
     "Scores, and comparing them": ("hpcl/metrics/", "stages/evaluate.py", "stages/explain.py", "stages/tracking/earlier.py"),
     "Embeddings": ("hpcl/embedding/", "stages/probe.py"),
     "Export": ("hpcl/export/", "stages/export.py"),
-    "The ablation": ("hpcl/ablation/", "stages/_ablation.py", "stages/_trainings.py", "stages/ablation.py", "stages/budget.py"),
+    "The ablation": (
+        "hpcl/ablation/", "stages/_ablation.py", "stages/_trainings.py", "stages/ablation.py", "stages/budget.py", "stages/trial.py",
+    ),
     "Runs, and edits while they run": ("stages/_inputs.py", "stages/_outs.py", "stages/tracking/"),
     "Synthetic areas": ("hpcl/synth/",),
 }  # fmt: skip

@@ -70,6 +70,8 @@ def remedy(path: Path) -> str:
             return "restore it (git checkout reports/ablation.csv) or make it again (python -m stages.ablation)"
         case ("reports", "budget.csv"):
             return "restore it (git checkout reports/budget.csv) or make it again (make budget)"
+        case ("reports", "trials.csv"):
+            return "restore it (git checkout reports/trials.csv) or make it again (make trial)"
         case ("reports", "inference.csv"):
             return "restore it (git checkout reports/inference.csv), or delete it and make it again (make inference)"
         case ("ablation", "models" | "results", *_):
