@@ -754,6 +754,12 @@ def test_classes_are_coded_in_sorted_order_and_small_lies_on_large(area):
     assert "landslides.gpkg has the classes 'Flow' and 'flow'" in refusal(area)
 
 
+@pytest.mark.parametrize("name", ["background", " Background "])
+def test_no_class_is_called_as_ground_without_landslides_is(area, name):
+    write_polygons(area / "landslides.gpkg", [square(20, 20, 8), square(90, 60, 25)], **{"class": [name, "flow"]})
+    assert f"landslides.gpkg has a class '{name.strip()}' in its column 'class'" in refusal(area)
+
+
 def test_polygons_off_the_image_are_left_out(area):
     write_polygons(area / "landslides.gpkg", [square(20, 20, 31), square(5000, 60, 25)], id=[4, 4])
     facts, out = run(area)

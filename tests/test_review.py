@@ -241,6 +241,8 @@ def test_classes(area: Path) -> None:
     assert survey(area)[0].classes == ("flow", "slump", "topple")
     assert told(area)[-1] == "review.gpkg: the class 'topple' is new to this inventory."
     assert (labels(area)[inside(OMITTED)] == 2).all()
+    save(area, row("omissions", OMITTED, **{"class": "Background"}))
+    assert "of omissions the class 'Background', which is what ground without landslides is called" in refusal(area)
 
 
 # ------------------------------------------------------------------------------------------- what cannot be followed is told

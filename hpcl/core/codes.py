@@ -3,6 +3,8 @@
 UNKNOWN = 255
 """Label of a pixel of which nobody knows whether it is landslide: outside the labelled extent, or no image. It teaches
 nothing and is not scored. 0 is background, classes count from 1."""
+BACKGROUND = "background"
+"""What code 0 is called among the names of classes, so that no class may be called so."""
 
 MAX_FOLDS = 10
 """Fold codes count from 0; a fold's name is its code plus 1. A pixel's bit k of a teaching array says whether it may teach the

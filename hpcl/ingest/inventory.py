@@ -18,7 +18,7 @@ from odc.geo.crs import CRS
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
-from hpcl.core.codes import UNKNOWN
+from hpcl.core.codes import BACKGROUND, UNKNOWN
 from hpcl.core.records import InventoryFacts
 from hpcl.geo.raster import Grid
 from hpcl.ingest import answers, outlines, review, vector_files
@@ -304,6 +304,11 @@ def _classes(table: gpd.GeoDataFrame, path: Path) -> tuple[npt.NDArray[Any], lis
     many = len(set(names))
     spelt: dict[str, str] = {}
     for name in sorted(set(names)):
+        if name.casefold() == BACKGROUND:
+            raise IngestError(
+                f"{path} has a class '{name}' in its column '{columns[0]}', which is what ground without landslides is called;"
+                " call the class otherwise, or take its polygons away."
+            )
         if (other := spelt.setdefault(name.casefold(), name)) != name:
             raise IngestError(
                 f"{path} has the classes '{other}' and '{name}' in its column '{columns[0]}'; write both the same way."

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
+from hpcl.core.codes import BACKGROUND
 from hpcl.core.records import DecisionCount
 from hpcl.core.review import DOUBTFUL, LAYERS, OMISSIONS, OUTLINES
 from hpcl.geo import vector
@@ -85,7 +86,7 @@ def _mended(rows: gpd.GeoDataFrame, path: Path, area_change_max_frac: float) -> 
 def heed(given: gpd.GeoDataFrame, rows: gpd.GeoDataFrame, image: Grid, terms: Terms) -> Heeded:
     """The inventory ``given`` as the decided ones of the ``rows`` want it.
 
-    Raises `IngestError` where two answers contradict each other about one landslide.
+    Raises `IngestError` where two answers contradict each other about one landslide, or one names a class that none may have.
     """
     name = terms.path.name
     rows, findings = _mended(rows, terms.path, terms.area_change_max_frac)
@@ -158,6 +159,11 @@ def _choose_classes(rows: gpd.GeoDataFrame, known: list[str], name: str) -> list
     new = set()
     for at, row in rows[(rows["layer"] == OMISSIONS) & rows["decision"].isin(YES)].iterrows():
         said = row["class"]
+        if said.casefold() == BACKGROUND:
+            raise IngestError(
+                f"{name} says in row {short(row['id'])} of {OMISSIONS} the class '{said}', which is what ground without landslides is"
+                " called; write another class, or reject the row."
+            )
         if not said and len(known) > 1:
             rows.loc[at, "why"] = f"their class is not said (write one of {', '.join(known)} into the column 'class')"
         rows.loc[at, "class"] = spelt.setdefault(said.casefold(), said) if said else known[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hpcl.core.codes import OUTSIDE, UNKNOWN, UNMAPPED
+from hpcl.core.codes import BACKGROUND, OUTSIDE, UNKNOWN, UNMAPPED
 from hpcl.metrics.instances import Numbers
 from hpcl.metrics.intervals import resample, spread
 from hpcl.metrics.pixels import ratio
@@ -68,7 +68,7 @@ def _by_place(table: pd.DataFrame, blocks: int, codes: int) -> Array:
 def scores(areas: Sequence[ClassCounts], classes: Sequence[str], settings: EvaluateSettings) -> list[ClassScores]:
     """The scores of each class over all areas, with intervals from resampled blocks."""
     confusion, objects = (np.concatenate([getattr(area, name) for area in areas]) for name in ("confusion", "objects"))
-    blocks, names = len(confusion), ["background", *classes]
+    blocks, names = len(confusion), [BACKGROUND, *classes]
     weights = resample(blocks, settings).astype(np.float64)
     found = []
     for code, name in enumerate(names[1:], start=1):
