@@ -61,6 +61,15 @@ def reopen(browser: chromium.Page, file: Path) -> None:
     browser.wait("typeof decisions !== 'undefined' && decisions && panel.area")
 
 
+def click(page: chromium.Page, at: shapely.Point) -> None:
+    """Click on the map, at a point of the area's grid."""
+    x, y = page.evaluate(
+        f"(() => {{ const p = ground.map.latLngToContainerPoint(ground.at([{at.x}, {at.y}]));"
+        " const r = element('map').getBoundingClientRect(); return [r.x + p.x, r.y + p.y]; })()"
+    )
+    page.drag((x, y), (x, y))
+
+
 def saved(browser: chromium.Page) -> dict[str, Any]:
     """What the page saves, once it has."""
     for old in browser.downloads.glob("*"):
@@ -128,12 +137,7 @@ def test_a_candidate_is_chosen_on_the_map(opened: chromium.Page) -> None:
     opened.keys("3", "1", "f", "k", "f")
     opened.click("#list li:nth-child(3)")
     opened.keys("f")
-    middle = BRIGHT.centroid
-    x, y = opened.evaluate(
-        f"(() => {{ const p = ground.map.latLngToContainerPoint(ground.at([{middle.x + 20}, {middle.y}]));"
-        " const r = element('map').getBoundingClientRect(); return [r.x + p.x, r.y + p.y]; })()"
-    )
-    opened.drag((x, y), (x, y))
+    click(opened, shapely.affinity.translate(BRIGHT.centroid, 20))
     assert opened.text("#name") == "Omissions, 1 of 3"
 
 
@@ -141,14 +145,7 @@ def test_a_landslide_shows_those_that_look_like_it(browser: chromium.Page, tmp_p
     found = area.read(plant(tmp_path / "data", review=False, embedded=True), BUDGET)
     page = show(browser, [found], tmp_path)
 
-    def click(at: shapely.Point) -> None:
-        x, y = page.evaluate(
-            f"(() => {{ const p = ground.map.latLngToContainerPoint(ground.at([{at.x}, {at.y}]));"
-            " const r = element('map').getBoundingClientRect(); return [r.x + p.x, r.y + p.y]; })()"
-        )
-        page.drag((x, y), (x, y))
-
-    click(BRIGHT.centroid)
+    click(page, BRIGHT.centroid)
     assert page.text("#alike-name") == "Landslide 1, 3,600 m²"
     assert page.text("#alike-list").startswith("2, 163 m²")
     assert page.evaluate("ground.layers.alike.rings.length") == 2
@@ -161,9 +158,25 @@ def test_a_landslide_shows_those_that_look_like_it(browser: chromium.Page, tmp_p
     page.keys("l")
     assert page.text("#alike-name").startswith("Landslide 2")
     page.keys("f")
-    click(shapely.Point(WEST + 30, NORTH - 200))
+    click(page, shapely.Point(WEST + 30, NORTH - 200))
     assert page.evaluate("element('alike').hidden && !ground.layers.alike")
     assert page.requests() == []
+    assert page.complaints() == []
+
+
+def test_a_click_on_a_candidate_is_about_the_candidate_alone(browser: chromium.Page, tmp_path: Path) -> None:
+    """The bright square is a candidate and a landslide of the map; the corner is a landslide alone until doubts are shown."""
+    page = show(browser, [area.read(plant(tmp_path / "data", embedded=True), BUDGET)], tmp_path)
+    page.click("#list li:nth-child(3)")
+    page.keys("f")
+    click(page, CORNER.centroid)
+    assert page.text("#alike-name").startswith("Landslide 2")
+    assert page.text("#name") == "Omissions, 3 of 3"
+    click(page, BRIGHT.centroid)
+    assert page.text("#name") == "Omissions, 1 of 3"
+    assert page.evaluate("element('alike').hidden && !ground.layers.alike")
+    page.keys("l")
+    assert page.text("#alike-name").startswith("Landslide 1")
     assert page.complaints() == []
 
 
@@ -213,6 +226,12 @@ def test_where_the_browser_keeps_nothing_the_page_works_and_says_so(
     finally:
         browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
         reopen(browser, tmp_path / "map.html")  # with its storage again, for the next test
+
+
+def test_an_area_may_be_left_before_its_ground_is_coloured(opened: chromium.Page) -> None:
+    opened.evaluate("cut(), ground.codes = null, 0")  # as while another is being read
+    opened.wait("!waiting")
+    assert opened.complaints() == []
 
 
 COLOURED = """(() => { const c = ground.layers.cut.getElement(); const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;

@@ -109,8 +109,9 @@ class Ground {
 
   candidates(rows, stateOf) {
     this.drawn = new Map();
+    const common = { renderer: this.renderers.rows, bubblingMouseEvents: false }; // a click on the map itself asks what is alike
     for (const row of rows) {
-      const shape = this.polygon(row.geometry, { renderer: this.renderers.rows, ...this.looks(stateOf(row)) });
+      const shape = this.polygon(row.geometry, { ...common, ...this.looks(stateOf(row)) });
       this.drawn.set(row, shape.on("click", () => this.onPick(row)));
     }
     this.add("rows", L.layerGroup([...this.drawn.values()]));

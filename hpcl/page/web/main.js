@@ -10,7 +10,10 @@ const ALL = new Map(); // decisions by area, so that those not kept by the brows
 
 let decisions = null;
 
-const ground = new Ground(COMMON, (row) => panel.pick(panel.rows.indexOf(row)));
+const ground = new Ground(COMMON, (row) => {
+  alike.open(-1);
+  panel.pick(panel.rows.indexOf(row));
+});
 const alike = new Alike(ground, said);
 const panel = new Panel(COMMON, {
   opened: (rows, stateOf) => ground.candidates(rows, stateOf),
@@ -98,6 +101,7 @@ function cut() {
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
+    if (!ground.codes) return; // of another area, which is still being read
     const threshold = Number(element("threshold").value);
     const { share, m2 } = ground.cut(threshold, element("show-cut").checked);
     element("threshold-value").textContent = threshold.toFixed(3);
