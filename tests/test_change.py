@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import scored, working_in
 from test_dvc_yaml import merged, tiny_params, write_yaml
 
 from hpcl.core.codes import OUTSIDE
@@ -16,21 +17,7 @@ from hpcl.metrics.records import ClassScores
 from hpcl.metrics.tally import Scene
 from hpcl.report import results
 from hpcl.settings.evaluate import EvaluateSettings
-from stages import (
-    _stage,
-    baselines,
-    calibrate,
-    check,
-    coregister,
-    evaluate,
-    ingest,
-    outline,
-    predict,
-    synthesize,
-    terrain,
-    tile,
-    train,
-)
+from stages import check, synthesize
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 AREA = "synthetic_north"
@@ -58,19 +45,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     dates = {"before": [f"{colour}_before" for colour in COLOURS], "after": COLOURS}
     params["model"]["branches"] = dates | {"terrain": params["model"]["branches"]["terrain"]}
     write_yaml(folder / "params.yaml", params)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(_stage, "_inputs", [])
+    with working_in(folder):
         check.main()
-        for stage in (synthesize, ingest, coregister, terrain):
-            stage.main(AREA)
-        for step in (tile, train, baselines):
-            step.main()
-        predict.main(AREA)
-        calibrate.main()
-        outline.main(AREA)
-        evaluate.main()
+        synthesize.main(AREA)
+        scored(AREA)
         yield folder
 
 

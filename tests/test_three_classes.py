@@ -10,25 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from in_process import scored, working_in
 from rasterio.features import rasterize
 from scipy import ndimage
 from test_dvc_yaml import merged, tiny_params, write_yaml
 
 from hpcl.networks import store
-from stages import (
-    _stage,
-    baselines,
-    calibrate,
-    coregister,
-    evaluate,
-    ingest,
-    outline,
-    predict,
-    synthesize,
-    terrain,
-    tile,
-    train,
-)
+from stages import _stage, ingest, predict, synthesize
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -67,16 +55,10 @@ def equip(raw: Path) -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The pipeline on `place`, and `bare`, the same ground without its thermal image, as far as its terrain; the folder of this
-    process.
-
-    All in this process, because starting one for each stage takes most of the time.
-    """
+    process."""
     folder = tmp_path_factory.mktemp("project")
     configure(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(_stage, "_inputs", [])  # of a stage that an earlier test was
+    with working_in(folder):
         made(folder)
         yield folder
 
@@ -88,17 +70,10 @@ def made(folder: Path) -> None:
     equip(raw / "place")
     shutil.copytree(raw / "place", raw / "bare")
     (raw / "bare" / "thermal.tif").unlink()
-    for stage in (ingest, coregister, terrain):
-        stage.main("place")
+    scored("place")
     ingest.main("bare")
     for name in ("coregister", "terrain"):  # of the same DEM
         shutil.copytree(folder / "data" / name / "place", folder / "data" / name / "bare")
-    for step in (tile, train, baselines):
-        step.main()
-    predict.main("place")
-    calibrate.main()
-    outline.main("place")
-    evaluate.main()
 
 
 def test_the_model_knows_two_classes_besides_background_and_has_three_encoders(project: Path) -> None:
