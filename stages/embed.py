@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 
 from hpcl.besides import mapped_besides
 from hpcl.core import artifacts
@@ -26,6 +28,11 @@ DATA, OUT = Path("data"), Path("data/embed")
 SIDE_PX = 256
 """Of the squares that stand for blocks in areas that the model does not divide."""
 OF_MAP, OF_INVENTORY = "landslides.gpkg", "inventory.gpkg"
+BY_FOLD = "inventory_by_fold.csv"
+
+
+class EmbedError(ValueError):
+    """No landslide has a vector; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Area:
 
 def main() -> None:
     """Write data/embed/<area>/: landslides.gpkg, the map's landslides with their vectors and those most alike; inventory.gpkg,
-    the same of the inventory, for `python -m stages.probe`.
+    the same of the inventory; inventory_by_fold.csv, its vectors for `python -m stages.probe`, in spaces that leave a fold out.
 
     Takes as long as a map of the ground that holds landslides. `dvc repro -s page` then shows on the map which are alike.
     """
@@ -54,13 +61,35 @@ def main() -> None:
     if not areas:
         print("embed: no area has landslides, so nothing is written.")
         return
-    for earlier in (*OUT.glob(f"*/{OF_MAP}"), *OUT.glob(f"*/{OF_INVENTORY}")):
-        earlier.unlink()  # of another space
-    for area, found in zip(areas, spaces.joined([area.seen for area in areas]), strict=True):
+    areas = _with_data(areas)
+    for name in (OF_MAP, OF_INVENTORY, BY_FOLD):
+        for earlier in OUT.glob(f"*/{name}"):
+            earlier.unlink()  # of another space
+    found = [spaces.joined([area.seen for area in areas], without) for without in range(len(ensemble.members) + 1)]
+    for area, of_spaces in zip(areas, zip(*found, strict=True), strict=True):
         ends = np.cumsum([len(table) for table in area.tables.values()])[:-1]
-        for (name, table), own in zip(area.tables.items(), np.split(found, ends), strict=True):
+        for (name, table), (own, *by_fold) in zip(
+            area.tables.items(), np.split(np.stack(of_spaces), ends, axis=1), strict=True
+        ):
             vector.write(OUT / area.name / name, _with_vectors(table, own))
+            if name == OF_INVENTORY:
+                _by_fold(table, by_fold).to_csv(OUT / area.name / BY_FOLD, index=False)
         print(f"embed: {area.name}: {', '.join(f'{len(table)} in {name}' for name, table in area.tables.items())}")
+
+
+def _with_data(areas: list[Area]) -> list[Area]:
+    """The areas with a landslide on ground with data; the others are told. Raises `EmbedError` if there are none."""
+    found = [area for area in areas if area.seen.common.size]
+    if not found:
+        names = ", ".join(area.name for area in areas)
+        raise EmbedError(
+            f"No landslide of {names} lies on ground with data in all branches of the networks, so none has a vector; compare the"
+            " outlines with data/predict/<area>/probability.tif."
+        )
+    for area in areas:
+        if not area.seen.common.size:
+            print(f"embed: {area.name}: no landslide lies on ground with data, so it is left out.")
+    return found
 
 
 def _is_mapped_by(ensemble: Ensemble, area: str) -> bool:
@@ -112,8 +141,17 @@ def _with_vectors(table: gpd.GeoDataFrame, found: spaces.Float64) -> gpd.GeoData
     """The table, with ``alike`` (ids of those of the table that look most like it, the most alike first) and the vectors."""
     ids = table["id"].to_numpy()
     alike_ids = [", ".join(map(str, ids[rows])) for rows in alike.nearest(found)]
-    columns = {f"embedding_{number:02d}": values for number, values in enumerate(found.T.round(4), start=1)}
-    return table.assign(alike=alike_ids, **columns)
+    return table.assign(alike=alike_ids, **_columns(found, spaces.prefix(0)))
+
+
+def _by_fold(table: gpd.GeoDataFrame, found: Sequence[spaces.Float64]) -> pd.DataFrame:
+    """The ids of the landslides, and their vectors for each fold whose ground had no say in them."""
+    columns = [_columns(vectors, spaces.prefix(fold)) for fold, vectors in enumerate(found, start=1)]
+    return pd.DataFrame({"id": table["id"]}).assign(**{name: each for one in columns for name, each in one.items()})
+
+
+def _columns(found: spaces.Float64, prefix: str) -> dict[str, spaces.Float64]:
+    return {f"{prefix}{number:02d}": values for number, values in enumerate(found.T.round(4), start=1)}
 
 
 if __name__ == "__main__":

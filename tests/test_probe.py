@@ -17,6 +17,7 @@ from hpcl.geo import vector
 from hpcl.geo.raster import Grid
 from hpcl.ingest.columns import columns
 from hpcl.settings.evaluate import EvaluateSettings
+from stages import probe as stage
 
 SETTINGS = EvaluateSettings(
     resamples=200, confidence_frac=0.95, seed=0, object_found_frac=0.5, object_minimum_area_m2=0.0, object_size_edges_m2=(),
@@ -27,12 +28,17 @@ PLACES = np.repeat([f"fold {number}" for number in range(12)], 20)
 BLOCKS = np.char.add(PLACES, np.tile([" a", " b"], 120))
 
 
+def everywhere(features: np.ndarray) -> dict[str, np.ndarray]:
+    """Features that are the same whichever place is judged."""
+    return dict.fromkeys(PLACES, features)
+
+
 def test_what_can_be_read_is_found_and_what_cannot_is_not_told_from_chance() -> None:
     names = np.tile(np.array(["old", "fresh", "old", "old"], object), 60)
     noise = RNG.normal(size=(240, 4))
-    found = probe(noise + 4 * (names == "old")[:, None], names, PLACES, BLOCKS, SETTINGS)
+    found = probe(everywhere(noise + 4 * (names == "old")[:, None]), names, PLACES, BLOCKS, SETTINGS)
     assert found.balanced_accuracy > 0.95
-    low, high = probe(noise, names, PLACES, BLOCKS, SETTINGS).interval
+    low, high = probe(everywhere(noise), names, PLACES, BLOCKS, SETTINGS).interval
     assert low < 0.5 < high < 0.7
 
 
@@ -41,7 +47,20 @@ def test_what_only_names_a_place_is_not_read() -> None:
     centres = dict(zip(np.unique(PLACES), RNG.normal(size=(12, 30)), strict=True))
     features = np.stack([centres[place] for place in PLACES]) + 0.01 * RNG.normal(size=(240, 30))
     names = np.where([place[-1] in "02468" for place in PLACES], "old", "fresh").astype(object)
-    assert probe(features, names, PLACES, BLOCKS, SETTINGS).balanced_accuracy < 0.75
+    assert probe(everywhere(features), names, PLACES, BLOCKS, SETTINGS).balanced_accuracy < 0.75
+
+
+def test_a_fold_is_judged_by_vectors_in_which_its_ground_had_no_say() -> None:
+    table = pd.DataFrame({"place": ["fold 1", "hill", "fold 2", "fold 1"], "fold": [1, 0, 2, 1]})
+    for number, name in enumerate(["embedding_01", "without_1_01", "without_2_01", "without_10_01"]):
+        table[name] = float(number)
+    found = stage.vectors_by_place(table)
+    assert {place: set(rows.ravel()) for place, rows in found.items()} == {
+        "fold 1": {1.0},
+        "hill": {0.0},
+        "fold 2": {2.0},
+    }
+    assert all(rows.shape == (4, 1) for rows in found.values())
 
 
 def test_many_numbers_are_halved_and_few_landslides_refused() -> None:

@@ -32,7 +32,7 @@ GROUPS = {
     "Mapping": ("hpcl/inference/", "hpcl/raster_scene.py"),
     "Operating points and outlines": ("hpcl/calibration/", "hpcl/outline/"),
     "Scores, and comparing them": ("hpcl/metrics/", "stages/evaluate.py", "stages/explain.py", "stages/tracking/earlier.py"),
-    "Embeddings": ("hpcl/embedding/", "stages/probe.py"),
+    "Embeddings": ("hpcl/embedding/", "stages/embed.py", "stages/probe.py"),
     "Export": ("hpcl/export/", "stages/export.py"),
     "The ablation": (
         "hpcl/ablation/", "stages/_ablation.py", "stages/_trainings.py", "stages/ablation.py", "stages/budget.py", "stages/trial.py",

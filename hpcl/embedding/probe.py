@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +62,19 @@ def usable(names: pd.Series, places: pd.Series, column: str) -> pd.Series:
     return names[names.isin(kept)]
 
 
-def probe(features: Array, names: Array, places: Array, blocks: Array, settings: EvaluateSettings) -> Probed:
-    """A logistic regression from ``features`` ``(landslide, number)`` to ``names``, asked about each of the ``places`` after it learnt
-    on all others; the interval resamples ``blocks``."""
+def probe(
+    features: Mapping[Any, Array], names: Array, places: Array, blocks: Array, settings: EvaluateSettings
+) -> Probed:
+    """A logistic regression from features to ``names``, asked about each of the ``places`` after it learnt on all others; the interval
+    resamples ``blocks``.
+
+    ``features`` ``(landslide, number)`` are those of all landslides by the place that is asked about.
+    """
     told = np.empty_like(names)
     for place in np.unique(places):
         here = places == place
         model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-        told[here] = model.fit(features[~here], names[~here]).predict(features[here])
+        told[here] = model.fit(features[place][~here], names[~here]).predict(features[place][here])
     of_class = names[:, None] == np.unique(names)
     of_block = (blocks[:, None] == np.unique(blocks)).T.astype(float)
     right, all_ = of_block @ (of_class & (told == names)[:, None]), of_block @ of_class

@@ -22,12 +22,23 @@ RIDGE = 0.01
 Float64 = npt.NDArray[np.float64]
 
 
-def joined(seen: Sequence[Seen]) -> list[Float64]:
+def prefix(without: int) -> str:
+    """How columns of vectors are called, before their numbers: in the space of all ground, or in that of all but a fold's."""
+    return f"without_{without}_" if without else "embedding_"
+
+
+def joined(seen: Sequence[Seen], without: int = 0) -> list[Float64]:
     """The vectors ``(landslide, dimension)`` of each of several areas, all in one space; NaN for landslides without data.
 
-    Dimensions are sorted by how far networks agree in them, and have about unit spread.
+    Dimensions are sorted by how far networks agree in them, and have about unit spread. The fold ``without`` (from 1; 0: none) has
+    no say in what the space is: all networks but its own learnt its labels, and may know them by heart. NaN if no other ground is
+    left.
     """
-    common = np.concatenate([one.common for one in seen], axis=1).astype(np.float64)
+    common = np.concatenate(
+        [one.common[:, ~one.in_fold[without - 1]] if without else one.common for one in seen], axis=1
+    ).astype(np.float64)
+    if not common.size:
+        return [np.full((one.sums.shape[1], DIMENSIONS), np.nan) for one in seen]
     means, turns = common.mean(axis=1), agreed(common)
     found = []
     for one in seen:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hpcl.core.codes import ALL_NETWORKS, NO_NETWORK
@@ -33,12 +34,15 @@ class Seen:
 
     ``sums`` ``(network, landslide, channel)`` are the vectors times ``pixels`` ``(network, landslide)``, how many of a landslide's
     pixels owe their vector to a network: those of the fold that it never saw, and its share of those that lie in no fold.
-    ``common`` ``(network, hyper-pixel, channel)`` is what all of them say of the same hyper-pixels, which hold landslide.
+    ``common`` ``(network, hyper-pixel, channel)`` is what all of them say of the same hyper-pixels, which hold landslide, and
+    ``in_fold`` ``(network, hyper-pixel)`` which of these lie, at least in part, in the fold that a network never saw. There are none
+    where no landslide has data.
     """
 
     sums: Float32
     pixels: Float32
     common: Float32
+    in_fold: npt.NDArray[np.bool_]
 
 
 def see(
@@ -59,7 +63,7 @@ def see(
     tops, lefts = lattice(scene, ensemble, settings)
     down, along = (_weights(at, side, window_px) for at, side in zip((tops, lefts), scene.shape, strict=True))
     shown = _shown(footprints, tops, lefts, window_px)
-    common = _common(scene, speaking, settings, footprints, shown, window_px)
+    common, in_fold = _common(scene, speaking, settings, footprints, shown, window_px)
     folded = [_in_fold(scene, footprint) for footprint in footprints]
     sums = np.zeros((len(speaking), len(footprints), common.shape[2]), np.float32)
     pixels = np.zeros(sums.shape[:2], np.float32)
@@ -80,7 +84,7 @@ def see(
                     pixels[number, landslide] += weights.sum()
         done += len(places)
         progress(done, len(shown))
-    return Seen(sums, pixels, common)
+    return Seen(sums, pixels, common, in_fold)
 
 
 def _in_fold(scene: Scene, footprint: Footprint) -> bool:
@@ -166,11 +170,11 @@ def _common(
     footprints: Sequence[Footprint],
     shown: Mapping[Place, Sequence[int]],
     window_px: int,
-) -> Float32:
-    """What every network says of the hyper-pixels with landslide of `COMMON_WINDOWS` windows: ``(network, hyper-pixel, channel)``."""
+) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    """What every network says of the hyper-pixels with landslide of `COMMON_WINDOWS` windows, and which of these lie in its fold."""
     places = sorted(shown)
     chosen = np.random.default_rng(0).permutation(len(places))[:COMMON_WINDOWS]
-    found = []
+    found, in_fold = [], []
     for batch in _batches([places[number] for number in sorted(chosen)], settings.batch_size):
         windows = [_read(scene, place, window_px) for place in batch]
         deep = np.stack([_deep(scene, voice, windows, settings) for voice in speaking])
@@ -178,4 +182,8 @@ def _common(
             landslide = sum(_inside(footprints[number], place, window_px) for number in shown[place])
             held = _by_cell(landslide * (window.networks != NO_NETWORK), deep) > 0
             found.append(deep[:, at][:, :, held].swapaxes(1, 2))
-    return np.concatenate(found, axis=1)
+            own = [_by_cell(window.networks == fold, deep) > 0 for fold in range(1, len(speaking) + 1)]
+            in_fold.append(np.stack(own)[:, held])
+    if not found:
+        return np.empty((len(speaking), 0, 0), np.float32), np.empty((len(speaking), 0), np.bool_)
+    return np.concatenate(found, axis=1), np.concatenate(in_fold, axis=1)
