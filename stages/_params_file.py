@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -20,9 +20,10 @@ class UnwritableError(ValueError):
 
 
 def changed(text: str, values: Mapping[str, Any]) -> str:
-    """The text of a parameter file with ``values`` by dotted names: numbers, words, lists of them, or an empty dictionary.
+    """The text of a parameter file with ``values`` by dotted names: numbers, words, lists of them, or an empty dictionary. A list may
+    be new, as the first value of its section.
 
-    Raises `UnwritableError` if a name is not there, or if the text would then say something else (where an alias stands).
+    Raises `UnwritableError` if another name is not there, or if the text would then say something else (where an alias stands).
     """
     wanted = json.loads(json.dumps(parsed(text)))
     for name, value in values.items():
@@ -54,7 +55,13 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
 
 
 def _with(text: str, name: str, value: Any) -> str:
-    key, node = _found(YAML(pure=True).compose(text), name)
+    root = YAML(pure=True).compose(text)
+    path, _, last = name.rpartition(".")
+    if path and isinstance(value, list | tuple):
+        section = _found(root, path)[1]
+        if (there := _pairs(section)) and last not in there:
+            return _with_new_list(text, section, last, value)
+    key, node = _found(root, name)
     start, end = node.start_mark.index, _end(node)
     if isinstance(value, list | tuple):
         return _with_list(text, key, node, list(value))
@@ -82,6 +89,14 @@ def _with_list(text: str, key: Node, node: Any, value: list[Any]) -> str:
     return text[:start] + "- " + between.join(map(_scalar, value)) + text[end:]
 
 
+def _with_new_list(text: str, section: Any, name: str, value: Sequence[Any]) -> str:
+    """Before all that a section says, on a line of its own or within the line."""
+    start = section.value[0][0].start_mark
+    between = ", " if section.flow_style else _line_end(text) + " " * start.column
+    new = f"{_scalar(name)}: [{', '.join(map(_scalar, value))}]{between}"
+    return text[: start.index] + new + text[start.index :]
+
+
 def _in_place(text: str, start: int, end: int, new: str) -> str:
     """Another text there; a comment behind it keeps its column if it can."""
     if gap := re.match(r" +(?=#)", text[end:]):
@@ -105,12 +120,17 @@ def _found(root: Any, name: str) -> tuple[Node, Any]:
     """The nodes of a key and its value."""
     node, key = root, root
     for part in name.split("."):
-        pairs = node.value if isinstance(node, MappingNode) else []
-        there = {pair[0].value: pair for pair in pairs if isinstance(pair[0], ScalarNode)}
+        there = _pairs(node)
         if part not in there:
             raise UnwritableError(f"params.yaml does not say '{name}' itself; write it by hand.")
         key, node = there[part]
     return key, node
+
+
+def _pairs(node: Node) -> dict[str, tuple[Node, Any]]:
+    """The nodes of the keys and values of a dictionary, by key."""
+    pairs = node.value if isinstance(node, MappingNode) else []
+    return {pair[0].value: pair for pair in pairs if isinstance(pair[0], ScalarNode)}
 
 
 def _end(node: Any) -> int:

@@ -147,7 +147,7 @@ def sentences(stage: str) -> Iterator[None]:
         print(f"{stage}: stopped by hand; what is not finished was not kept.", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("hpcl", "stages"):
+        if type(error).__module__.split(".")[0] not in ("hpcl", "stages", "__main__"):  # which the stage itself is
             raise
         sys.exit(f"{stage}: {error}")
 

@@ -147,6 +147,29 @@ def test_branches_that_suit_are_left_and_further_bands_are_not_forced_on_anyone(
     assert found.proposed == ("slope", "relief_100m", "relief_400m")
 
 
+COLOURS, EARLIER = ("red", "green", "nir"), ("red_before", "green_before")
+
+
+def test_an_earlier_image_is_proposed_as_a_branch_of_the_bands_that_it_has() -> None:
+    values = shipped(ingest__optical_bands=COLOURS, model__branches={"optical": COLOURS, "terrain": ("slope",)})
+    (found,) = naming.of_branches(COLOURS, ("tir", *EARLIER), BEFORE, BEFORE, values)
+    assert (found.parameter, found.now, found.proposed) == ("model.branches.before", (), EARLIER)
+    named = {"earlier": EARLIER[:1], "optical": COLOURS}
+    assert naming.of_branches(COLOURS, EARLIER, BEFORE, BEFORE, {**values, "model.branches": named}) == []
+    taken = {"before": ("tir",), "optical": COLOURS}
+    assert naming.of_branches(COLOURS, EARLIER, BEFORE, BEFORE, {**values, "model.branches": taken}) == []
+
+
+def test_bands_of_each_date_take_the_place_of_those_of_the_same_date() -> None:
+    branches = {"before": ("red_before", "nir_before"), "after": ("red", "nir")}
+    values = shipped(ingest__optical_bands=("red", "nir"), model__branches=branches)
+    found = naming.of_branches(("B4", "B8"), ("B4_before", "B8_before"), BEFORE, BEFORE, values)
+    assert {p.parameter.removeprefix("model.branches."): p.proposed for p in found} == {
+        "before": ("B4_before", "B8_before"),
+        "after": ("B4", "B8"),
+    }
+
+
 def test_an_image_without_nir_takes_it_out_of_the_branch() -> None:
     branches = {"optical": ("red", "green", "blue", "nir")}
     (found,) = naming.of_branches(("red", "green", "blue"), (), (), (), shipped(model__branches=branches))

@@ -108,6 +108,21 @@ def test_a_newcomer_goes_from_files_to_parameters_that_check_passes(capsys: pyte
     assert "nothing: params.yaml suits this area" in capsys.readouterr().out
 
 
+def test_an_earlier_image_becomes_a_branch(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three bands, which is fewer than the later image has."""
+    write_area(names=("red", "green", "blue", "nir"))
+    write_raster(Path("data/raw/kaghan/optical_before.tif"), ("red", "green", "nir"), (500, 500), 20, "uint16")
+    assert stopped("kaghan", "--write") == ""
+    said = " ".join(capsys.readouterr().out.split())
+    assert "model.branches.before none -> red_before, green_before, nir_before" in said
+    assert "tells new landslides from old ones" in said
+    assert "    before: [red_before, green_before, nir_before]\n    optical:\n" in Path("params.yaml").read_text()
+    assert list(parsed(Path("params.yaml").read_text())["model"]["branches"]) == ["before", "optical", "terrain"]
+    assert check.sound() == []
+    assert stopped("kaghan", "--write") == ""
+    assert "nothing: params.yaml suits this area" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "changed", [("pretrained: false", "pretrained: true"), ("weights: {}", "weights: {optical: {file: here}}")]
 )

@@ -74,6 +74,9 @@ def test_lists_and_words_are_read_back_and_the_rest_stays(values: dict[str, Any]
         ("a:   # why\n  - 1  # one\n  - 2\n", "a", [1, 4], "a:   # why\n  - 1  # one\n  - 4\n"),
         ("a:   # why\n  - 1\n  - 2\n\nb: 2\n", "a", [], "a: []   # why\n\nb: 2\n"),
         ("a:   # why\n  b:\n    c: 1\n# next\nd: 2\n", "a", {}, "a: {}   # why\n# next\nd: 2\n"),
+        ("a:   # why\n  b: [1]  # one\nc: 2\n", "a.new", [3, 4], "a:   # why\n  new: [3, 4]\n  b: [1]  # one\nc: 2\n"),
+        ("a:\r\n  # why\r\n  b: 1\r\n", "a.new", [3], "a:\r\n  # why\r\n  new: [3]\r\n  b: 1\r\n"),
+        ("a: {b: [1]}   # why\n", "a.new", [3], "a: {new: [3], b: [1]}   # why\n"),
         ("a:\n- 1\nb: 2", "a", [5, 6, 7], "a:\n- 5\n- 6\n- 7\nb: 2"),
     ],
 )
@@ -85,6 +88,12 @@ def test_any_style_of_writing_keeps_its_own(text: str, name: str, value: Any, ne
 def test_what_cannot_be_changed_alone_is_said(text: str) -> None:
     with pytest.raises(UnwritableError, match="by hand"):
         changed(text, {"b": 2})
+
+
+@pytest.mark.parametrize("text", ["a: {}\n", "a:\n", "a: 1\n", "b: 1\n"])
+def test_a_new_list_needs_a_section_that_says_something(text: str) -> None:
+    with pytest.raises(UnwritableError, match="by hand"):
+        changed(text, {"a.new": [1]})
 
 
 def test_names_of_bands_change_wherever_they_stand() -> None:

@@ -111,6 +111,7 @@ def test_progress_in_a_log_is_a_line_every_ten_seconds(
 
 STAGE = """
 from stages._stage import run
+class Own(ValueError): ...
 class Ours(ValueError): ...
 Ours.__module__ = "hpcl.any"
 def main(area: str) -> None:
@@ -126,8 +127,9 @@ def process(tmp_path: Path, error: str, *arguments: str) -> "subprocess.Complete
 
 
 def test_our_errors_are_one_sentence_and_bugs_keep_their_traceback(tmp_path: Path) -> None:
-    ours = process(tmp_path, "Ours", "west")
-    assert (ours.returncode, ours.stderr) == (1, "some: the sentence\n")
+    for error in ("Ours", "Own"):  # of the library, or of the stage itself
+        ours = process(tmp_path, error, "west")
+        assert (ours.returncode, ours.stderr) == (1, "some: the sentence\n")
     bug = process(tmp_path, "KeyError", "west")
     assert bug.returncode == 1
     assert "Traceback" in bug.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hpcl.core.dates import before as before_of
+from hpcl.core.dates import is_before
 from hpcl.first_look.proposals import Proposal, Values
 
 Names = tuple[str, ...]
@@ -51,22 +53,30 @@ def of_branches(optical: Names, further: Names, before: Names, after: Names, val
     called by the radii of now and by those proposed.
 
     In a branch that names bands which ingest expected and the image lacks, those of its bands that no branch names take their
-    place.
+    place. The bands of an earlier image become a branch of their own where no branch names any of them.
     """
     branches: Mapping[str, Names] = values["model.branches"]
     relief = [tuple(name for name in names if name.startswith("relief_")) for names in (before, after)]
     there = {*optical, *further, *after}
-    free = [name for name in optical if not any(name in bands for bands in branches.values())]
+    named = {name for bands in branches.values() for name in bands}
+    earlier = tuple(name for name in further if is_before(name))
+    free = [name for name in (*optical, *earlier) if name not in named]
+    expected = values["ingest.optical_bands"]
     found = []
+    if earlier and not any(map(is_before, named)) and "before" not in branches:
+        reason = "the earlier image as a branch of its own, which tells new landslides from old ones (docs/change.md)"
+        found.append(Proposal("model.branches.before", (), earlier, reason))
     for branch, bands in branches.items():
         gone = {name for name in bands if name in relief[0] and name not in after}
-        lacking = {name for name in values["ingest.optical_bands"] if name in bands and name not in there}
         renewed = _replaced(bands, gone, [name for name in relief[1] if name not in bands])
-        if lacking and (free or set(bands) - lacking):
-            renewed = _replaced(renewed, lacking, free)
-            free = []
+        reason = "called by their radii"
+        for date in (expected, tuple(map(before_of, expected))):
+            lacking = {name for name in date if name in bands and name not in there}
+            own = [name for name in free if is_before(name) == (date is not expected)]
+            if lacking and (own or set(bands) - lacking):
+                renewed, reason = _replaced(renewed, lacking, own), "bands of the image"
+                free = [name for name in free if name not in own]
         if renewed != bands:
-            reason = "bands of the image" if lacking else "called by their radii"
             found.append(Proposal(f"model.branches.{branch}", bands, renewed, reason))
     return found
 
