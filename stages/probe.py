@@ -90,7 +90,9 @@ def _told(area: str, path: Path) -> pd.DataFrame:
     mapped = artifacts.read_json(DATA / "predict" / area / "facts.json", MapFacts).weights_sha256
     by_fold = path.with_name("inventory_by_fold.csv")
     if "weights_sha256" not in table or set(table["weights_sha256"]) - {mapped} or not by_fold.exists():
-        raise ProbeError(f"{path} was made with other networks than the map of {area}; run make embed again.")
+        raise ProbeError(
+            f"{path} and {by_fold.name} beside it were not both made with the networks of the map of {area}; run make embed again."
+        )
     with raster.Source(DATA / "ingest" / area / "image.tif") as image:
         raw = vector_files.find(DATA / "raw" / area).inventory
         more = pd.DataFrame(index=table.index) if raw is None else columns(raw, image.grid, table)
