@@ -83,7 +83,12 @@ def _all(
 def _write(files: Mapping[str, Content], links: manifest.Manifest) -> None:
     for name, content in files.items():
         content.write(OUT / name)
-    artifacts.write_json(OUT / manifest.NAME, replace(links, files=manifest.of_files(files)))
+    written = manifest.of_files(files)
+    if gone := manifest.remove_earlier(OUT, written):
+        print(
+            f"export: {', '.join(gone[:5])}{', ...' * (len(gone) > 5)} of the last export are not part of this one: deleted."
+        )
+    artifacts.write_json(OUT / manifest.NAME, replace(links, files=written))
     size = sum(content.size for content in files.values())
     print(f"export: {len(files)} files in {OUT}, {size / 2**20:.1f} MiB")
 

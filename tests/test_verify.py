@@ -179,3 +179,36 @@ def test_rasters_that_changed_since_the_map_are_not_exported(project: manifest.M
     put(RASTERS[1], "new")
     with pytest.raises(ExportError, match="are not the files that the map was made from"):
         manifest.of_area(polygons("", ""), RASTERS, project.areas["a b"].input_sha256)
+
+
+def test_a_new_export_deletes_what_only_the_last_one_wrote(project: manifest.Manifest) -> None:
+    """An area that left the project, say; not what was edited, nor what somebody else put there."""
+    put(FOLDER / "notes.txt", "mine")
+    put(FOLDER / "a b/landslides.gpkg", "edited")
+    fewer = {name: digest for name, digest in project.files.items() if not name.startswith("a b/")}
+    gone = manifest.remove_earlier(FOLDER, fewer)
+    assert sorted(gone) == sorted(project.files.keys() - fewer.keys() - {"a b/landslides.gpkg"})
+    there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    assert there == {*fewer, manifest.NAME, "notes.txt", "a b/landslides.gpkg"}
+
+
+def test_an_area_that_is_gone_leaves_no_folder(project: manifest.Manifest) -> None:
+    fewer = {name: digest for name, digest in project.files.items() if not name.startswith("a b/")}
+    manifest.remove_earlier(FOLDER, fewer)
+    assert not (FOLDER / "a b").exists()
+    assert FOLDER.is_dir()
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_without_a_sound_manifest_nothing_is_deleted(project: manifest.Manifest, text: str | None) -> None:
+    (FOLDER / manifest.NAME).unlink() if text is None else put(FOLDER / manifest.NAME, text)
+    before = sorted(FOLDER.rglob("*"))
+    assert manifest.remove_earlier(FOLDER, {}) == []
+    assert sorted(FOLDER.rglob("*")) == before
+
+
+def test_a_manifest_deletes_nothing_elsewhere(project: manifest.Manifest) -> None:
+    digest = put(Path("data/raw.txt"), "precious")
+    renamed(project, files={"../raw.txt": digest, str(Path("data/raw.txt").resolve()): digest})
+    assert manifest.remove_earlier(FOLDER, {}) == []
+    assert Path("data/raw.txt").exists()

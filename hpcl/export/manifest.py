@@ -9,7 +9,7 @@ from pathlib import Path
 
 import geopandas as gpd
 
-from hpcl.core.artifacts import read_json
+from hpcl.core.artifacts import ArtifactError, read_json
 from hpcl.core.digest import joint, joint_bytes, sha256
 from hpcl.export.content import Content
 from hpcl.export.form import ExportError
@@ -75,6 +75,27 @@ def read(folder: Path) -> Manifest:
             f"{folder / NAME} does not exist; name the folder of an export, or make it again (make export)."
         )
     return read_json(folder / NAME, Manifest)
+
+
+def remove_earlier(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Delete what the export that lies in ``folder`` wrote and one of these ``files`` would not; a file that was changed since stays, as
+    all do that no export wrote. The names of those deleted; call it before the new manifest is written."""
+    try:
+        earlier = read(folder).files
+    except (ExportError, ArtifactError):
+        return []  # nothing says what an export wrote; `broken` names what is too much
+    ours = {name: digest for name, digest in earlier.items() if name not in files and ".." not in Path(name).parts}
+    gone = [name for name, digest in ours.items() if not Path(name).is_absolute() and _is(folder / name, digest)]
+    for name in gone:
+        (folder / name).unlink()
+        for parent in (folder / name).relative_to(folder).parents:
+            if not any((folder / parent).iterdir()):
+                (folder / parent).rmdir()
+    return gone
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
 
 
 def broken(folder: Path, links: Manifest) -> Iterator[str]:
