@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from hpcl.core.codes import OUTSIDE, TEST_AREA, UNKNOWN
 from hpcl.core.records import Thresholds, TiledArea
 from hpcl.core.spread import nmad
+from hpcl.report.cartography import colour_bar, draw_outlines, image_rgba, map_frame, rgba, stretched
 from hpcl.report.style import (
     BAR_IN,
     BLUE,
     INK,
     LEGEND_IN,
     VERMILION,
-    WIDTH_IN,
     YELLOW,
     Array,
-    data_note,
     legend,
     line,
     patch,
@@ -94,18 +89,6 @@ class Ground:
     inventory: Sequence[Array] = ()
 
 
-def stretched(values: Array) -> Array:
-    """Values between their 2nd and 98th percentile as 0..1; NaN stays."""
-    known = values[np.isfinite(values)]
-    low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
-    return np.clip((values - low) / (high - low if high > low else 1.0), 0, 1)
-
-
-def _rgba(rgb: Array, known: Array) -> Array:
-    """A colour image ``(row, column, 3)`` that is transparent where nothing is known."""
-    return np.concatenate([np.nan_to_num(rgb), known[..., None].astype(float)], axis=-1)
-
-
 def _shade(ground: Ground, pale: float = 0.0) -> tuple[Array, Array]:
     """The relief as greys ``(row, column, 3)``, paler on demand, and where it is known."""
     grey = 0.38 + 0.57 * stretched(ground.hillshade)
@@ -119,110 +102,6 @@ def _over(base: Array, known: Array, colour: Array, alpha: Array) -> Array:
     return base + alpha[..., None] * (colour - base)
 
 
-def _map(extent_km: tuple[float, float, float, float], title: str, source: str, foot_in: float) -> tuple[Figure, Axes]:
-    """A figure with one map of true proportions, and ``foot_in`` inches below it for a legend."""
-    west, east, south, north = extent_km
-    left, right, top, axis = 0.62, 0.20, 0.32, 0.40
-    width = WIDTH_IN - left - right
-    height = width * (north - south) / (east - west)
-    if height > 1.45 * width:
-        width, height = 1.45 * width * width / height, 1.45 * width
-    total = top + height + axis + foot_in + 0.22
-    figure = Figure(figsize=(WIDTH_IN, total))
-    x0 = left + (WIDTH_IN - left - right - width) / 2
-    axes = figure.add_axes(
-        (x0 / WIDTH_IN, (0.22 + foot_in + axis) / total, width / WIDTH_IN, height / total), facecolor="white"
-    )
-    axes.patch.set(hatch="////", edgecolor="#cccccc", linewidth=0)
-    axes.set(xlim=(west, east), ylim=(south, north), xlabel="east [km]", ylabel="north [km]")
-    axes.grid(False)
-    axes.spines[["top", "right"]].set_visible(True)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.tick_params(axis="y", labelrotation=90)
-    for label in axes.get_yticklabels():
-        label.set_verticalalignment("center")
-    figure.text(x0 / WIDTH_IN, 1 - 0.1 / total, title, va="top", weight="bold", size=9, color=INK)
-    data_note(figure, source)
-    scale_bar(axes, extent_km)
-    _north_arrow(axes)
-    return figure, axes
-
-
-def scale_length_km(width_km: float) -> float:
-    """The longest of 1, 2, 5 times a power of ten that is at most a quarter of a map's width.
-
-    >>> scale_length_km(2.38), scale_length_km(900)
-    (0.5, 200.0)
-    """
-    power = 10.0 ** np.floor(np.log10(width_km / 4))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= width_km / 4))
-
-
-def scale_bar(axes: Axes, extent_km: tuple[float, float, float, float]) -> None:
-    """How long a round distance is, at the lower left."""
-    width_km = extent_km[1] - extent_km[0]
-    length = scale_length_km(width_km)
-    label = f"{length:g} km" if length >= 1 else f"{length * 1000:g} m"
-    share = length / width_km
-    high = 0.052 * axes.bbox.width / axes.bbox.height
-    box = Rectangle(
-        (0.02, 0.02), share + 0.04, high * 1.35, transform=axes.transAxes, color="white", alpha=0.8, lw=0, zorder=5
-    )
-    axes.add_patch(box)
-    for half, colour in ((0, INK), (1, "white")):
-        axes.add_patch(
-            Rectangle(
-                (0.04 + half * share / 2, 0.02 + high * 0.25), share / 2, high * 0.22,
-                transform=axes.transAxes, facecolor=colour, edgecolor=INK, lw=0.6, zorder=6,
-            )
-        )  # fmt: skip
-    axes.text(
-        0.04 + share / 2,
-        0.02 + high * 0.55,
-        label,
-        transform=axes.transAxes,
-        ha="center",
-        va="bottom",
-        size=7,
-        zorder=6,
-    )
-
-
-def _north_arrow(axes: Axes) -> None:
-    """North is up on every grid of this project."""
-    x, y = (inches * axes.figure.dpi / side for inches, side in zip((0.2, 0.42), axes.bbox.size, strict=True))
-    corner = (1 - 1.15 * x, 1 - 1.1 * y)
-    axes.add_patch(Rectangle(corner, x, y, transform=axes.transAxes, color="white", alpha=0.8, lw=0, zorder=5))
-    middle = 1 - 0.65 * x
-    axes.annotate(
-        "", (middle, 1 - 0.12 * y), (middle, 1 - 0.62 * y), xycoords="axes fraction", zorder=6,
-        arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 0},
-    )  # fmt: skip
-    axes.text(
-        middle, 1 - 1.06 * y, "N", transform=axes.transAxes, ha="center", va="bottom", size=7.5, weight="bold", zorder=6
-    )
-
-
-def draw_outlines(axes: Axes, shapes: Sequence[Array], colour: str, width: float) -> None:
-    """Rings of polygons, in the coordinates of the map."""
-    axes.add_collection(LineCollection(shapes, colors=colour, linewidths=width, zorder=3), autolim=False)
-
-
-def _colour_bar(axes: Axes, mapping: ScalarMappable, label: str, foot_in: float, extend: str = "neither") -> None:
-    """A horizontal bar at the top of a foot of ``foot_in`` inches."""
-    figure = cast(Figure, axes.figure)
-    height = figure.get_size_inches()[1]
-    place = axes.get_position()
-    at = (place.x0 + 0.12 * place.width, (0.22 + foot_in - 0.12) / height, 0.76 * place.width, 0.09 / height)
-    bar = figure.add_axes(at)
-    drawn = figure.colorbar(mapping, cax=bar, orientation="horizontal", extend=extend)
-    drawn.outline.set_linewidth(0.5)
-    drawn.set_label(label, size=7.5, labelpad=1)
-    bar.tick_params(length=2, pad=1, labelsize=7)
-    bar.grid(False)
-
-
 INVENTORY = "#332288"
 
 
@@ -230,7 +109,7 @@ INVENTORY = "#332288"
 def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
     """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
     source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: image", source, LEGEND_IN if ground.inventory else 0.0)
+    figure, axes = map_frame(ground.extent_km, f"{ground.area}: image", source, LEGEND_IN if ground.inventory else 0.0)
     axes.imshow(image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     if ground.inventory:
         draw_outlines(axes, ground.inventory, "white", 1.5)
@@ -252,12 +131,12 @@ def _probability_alpha(probability: Array) -> Array:
 def landslide_map(ground: Ground, probability: Array, point: str) -> Figure:
     """The map: probability of landslide ``(row, column)`` over the relief, and the polygons made of it at an operating point."""
     source = f"{ground.area} in data/predict and data/outline, over its data/terrain"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: landslide map", source, BAR_IN + LEGEND_IN)
+    figure, axes = map_frame(ground.extent_km, f"{ground.area}: landslide map", source, BAR_IN + LEGEND_IN)
     base, known = _shade(ground)
     colours = _probability_colours()
     rgb = _over(base, known, colours(np.nan_to_num(probability))[..., :3], _probability_alpha(probability))
     axes.imshow(
-        _rgba(rgb, known | np.isfinite(probability)),
+        rgba(rgb, known | np.isfinite(probability)),
         extent=ground.extent_km,
         aspect="auto",
         interpolation="antialiased",
@@ -265,7 +144,7 @@ def landslide_map(ground: Ground, probability: Array, point: str) -> Figure:
     draw_outlines(axes, ground.mapped, INK, 0.9)
     steps = np.linspace(0, 1, 256)
     blended = 0.75 + _probability_alpha(steps)[:, None] * (colours(steps)[:, :3] - 0.75)
-    _colour_bar(
+    colour_bar(
         axes,
         ScalarMappable(Normalize(0, 1), ListedColormap(blended)),
         "probability of landslide",
@@ -292,14 +171,14 @@ def outcome_rgba(ground: Ground, codes: Array) -> Array:
     for code, colour in OUTCOME_COLOR.items():
         rgb = _over(rgb, known, np.array(to_rgb(colour)), 0.82 * (codes == code))
     shown = known | (codes != NOT_SCORED)
-    return _rgba(rgb, shown)
+    return rgba(rgb, shown)
 
 
 @styled
 def outcome_map(ground: Ground, codes: Array, area_km2: Mapping[int, float]) -> Figure:
     """Hits, misses and false alarms ``codes`` ``(row, column)`` on labelled ground; ``area_km2`` of each code."""
     source = f"data/predict/{ground.area}/probability.tif against data/tiles/{ground.area}.labels.npy"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: right and wrong", source, 2 * LEGEND_IN)
+    figure, axes = map_frame(ground.extent_km, f"{ground.area}: right and wrong", source, 2 * LEGEND_IN)
     axes.imshow(outcome_rgba(ground, codes), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     handles = [patch(OUTCOME_COLOR[code], f"{name}, {_area(area_km2[code])}") for code, name in OUTCOME_NAMES.items()]
     handles.append(patch("#c9c9c9", f"rightly left out, {_area(area_km2[BACKGROUND])}"))
@@ -317,12 +196,12 @@ def fold_map(ground: Ground, area: TiledArea, folds: Array) -> Figure:
     handles = [*names, line(INVENTORY, "landslides of the inventory")]
     columns = 4 if len(handles) > 6 else 3
     foot_in = LEGEND_IN * -(-len(handles) // columns)
-    figure, axes = _map(ground.extent_km, f"{ground.area}: folds", source, foot_in)
+    figure, axes = map_frame(ground.extent_km, f"{ground.area}: folds", source, foot_in)
     rgb, known = _shade(ground)
     for code in shown:
         rgb = _over(rgb, known, np.array(to_rgb(_FOLD_COLOR[code])), _FOLD_ALPHA * (folds == code))
     axes.imshow(
-        _rgba(rgb, known | (folds != OUTSIDE)), extent=ground.extent_km, aspect="auto", interpolation="antialiased"
+        rgba(rgb, known | (folds != OUTSIDE)), extent=ground.extent_km, aspect="auto", interpolation="antialiased"
     )
     draw_outlines(axes, ground.inventory, INVENTORY, 0.8)
     _blocks(axes, ground, area)
@@ -366,7 +245,7 @@ def _blocks(axes: Axes, ground: Ground, area: TiledArea) -> None:
 def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
     """How much the looks at a pixel ``(row, column)`` disagree."""
     source = f"data/predict/{ground.area}/probability.tif, band uncertainty"
-    figure, axes = _map(ground.extent_km, f"{ground.area}: uncertainty", source, BAR_IN + LEGEND_IN)
+    figure, axes = map_frame(ground.extent_km, f"{ground.area}: uncertainty", source, BAR_IN + LEGEND_IN)
     known = uncertainty[np.isfinite(uncertainty)]
     most = float(np.percentile(known, 99.5)) if known.size else 0.0
     shown = axes.imshow(
@@ -374,7 +253,7 @@ def uncertainty_map(ground: Ground, uncertainty: Array) -> Figure:
         vmin=0, vmax=most or 1.0,
     )  # fmt: skip
     draw_outlines(axes, ground.mapped, "white", 0.5)
-    _colour_bar(axes, shown, "standard deviation of the probability", BAR_IN + LEGEND_IN, "max")
+    colour_bar(axes, shown, "standard deviation of the probability", BAR_IN + LEGEND_IN, "max")
     legend(figure, [line("#bbbbbb", "mapped landslide")], 1)
     return figure
 
@@ -405,7 +284,7 @@ def residual_map(residual: Residual, limit: float) -> Figure:
     source = f"data/coregister/{residual.area}/residual_{residual.when}.tif"
     label = f"{residual.name.replace('_', ' ').replace('dem', 'DEM')} [{residual.unit or '-'}]"
     title = f"{residual.area}: residual {residual.when} alignment"
-    figure, axes = _map(residual.extent_km, title, source, BAR_IN)
+    figure, axes = map_frame(residual.extent_km, title, source, BAR_IN)
     shown = axes.imshow(
         residual.values, extent=residual.extent_km, aspect="auto", interpolation="antialiased", cmap="RdBu_r",
         vmin=-limit, vmax=limit,
@@ -414,11 +293,5 @@ def residual_map(residual: Residual, limit: float) -> Figure:
         middle = float(np.median(known))
         digits = max(0, 2 - int(np.floor(np.log10(limit))))
         label += f"; median {middle:+.{digits}f}, spread (NMAD) {nmad(known):.{digits}f}"
-    _colour_bar(axes, shown, label, BAR_IN, "both")
+    colour_bar(axes, shown, label, BAR_IN, "both")
     return figure
-
-
-def image_rgba(bands: Array) -> Array:
-    """An image ``(3 or 1, row, column)`` as it is shown."""
-    rgb = np.stack([stretched(band) for band in (bands if len(bands) == 3 else bands[[0, 0, 0]])], axis=-1)
-    return _rgba(rgb, np.asarray(np.isfinite(bands).all(axis=0)))

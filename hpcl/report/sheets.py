@@ -9,17 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hpcl.report.maps import (
-    INVENTORY,
-    OUTCOME_COLOR,
-    OUTCOME_NAMES,
-    Ground,
-    draw_outlines,
-    image_rgba,
-    outcome_rgba,
-    scale_bar,
-    stretched,
-)
+from hpcl.report.cartography import draw_outlines, image_rgba, scale_bar, stretched
+from hpcl.report.maps import INVENTORY, OUTCOME_COLOR, OUTCOME_NAMES, Ground, outcome_rgba
 from hpcl.report.style import INK, WIDTH_IN, YELLOW, Array, data_note, layers_of, legend, line, patch, styled
 
 
