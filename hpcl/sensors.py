@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpcl.core.dates import after, is_before
+
 COLOURS = (
     "coastal", "blue", "green", "yellow", "red", "rededge", "nir", "swir", "pan", "tir", "cirrus", "water_vapour",
 )  # fmt: skip
@@ -66,20 +68,22 @@ def colours(names: Sequence[str], sensor: Sensor | None) -> tuple[str, ...]:
     return tuple(known.get(_key(name), "") for name in names)
 
 
-def shown(names: Sequence[str], pixel_m: float) -> list[str]:
+def shown(names: Sequence[str], pixel_m: float, *, earlier: bool = False) -> list[str]:
     """The bands to show as red, green and blue: those that are called so, then those of a sensor with such pixels; where there is
-    neither, the first three, or the first as grey.
+    neither, the first three, or the first as grey. Of the later date, or of the ``earlier`` one; none where there is none.
 
     >>> shown(["nir", "blue", "green", "red"], 2), shown(["B2", "B3", "B4", "B8"], 10), shown(["B2", "B3", "B4", "B8"], 1)
     (['red', 'green', 'blue'], ['B4', 'B3', 'B2'], ['B2', 'B3', 'B4'])
-    >>> shown(["pan", "swir"], 10)
-    ['pan']
+    >>> shown(["pan", "swir"], 10), shown(["B2", "B3", "B4", "pan_before"], 10, earlier=True)
+    (['pan'], ['pan_before'])
     """
-    for sensor in (None, recognised(names, pixel_m)):
-        found = colours(names, sensor)
+    called = {after(name): name for name in names if is_before(name) is earlier}
+    own = list(called)
+    for sensor in (None, recognised(own, pixel_m)):
+        found = colours(own, sensor)
         if {"red", "green", "blue"} <= set(found):
-            return [names[found.index(colour)] for colour in ("red", "green", "blue")]
-    return list(names[:3] if len(names) >= 3 else names[:1])
+            return [called[own[found.index(colour)]] for colour in ("red", "green", "blue")]
+    return list(called.values())[: 3 if len(called) >= 3 else 1]
 
 
 def _key(name: str) -> str:

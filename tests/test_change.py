@@ -12,12 +12,16 @@ from test_dvc_yaml import merged, tiny_params, write_yaml
 
 from hpcl.core.codes import OUTSIDE
 from hpcl.core.records import FoldedArea
+from hpcl.geo import raster
 from hpcl.metrics import classes
 from hpcl.metrics.records import ClassScores
 from hpcl.metrics.tally import Scene
 from hpcl.report import results
+from hpcl.report.ground import ground, images, shown
 from hpcl.settings.evaluate import EvaluateSettings
+from hpcl.settings.report import ReportSettings
 from stages import check, synthesize
+from stages._stage import params
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 AREA = "synthetic_north"
@@ -109,3 +113,14 @@ def test_classes_are_counted_as_by_hand() -> None:
     counted = classes.count(Scene(labels, area), lambda rows: mapped[rows], lambda rows: numbers[rows], 2, settings)
     assert counted.objects.shape == (1, 3, 2)
     assert counted.objects.sum() == 2
+
+
+def test_the_report_shows_both_dates(project: Path) -> None:
+    settings = params("report", ReportSettings)
+    with raster.Source(project / "data" / "ingest" / AREA / "image.tif") as image:
+        assert shown(image) == ["red", "green", "blue"]
+        assert shown(image, earlier=True) == ["red_before", "green_before", "blue_before"]
+    drawn = images(ground(AREA, settings, inventory=False, mapped=False), settings)
+    seen = {kind: figure.axes[0].images[0].get_array() for kind, figure in drawn.items()}
+    assert set(seen) == {"image", "image_before"}
+    assert np.abs(seen["image"] - seen["image_before"]).max() > 0.1

@@ -10,6 +10,7 @@ import pytest
 from affine import Affine
 
 from hpcl import sensors
+from hpcl.core.dates import before
 from hpcl.geo import cog, raster
 from hpcl.qgis_project import ground
 from hpcl.report.ground import shown
@@ -44,6 +45,16 @@ def test_colours_are_found_whatever_their_order(sensor: str) -> None:
 )
 def test_what_is_not_known_is_shown_as_it_comes(names: tuple[str, ...], pixel_m: float, wanted: list[str]) -> None:
     assert sensors.shown(names, pixel_m) == wanted
+
+
+@pytest.mark.parametrize("sensor", SENSORS)
+def test_bands_of_an_earlier_image_stay_apart(sensor: str) -> None:
+    pixel_m, names = SENSORS[sensor]
+    blue, green, red, _ = names
+    both = (*names, *map(before, names))
+    assert sensors.shown(both, pixel_m) == [red, green, blue]
+    assert sensors.shown(both, pixel_m, earlier=True) == [before(red), before(green), before(blue)]
+    assert sensors.shown(names, pixel_m, earlier=True) == []
 
 
 def test_report_and_qgis_ask_with_the_pixel_of_the_image(tmp_path: Path) -> None:

@@ -14,6 +14,15 @@ def before(name: str) -> str:
     return name + _BEFORE
 
 
+def after(name: str) -> str:
+    """What a band of either date is called in ``optical.tif``.
+
+    >>> after("red_before"), after("red")
+    ('red', 'red')
+    """
+    return name.removesuffix(_BEFORE)
+
+
 def is_before(name: str) -> bool:
     """Whether a band is of the earlier date."""
     return name.endswith(_BEFORE)

@@ -131,6 +131,11 @@ def map_beside_image(area: Mapped, plates: Plates) -> str:
             f"The image of {name} that the map was made from, on the same frame as the map.",
             "The image, on the same frame. Old landslides are often hard to see in it alone.",
         ),
+        plates.one(
+            f"{name}_image_before.png",
+            f"The earlier image of {name} that the map was made from, on the same frame as the map.",
+            "The earlier image, where it was laid on the other. A landslide that it does not show is new.",
+        ),
     )
 
 

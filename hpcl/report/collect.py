@@ -23,7 +23,7 @@ from hpcl.core.records import (
 from hpcl.geo import blocks, raster
 from hpcl.metrics.records import Metrics
 from hpcl.report import charts, enlarged, facts, maps, sheets, style
-from hpcl.report.ground import DATA, extent_km, ground, image, outlines, shown
+from hpcl.report.ground import DATA, extent_km, ground, images, outlines, shown
 from hpcl.report.html import worded
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
@@ -104,7 +104,7 @@ def _outcomes(name: str, tiles: TiledArea, thresholds: Thresholds, max_px: int) 
 def mapped_figures(area: facts.Mapped, settings: ReportSettings) -> dict[str, bytes]:
     """The figures of an area that was only mapped, by kind."""
     seen = ground(area.name, settings, inventory=False, mapped=True)
-    return style.pngs({"map": _map(area, seen, settings), "image": image(seen, settings)}, settings)
+    return style.pngs({"map": _map(area, seen, settings)} | images(seen, settings), settings)
 
 
 def area_figures(area: facts.Area, outcomes: Array, settings: ReportSettings) -> dict[str, bytes]:

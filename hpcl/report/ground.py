@@ -33,18 +33,25 @@ def ground(name: str, settings: ReportSettings, *, inventory: bool, mapped: bool
     )
 
 
-def image(of: maps.Ground, settings: ReportSettings) -> Any:
-    """The image, on the frame of all maps of the area."""
+def images(of: maps.Ground, settings: ReportSettings) -> dict[str, Any]:
+    """The image, and that of an earlier date if there is one, on the frame of all maps of the area, by kind."""
     terrain = DATA / "terrain" / of.area / "terrain.tif"
     with raster.Source(DATA / "ingest" / of.area / "image.tif") as optical, raster.Source(terrain) as relief:
         raster.common_grid({source.path: source.grid for source in (optical, relief)})
-        bands = shown(optical)
-        return maps.image_map(of, optical.thumbnail(settings.map_px, bands), bands)
+        dates = {
+            "image": (shown(optical), "image"),
+            "image_before": (shown(optical, earlier=True), "the earlier image"),
+        }
+        return {
+            kind: maps.image_map(of, optical.thumbnail(settings.map_px, bands), bands, title)
+            for kind, (bands, title) in dates.items()
+            if bands
+        }
 
 
-def shown(image: raster.Source) -> list[str]:
-    """The bands of an image to show, as red, green and blue or as grey."""
-    return sensors.shown([band.name for band in image.bands], abs(image.grid.affine.a))
+def shown(image: raster.Source, *, earlier: bool = False) -> list[str]:
+    """The bands of an image, or of that of the earlier date in it, to show as red, green and blue or as grey; none if there is none."""
+    return sensors.shown([band.name for band in image.bands], abs(image.grid.affine.a), earlier=earlier)
 
 
 def extent_km(grid: raster.Grid) -> tuple[float, float, float, float]:

@@ -17,7 +17,7 @@ from hpcl.core.records import AttentionFacts, TiledArea
 from hpcl.geo import raster
 from hpcl.report import charts, maps, sheets, style
 from hpcl.report.budget import of_areas
-from hpcl.report.ground import DATA, extent_km, ground, image, shown
+from hpcl.report.ground import DATA, extent_km, ground, images, shown
 from hpcl.settings.report import ReportSettings
 from hpcl.tiles import stored
 
@@ -67,7 +67,7 @@ def label_budget(table: pd.DataFrame, names: Sequence[str], settings: ReportSett
 def area(name: str, tiles: TiledArea | None, settings: ReportSettings) -> dict[str, bytes]:
     """The figures of one area, by file name; ``tiles``: of an area with labels."""
     seen = ground(name, settings, inventory=tiles is not None, mapped=False)
-    drawn = {"image": image(seen, settings)} | _residuals(name, settings) | _attention(name, tiles, settings)
+    drawn = images(seen, settings) | _residuals(name, settings) | _attention(name, tiles, settings)
     if tiles is not None:
         drawn["folds"] = _folds(seen, tiles, settings)
     return style.pngs({f"{name}_{kind}.png": figure for kind, figure in drawn.items()}, settings)

@@ -106,10 +106,12 @@ INVENTORY = "#332288"
 
 
 @styled
-def image_map(ground: Ground, bands: Array, names: Sequence[str]) -> Figure:
-    """The image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
+def image_map(ground: Ground, bands: Array, names: Sequence[str], title: str = "image") -> Figure:
+    """An image: ``bands`` ``(3 or 1, row, column)`` as red, green, blue or as grey, each stretched on its own."""
     source = f"data/ingest/{ground.area}/image.tif ({', '.join(names)}; stretched 2-98 %)"
-    figure, axes = map_frame(ground.extent_km, f"{ground.area}: image", source, LEGEND_IN if ground.inventory else 0.0)
+    figure, axes = map_frame(
+        ground.extent_km, f"{ground.area}: {title}", source, LEGEND_IN if ground.inventory else 0.0
+    )
     axes.imshow(image_rgba(bands), extent=ground.extent_km, aspect="auto", interpolation="antialiased")
     if ground.inventory:
         draw_outlines(axes, ground.inventory, "white", 1.5)
