@@ -8,9 +8,11 @@ override AREA := $(value AREA)
 override FILE := $(value FILE)
 override COUNTS := $(value COUNTS)
 override COLUMN := $(value COLUMN)
+override STUDY := $(value STUDY)
+override NOTE := $(value NOTE)
 override TORCH := $(value TORCH)
 override WHEELHOUSE := $(value WHEELHOUSE)
-export AREA FILE COUNTS COLUMN TORCH WHEELHOUSE
+export AREA FILE COUNTS COLUMN STUDY NOTE TORCH WHEELHOUSE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
@@ -50,6 +52,7 @@ ablation: setup  ## measure what each component buys on your areas (hours; says 
 
 budget: setup  ## measure what more landslides in the inventory would bring (hours; says so first), and keep reports/budget.csv
 	python -m stages.budget
+	@python -m stages.tracking sync
 
 trial: setup  ## train the variants of one study of ablation/params.yaml, and keep its table in docs/ablation.md: make trial STUDY=<name> [NOTE=<words>]
 	@python -m stages.trial "$$STUDY" "$$NOTE"

@@ -40,10 +40,7 @@ def main() -> None:
     asked, seeds = _asked(), params("seeds", tuple[int, ...], file=FILE)
     facts = tiles_of(asked.variants)
     distinct(asked.variants, compare.new_ground(facts))
-    dvc("repro", "share_labels", failed="The shares of the labels cannot be made", folder=ABLATION)
-    for percent in asked.percent:
-        for told in dict.fromkeys(told for share in _shares(percent) for told in share.findings):
-            print(f"budget: {told}")
+    make_shares("budget", asked.percent)
     shares = (*asked.percent, ALL)
     wanted = [Training(name, seed, percent) for name in asked.variants for percent in shares for seed in seeds]
     what = f"{len(asked.variants)} variants x {len(shares)} shares of the labels x {len(seeds)} seeds"
@@ -55,6 +52,14 @@ def main() -> None:
         print(f"budget: {told}")
     print(f"budget: {TABLE} and the tables in {PAGE}; `dvc repro report` shows the curve.")
     unfinished(missing, "so their points are not on the curve", "budget")
+
+
+def make_shares(command: str, percents: Sequence[int]) -> None:
+    """Have DVC choose the ground of each share, and say what is odd about these shares in per cent."""
+    dvc("repro", "share_labels", failed="The shares of the labels cannot be made", folder=ABLATION)
+    for percent in percents:
+        for told in dict.fromkeys(told for share in _shares(percent) for told in share.findings):
+            print(f"{command}: {told}")
 
 
 def _asked() -> Labels:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import pandas as pd
@@ -13,14 +16,17 @@ from pydantic.dataclasses import dataclass
 from hpcl.ablation import compare
 from hpcl.core import artifacts
 from hpcl.report.ablation import MORE_SCORES
-from hpcl.report.html import NONE, fixed, interval, signed
+from hpcl.report.budget import within
+from hpcl.report.html import NONE, fixed, signed
 from stages._ablation import ALL, FILE, Training
 from stages._stage import ParameterError, params, run
 from stages._trainings import make, tiles_of, unfinished
 from stages.ablation import PAGE, distinct, put
-from stages.budget import Labels, beside_others, curves, lacks
+from stages.budget import Labels, beside_others, curves, lacks, make_shares
 
 TABLE = Path("reports/trials.csv")
+TAKEN = ("ablation", "budget", "nan", "null")
+"""Marks of other tables, and words that a CSV file reads as nothing."""
 COLUMNS = [
     "study", "ground", "variant", "label", "percent", "seeds", "landslide_iou", "iou_low", "iou_high", "against", "difference", "low",
     "high", *compare.SCORES, "steps", "probe_auc",
@@ -42,29 +48,45 @@ class Trial:
 def main(study: str, note: str) -> None:
     """Run its trainings as DVC stages; those that are finished and unchanged are not run again. ``note`` says what the name of
     the ground does not, and rows of other notes stay."""
-    asked, seeds = params(f"trials.{study}", Trial, file=FILE), params("seeds", tuple[int, ...], file=FILE)
-    _declared(study, asked)
+    asked, seeds = _asked(study, note), params("seeds", tuple[int, ...], file=FILE)
     facts = tiles_of(asked.variants)
     distinct(asked.variants, compare.new_ground(facts))
+    if shares := [percent for percent in asked.percent if percent != ALL]:
+        make_shares("trial", shares)
     wanted = [Training(name, seed, percent) for name in asked.variants for percent in asked.percent for seed in seeds]
     what = f"{len(asked.variants)} variants x {len(asked.percent)} shares of the labels x {len(seeds)} seeds"
     missing = make("trial", what, wanted, len(facts.folds))
-    found = curves([one for one in wanted if not lacks(one, missing)], facts, TABLE)
+    found = curves([one for one in wanted if not lacks(one, missing)], facts, TABLE).round(4)
     found["ground"] += f"; {note}" if note else ""
     found.insert(0, "study", study)
     table = beside_others(TABLE, found[COLUMNS], ["study", "ground"])
     artifacts.write_csv(TABLE, table, "%.4f")
     before = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(put(before, study, summarised(table, study)), encoding="utf-8")
-    marked = f"<!-- {study} -->" in before
+    marked = f"<!-- {study} -->" in before and f"<!-- /{study} -->" in before
     print(
-        f"trial: {TABLE} has the rows" + (f", and {PAGE} their table." if marked else f"; {PAGE} has no mark for them.")
+        f"trial: {TABLE} has the rows"
+        + (f", and {PAGE} their table." if marked else f"; {PAGE} has no marks for them.")
     )
-    unfinished(missing, "so their rows are not in the table", f"trial STUDY={study}")
+    again = f"trial STUDY={study}" + (f" NOTE={quote(note)}" if note else "")
+    unfinished(missing, "so their rows are not in the table", again)
 
 
-def _declared(study: str, asked: Trial) -> None:
-    """Raise `ParameterError` for a training that DVC has no stage for."""
+def _asked(study: str, note: str) -> Trial:
+    """The study. Raises `ParameterError` for names that no table can have, shares out of order, and trainings that DVC has no stage
+    for."""
+    if not re.fullmatch(r"[a-z][a-z_]*", study) or study in TAKEN:
+        raise ParameterError(
+            f"'{study}' cannot be the name of a study: take small letters and _, and not {', '.join(TAKEN[:-1])} or {TAKEN[-1]};"
+            f" make trial STUDY=<name> wants one of section 'trials' of {FILE}."
+        )
+    if strange := re.search(r"[|\n\r]|<!--", note):
+        raise ParameterError(f"NOTE holds {strange[0]!r}, which no row of a table can; say it in other words.")
+    asked = params(f"trials.{study}", Trial, file=FILE)
+    if any(a >= b for a, b in pairwise(asked.percent)):
+        raise ParameterError(
+            f"{FILE}: 'trials.{study}.percent' is {', '.join(map(str, asked.percent))}; name each share once, the smallest first."
+        )
     whole, labels = params("run", tuple[str, ...], file=FILE), params("labels", Labels, file=FILE)
     for percent in asked.percent:
         names, key = (whole, "run") if percent == ALL else (labels.variants, "labels.variants")
@@ -76,6 +98,7 @@ def _declared(study: str, asked: Trial) -> None:
             raise ParameterError(
                 f"{FILE}: the trial '{study}' needs {percent} % of the labels; name {percent} in 'labels.percent'."
             )
+    return asked
 
 
 def summarised(table: pd.DataFrame, study: str) -> str:
@@ -87,16 +110,15 @@ def summarised(table: pd.DataFrame, study: str) -> str:
 
 
 def _row(row: Mapping[Hashable, Any], labels: Mapping[tuple[str, str], str]) -> Sequence[str]:
-    lead = "" if pd.isna(row["low"]) else interval((row["low"], row["high"]))
     return [
         row["ground"],
         f"{row['percent']} %",
         row["label"],
         f"{row['steps']}",
         f"{row['seeds']}",
-        f"{fixed(row['landslide_iou'])}{interval((row['iou_low'], row['iou_high']))}",
+        f"{fixed(row['landslide_iou'])}{within(row, 'iou_low', 'iou_high')}",
         labels.get((row["ground"], row["against"]), NONE),
-        f"{signed(row['difference'])}{lead}",
+        f"{signed(row['difference'])}{within(row, 'low', 'high')}",
         *(fixed(row[score]) for score in (*MORE_SCORES, "probe_auc")),
     ]
 

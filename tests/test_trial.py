@@ -30,6 +30,10 @@ def studies(scored: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F81
     return scored
 
 
+def rows(page: str) -> set[str]:
+    return {line for line in page.splitlines() if line.startswith("| valley, 2 folds |")}
+
+
 def test_studies_and_grounds_stand_beside_each_other(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trial.main("fusion", "")
     (first,) = capsys.readouterr().out.splitlines()[-1:]
@@ -43,6 +47,7 @@ def test_studies_and_grounds_stand_beside_each_other(studies: Path, capsys: pyte
     assert "\nold\n" not in page
     assert page.count("| valley, 2 folds | 25 % |") == page.count("| valley, 2 folds | 100 % |") == 2
     assert "docs/ablation.md their table" in first
+    fresh = rows(page)
 
     trial.main("fusion", "by moonlight")
     trial.main("alone", "")
@@ -60,13 +65,14 @@ def test_studies_and_grounds_stand_beside_each_other(studies: Path, capsys: pyte
     page = Path("docs/ablation.md").read_text()
     assert "by moonlight" in page
     assert "| 50 % |" not in page
+    assert rows(page) == fresh
 
 
 def test_a_point_that_lacks_a_seed_is_not_in_the_table(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = [Training("stack", 1, 25).stages[0]]
     FakeDVC(monkeypatch, before=lost, after=lost)
-    with pytest.raises(UnfinishedError, match="run `make trial STUDY=fusion` again"):
-        trial.main("fusion", "")
+    with pytest.raises(UnfinishedError, match="run `make trial STUDY=fusion NOTE='by moonlight'` again"):
+        trial.main("fusion", "by moonlight")
     table = pd.read_csv("reports/trials.csv")
     assert list(zip(table["variant"], table["percent"], strict=True)) == [
         ("hpcl_net", 25), ("hpcl_net", 100), ("stack", 100),
@@ -88,6 +94,7 @@ def test_a_point_that_lacks_a_seed_is_not_in_the_table(studies: Path, monkeypatc
         ),
         ("percent: [25, 50]", "percent: [50]", "needs 25 % of the labels; name 25 in 'labels.percent'"),
         ("percent: [25, 100]", "percent: [25, 101]", "less than or equal to 100"),
+        ("percent: [25, 100]", "percent: [25, 25]", "name each share once, the smallest first"),
         ("fusion:", "fussion:", "no section 'trials.fusion'; did you mean 'fussion'"),
     ],
 )
@@ -96,3 +103,22 @@ def test_what_dvc_has_no_stage_for_is_one_sentence(old: str, new: str, said: str
     FILE.write_text(FILE.read_text().replace(old, new))
     with pytest.raises(ParameterError, match=said):
         trial.main("fusion", "")
+
+
+@pytest.mark.parametrize("study", ["budget", "nan", "a+b", "v1.5", ""])
+def test_a_name_that_no_table_can_have_is_refused(study: str, studies: Path) -> None:
+    with pytest.raises(ParameterError, match="cannot be the name of a study"):
+        trial.main(study, "")
+
+
+@pytest.mark.parametrize("note", ["a | b", "two\nlines", "<!-- /fusion -->"])
+def test_a_note_that_no_row_can_hold_is_refused(note: str, studies: Path) -> None:
+    with pytest.raises(ParameterError, match="NOTE holds"):
+        trial.main("fusion", note)
+
+
+def test_the_ground_of_shares_is_chosen_first(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC names of a chain only what changed itself, and a training at a share follows from its ground."""
+    dvc = FakeDVC(monkeypatch, before=[], after=[])
+    trial.main("fusion", "")
+    assert [words[1:3] for words in dvc.commands][:2] == [["repro", "tile"], ["repro", "share_labels"]]

@@ -19,7 +19,7 @@ PX = 64
 def lived_in(network: Network) -> Network:
     """With batch statistics and weights of normalisation as a training leaves them."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             module.running_mean = torch.randn(module.num_features)
             module.running_var = torch.rand(module.num_features) + 0.5
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -72,3 +72,13 @@ class ReadsTwice(HPCLNet):
 def test_a_network_whose_convolution_is_read_twice_stays_as_it_is() -> None:
     network = lived_in(ReadsTwice(SETTINGS, 3, 4))
     assert without_batch_norm(network, PX) is network
+
+
+def test_normalisation_that_keeps_no_statistics_stays() -> None:
+    network = HPCLNet(SETTINGS, 3, 4).eval()
+    first = next(name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d))
+    width = network.get_submodule(first).num_features
+    network.set_submodule(first, nn.BatchNorm2d(int(width), track_running_stats=False))
+    lean = without_batch_norm(lived_in(network), PX)
+    assert isinstance(lean.get_submodule(first), nn.BatchNorm2d)
+    assert norms(lean) < norms(network)

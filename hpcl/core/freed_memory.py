@@ -4,14 +4,14 @@ import ctypes
 import platform
 
 KEPT_MIB = 256
-"""At the end of the heap; less than a batch in a network takes, and every batch would hand it back."""
+"""Free memory at the end of the heap is handed back beyond so much; with less than a batch in a network takes, every batch would do so."""
 HEAP_MIB = 32
 """Arrays up to so much lie in the heap; glibc accepts no more."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # as malloc.h numbers them
 
 
 def keep() -> None:
-    """Have glibc keep up to `KEPT_MIB` of freed memory, in one heap for all threads; other C libraries do as they do.
+    """Have glibc keep `KEPT_MIB` of free memory at the end of one heap for all threads; other C libraries do as they do.
 
     By itself it hands the arrays of each block back to the system, which must clear every page that it gives out again:
     terrain then took a fifth longer, a training step on a CPU 6 %.

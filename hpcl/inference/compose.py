@@ -56,7 +56,7 @@ def voices(ensemble: Ensemble, scene: Scene, settings: InferenceSettings, where:
     for number, member in enumerate(ensemble.members):
         network = member.network.to(where).to(memory_format=torch.channels_last).eval()
         network = adapted(replace(member, network=network), scene, settings.adapt_windows)
-        network = without_batch_norm(network, member.facts.window_px).to(memory_format=torch.channels_last)
+        network = without_batch_norm(network, member.facts.window_px).to(where).to(memory_format=torch.channels_last)
         found.append(Voice(network, member.facts.bands, shares(number, ensemble, settings), temperatures))
     return found
 

@@ -29,15 +29,16 @@ def _row(line: Mapping[Hashable, Any], labels: Mapping[Hashable, str]) -> list[s
         line["label"],
         f"{int(line['percent'])} %",
         fixed(line["landslides"], 0),
-        f"{fixed(line['landslide_iou'])}{_within(line, 'iou_low', 'iou_high')}",
-        f"{signed(line['gain'])}{_within(line, 'gain_low', 'gain_high')}",
+        f"{fixed(line['landslide_iou'])}{within(line, 'iou_low', 'iou_high')}",
+        f"{signed(line['gain'])}{within(line, 'gain_low', 'gain_high')}",
         labels.get(line["against"], NONE),
-        f"{signed(line['difference'])}{_within(line, 'low', 'high')}",
+        f"{signed(line['difference'])}{within(line, 'low', 'high')}",
         *(fixed(line[score]) for score in MORE_SCORES),
     ]
 
 
-def _within(line: Mapping[Hashable, Any], low: str, high: str) -> str:
+def within(line: Mapping[Hashable, Any], low: str, high: str) -> str:
+    """The interval of a row between two of its columns; nothing where it has none."""
     return "" if pd.isna(line[low]) else interval((line[low], line[high]))
 
 
