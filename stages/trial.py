@@ -57,6 +57,7 @@ def main(study: str, note: str) -> None:
     what = f"{len(asked.variants)} variants x {len(asked.percent)} shares of the labels x {len(seeds)} seeds"
     missing = make("trial", what, wanted, len(facts.folds))
     found = curves([one for one in wanted if not lacks(one, missing)], facts, TABLE).round(4)
+    found = found.sort_values(["ground", "percent"], kind="stable", ignore_index=True)
     found["ground"] += f"; {note}" if note else ""
     found.insert(0, "study", study)
     table = beside_others(TABLE, found[COLUMNS], ["study", "ground"])
